@@ -1,0 +1,164 @@
+//! [`Job`]: the handle of submitted work.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use crate::error::JobError;
+use crate::promise::{Cell, Outcome};
+use crate::shim::Arc;
+
+/// Submitted work: awaited, or waited on from a thread.
+///
+/// Dropping a `Job` lets the work go on and throws its outcome away; [`cancel_on_drop`]
+/// (Job::cancel_on_drop) makes a guard that cancels instead. A job can be awaited in any runtime.
+///
+/// The outcome can be taken once, by awaiting or by [`result`](Job::result).
+///
+/// ```
+/// use loopool_executors::{Executor, ThreadPoolExecutor};
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// let mut job = pool.submit(|| 6 * 7)?;
+/// assert_eq!(job.result(None)?, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a job that is dropped goes on, but its outcome is lost"]
+pub struct Job<T> {
+    cell: Arc<Cell<T>>,
+}
+
+impl<T> Job<T> {
+    pub(crate) fn new(cell: Arc<Cell<T>>) -> Self {
+        Job { cell }
+    }
+
+    /// Blocks the calling thread until the job is done, at most `timeout`, and takes its outcome.
+    ///
+    /// Never call this on an event loop's thread: it stops the loop. Await the job there.
+    ///
+    /// # Errors
+    /// The job's own error, or one with [`is_wait_timeout`](JobError::is_wait_timeout) when the time
+    /// ran out: then the job goes on and may be asked again.
+    pub fn result(&mut self, timeout: impl Into<Option<Duration>>) -> Outcome<T> {
+        if let Some(outcome) = self.cell.try_take() {
+            return outcome;
+        }
+        let deadline = timeout.into().and_then(|limit| Instant::now().checked_add(limit));
+        let waker = Waker::from(std::sync::Arc::new(Unpark(std::thread::current())));
+        loop {
+            if let Poll::Ready(outcome) = self.cell.poll_take(&waker) {
+                return outcome;
+            }
+            match deadline {
+                None => std::thread::park(),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(JobError::wait_timed_out());
+                    }
+                    std::thread::park_timeout(left);
+                }
+            }
+        }
+    }
+
+    /// Cancels the job.
+    ///
+    /// A job that has not started never will. A running one is killed where that can be done (a pool
+    /// of processes); a running thread can't be stopped, so there the answer is `false`. `true`, too,
+    /// when the job is already cancelled.
+    pub fn cancel(&self) -> bool {
+        self.cell.cancel()
+    }
+
+    /// Whether the outcome is there: a value, an error or a cancellation.
+    pub fn done(&self) -> bool {
+        self.cell.is_done()
+    }
+
+    /// Whether the job has been started and is not done.
+    pub fn running(&self) -> bool {
+        self.cell.is_running()
+    }
+
+    /// Whether the job was cancelled.
+    pub fn cancelled(&self) -> bool {
+        self.cell.is_cancelled()
+    }
+
+    /// Calls `callback` with the outcome when the job is done.
+    ///
+    /// Callbacks run in order of registration in the thread that completes the job, before the
+    /// outcome can be taken; on a job that is done, at once in the calling thread. (When the outcome
+    /// was taken before that, the callback gets an error that says so.) A callback that panics is
+    /// reported through `tracing`, and the others still run.
+    pub fn add_done_callback(&self, callback: impl FnOnce(&Outcome<T>) + Send + 'static) {
+        self.cell.add_done_callback(Box::new(callback));
+    }
+
+    /// A guard that cancels the job when it is dropped before the outcome was taken.
+    pub fn cancel_on_drop(self) -> CancelOnDrop<T> {
+        CancelOnDrop { job: self }
+    }
+}
+
+impl<T> Future for Job<T> {
+    type Output = Outcome<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.cell.poll_take(cx.waker())
+    }
+}
+
+impl<T> fmt::Debug for Job<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("done", &self.done())
+            .field("running", &self.running())
+            .field("cancelled", &self.cancelled())
+            .finish()
+    }
+}
+
+/// A [`Job`] that is cancelled when this is dropped: for work that nobody needs any more once the
+/// one who asked has gone.
+///
+/// Made by [`Job::cancel_on_drop`].
+#[derive(Debug)]
+#[must_use = "dropping it cancels the job"]
+pub struct CancelOnDrop<T> {
+    job: Job<T>,
+}
+
+impl<T> CancelOnDrop<T> {
+    /// The job inside.
+    pub fn job(&self) -> &Job<T> {
+        &self.job
+    }
+}
+
+impl<T> Future for CancelOnDrop<T> {
+    type Output = Outcome<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.job).poll(cx)
+    }
+}
+
+impl<T> Drop for CancelOnDrop<T> {
+    fn drop(&mut self) {
+        self.job.cancel();
+    }
+}
+
+/// Wakes a thread that is parked in [`Job::result`].
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.unpark();
+    }
+}

@@ -1,0 +1,34 @@
+//! Pools of threads, of cores and of processes behind one [`Executor`] interface.
+//!
+//! | executor | for | a job that crashes or hangs |
+//! |---|---|---|
+//! | [`ThreadPoolExecutor`] | calls that block | takes its thread, or the program |
+//! | [`CpuExecutor`] | computing, on every core (rayon) | takes its thread, or the program |
+//! | [`ProcessPoolExecutor`] | what may crash, leak or hang | costs exactly that job |
+//!
+//! Submitted work is a [`Job`]: awaited in any runtime, or waited on with
+//! [`result`](Job::result). This crate knows nothing of any runtime; `loopool` builds on it.
+
+mod counters;
+mod cpu;
+mod error;
+mod job;
+mod local_job;
+mod os;
+pub mod process;
+mod promise;
+mod queue;
+#[doc(hidden)]
+pub mod shim;
+mod stats;
+mod thread_pool;
+mod work;
+
+pub use cpu::{CpuExecutor, CpuExecutorBuilder};
+pub use error::{JobError, RejectReason, Rejected, panic_message};
+pub use job::{CancelOnDrop, Job};
+pub use process::{CrashCause, CrashReport};
+pub use promise::{JobOwner, Outcome, Promise};
+pub use stats::ExecutorStats;
+pub use thread_pool::{ThreadPoolBuilder, ThreadPoolExecutor};
+pub use work::{BoxedWork, Call, Executor, Work, call};

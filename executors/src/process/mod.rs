@@ -1,0 +1,5 @@
+//! The process pool.
+
+mod report;
+
+pub use report::{CrashCause, CrashReport};

@@ -1,0 +1,23 @@
+//! What an executor is doing, in numbers.
+
+/// A moment's view of an executor. Counts since it was made are marked so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExecutorStats {
+    /// Threads or processes that are there.
+    pub workers: usize,
+    /// Jobs that wait for a worker.
+    pub waiting: usize,
+    /// Jobs that run.
+    pub running: usize,
+    /// Jobs that ended with a value, since the executor was made.
+    pub finished: u64,
+    /// Jobs that ended with an error other than the three below, since the executor was made.
+    pub failed: u64,
+    /// Jobs whose worker process died under them, since the executor was made.
+    pub crashed: u64,
+    /// Jobs that ran over their limit, since the executor was made.
+    pub timed_out: u64,
+    /// Jobs that were cancelled, since the executor was made.
+    pub cancelled: u64,
+}

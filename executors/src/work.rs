@@ -1,0 +1,109 @@
+//! What executors run: closures, and calls that can cross to another process.
+
+use std::fmt;
+
+use crate::error::Rejected;
+use crate::job::Job;
+
+/// Work that an executor can run: any closure, or a [`Call`].
+pub trait Work: Send + 'static {
+    /// What it gives.
+    type Output: Send + 'static;
+
+    /// Does it.
+    fn run(self) -> Self::Output;
+}
+
+impl<F, T> Work for F
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    type Output = T;
+
+    fn run(self) -> T {
+        self()
+    }
+}
+
+/// A function and its argument: work that can run in another process, because a function travels as
+/// its place in the binary and an argument as bytes. Made by [`call`].
+pub struct Call<A, R> {
+    pub(crate) function: fn(A) -> R,
+    pub(crate) argument: A,
+}
+
+/// Pairs a function with its argument, for any executor.
+///
+/// The function is any `fn` item, generic instance or closure that captures nothing; a closure that
+/// captures does not compile:
+///
+/// ```compile_fail
+/// use loopool_executors::call;
+/// let factor = 3;
+/// let work = call(move |n: u32| n * factor, 5);
+/// ```
+///
+/// ```
+/// use loopool_executors::{Work, call};
+/// assert_eq!(call(|n: u32| n * 3, 5).run(), 15);
+/// ```
+pub fn call<A, R>(function: fn(A) -> R, argument: A) -> Call<A, R> {
+    Call { function, argument }
+}
+
+impl<A, R> Work for Call<A, R>
+where
+    A: Send + 'static,
+    R: Send + 'static,
+{
+    type Output = R;
+
+    fn run(self) -> R {
+        (self.function)(self.argument)
+    }
+}
+
+impl<A, R> fmt::Debug for Call<A, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("function", &std::any::type_name::<fn(A) -> R>()).finish()
+    }
+}
+
+/// Somebody who runs work of kind `W`, some time, somewhere.
+///
+/// Threads and the CPU pool take any closure; processes take a [`Call`], which crosses. An executor
+/// of one's own is short:
+///
+/// ```
+/// use loopool_executors::{Executor, Job, Promise, Rejected, Work};
+///
+/// /// Runs everything at once, in the calling thread.
+/// struct Inline;
+///
+/// impl<W: Work> Executor<W> for Inline {
+///     fn submit(&self, work: W) -> Result<Job<W::Output>, Rejected<W>> {
+///         let (promise, job) = Promise::new();
+///         promise.fulfil(|| work.run());
+///         Ok(job)
+///     }
+///     fn shutdown(&self, _wait: bool, _cancel_futures: bool) {}
+/// }
+///
+/// assert_eq!(Inline.submit(|| 2 + 2).unwrap().result(None).unwrap(), 4);
+/// ```
+pub trait Executor<W: Work>: Send + Sync {
+    /// Takes `work` to be run.
+    ///
+    /// # Errors
+    /// Hands the work back, with the reason, when the queue is full or the executor is shut down or
+    /// broken.
+    fn submit(&self, work: W) -> Result<Job<W::Output>, Rejected<W>>;
+
+    /// Takes no more work. With `cancel_futures`, what has not started is cancelled, else it is still
+    /// run. With `wait`, returns when all that is over.
+    fn shutdown(&self, wait: bool, cancel_futures: bool);
+}
+
+/// A closure in a box: what an executor behind `dyn` takes.
+pub type BoxedWork = Box<dyn FnOnce() + Send>;
