@@ -1,1 +1,54 @@
-//! (being built)
+//! An event loop per core with work stealing, and pools of threads and of processes behind one
+//! interface: asyncio and `concurrent.futures`, designed again for Rust and for many cores.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! let sum = loopool::run(async {
+//!     let left = loopool::create_task(async {
+//!         loopool::sleep(Duration::from_millis(5)).await;
+//!         1
+//!     });
+//!     let right = loopool::to_thread(|| 2);
+//!     left.await.unwrap() + right.await.unwrap()
+//! });
+//! assert_eq!(sum, 3);
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | run a program | [`run`], [`Runtime`], [`EventLoop`] |
+//! | do things at the same time | [`create_task`], [`create_local_task`], [`Task`] |
+//! | wait | [`sleep`], [`timeout`], [`yield_now`] |
+//! | talk to the network | [`net`] |
+//! | call later, from here or from other threads | [`get_running_loop`], [`ThreadsafeHandle`] |
+//! | take work off the loop | [`to_thread`], [`run_in_executor`], [`ThreadPoolExecutor`], [`CpuExecutor`], [`ProcessPoolExecutor`] |
+//! | hear of signals | [`signal`] |
+
+mod bridge;
+mod context;
+mod event_loop;
+#[cfg(feature = "hyper")]
+pub mod hyper_rt;
+mod metrics;
+pub mod net;
+mod reactor;
+mod runtime;
+mod scheduler;
+pub mod signal;
+mod spawn;
+mod task;
+mod time;
+
+pub use loopool_executors::*;
+
+pub use bridge::{run_in_executor, set_default_executor, to_thread};
+pub use event_loop::{
+    EventLoop, Handle, LoopClosed, LoopHandle, RunError, ThreadsafeCallbackHandle,
+    ThreadsafeHandle, TimerHandle, get_running_loop, try_get_running_loop,
+};
+pub use metrics::{LoopMetrics, RuntimeMetrics};
+pub use runtime::{Runtime, RuntimeBuilder, run};
+pub use spawn::{YieldNow, create_local_task, create_task, metrics, spawn, yield_now};
+pub use task::{JoinError, Task};
+pub use time::{Sleep, Timeout, TimeoutError, sleep, sleep_until, timeout, timeout_at};

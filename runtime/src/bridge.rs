@@ -1,0 +1,72 @@
+//! Between loops and pools: loop → pool with [`run_in_executor`] and [`to_thread`]. (Pool → loop is
+//! [`ThreadsafeHandle`](crate::ThreadsafeHandle).)
+
+use std::sync::Arc;
+
+use loopool_executors::{BoxedWork, CancelOnDrop, Executor, Rejected, Work};
+
+use crate::event_loop::Core;
+
+/// Gives `work` to `executor`; await what comes back for the outcome.
+///
+/// Dropping what comes back cancels the job: one that waits is never run, one that runs in a process
+/// is killed, one that runs in a thread goes on and its outcome is dropped.
+///
+/// ```
+/// use loopool::{CpuExecutor, run_in_executor};
+///
+/// let pool = CpuExecutor::new(1)?;
+/// let sum = loopool::run(async {
+///     run_in_executor(&pool, || (1..=100u32).sum::<u32>()).unwrap().await.unwrap()
+/// });
+/// assert_eq!(sum, 5050);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// Hands the work back when the executor does not take it.
+pub fn run_in_executor<W, E>(executor: &E, work: W) -> Result<CancelOnDrop<W::Output>, Rejected<W>>
+where
+    W: Work,
+    E: Executor<W> + ?Sized,
+{
+    executor.submit(work).map(|job| job.cancel_on_drop())
+}
+
+/// Runs `function` in the runtime's default executor, a pool of threads: for calls that block.
+///
+/// ```
+/// # loopool::run(async {
+/// let text = loopool::to_thread(|| std::fs::read_to_string("/etc/hostname")).await;
+/// assert!(text.is_ok());
+/// # });
+/// ```
+///
+/// # Cancel safety
+/// Dropped before the function began, it is never called; after that it runs to its end.
+///
+/// # Panics
+/// Outside a running event loop.
+#[track_caller]
+pub fn to_thread<F, T>(function: F) -> CancelOnDrop<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    running_core().shared().default_executor.submit(function).cancel_on_drop()
+}
+
+/// Sets the executor that [`to_thread`] uses, for the runtime of this thread. The one before goes on
+/// with what it has.
+///
+/// # Panics
+/// Outside a running event loop.
+#[track_caller]
+pub fn set_default_executor(executor: impl Executor<BoxedWork> + 'static) {
+    running_core().shared().default_executor.set(Arc::new(executor));
+}
+
+#[track_caller]
+fn running_core() -> std::rc::Rc<Core> {
+    crate::context::current_core().expect("there is no running loopool event loop on this thread")
+}

@@ -1,0 +1,535 @@
+//! The owner half of a loop, and how it turns.
+//!
+//! # A turn
+//! 1. What other threads sent is taken in.
+//! 2. If nothing is ready: look for work elsewhere, then sleep in the reactor. If much was run since
+//!    the reactor was last asked, ask it without sleeping. Either way timers that are due follow.
+//! 3. Run what is ready: the entries of the loop's own queue that were there when the turn began
+//!    (what they add waits for the next turn, as in asyncio), in turns with tasks from the deque.
+//!
+//! Order: a loop that stands alone has one queue for callbacks and tasks, first in, first out. In a
+//! runtime of several loops callbacks and local tasks keep that queue, and tasks that may move go
+//! through the slot and the deque.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crossbeam_deque::Worker;
+
+use super::callback::{Callback, CallbackTimers, RemoteCallback};
+use crate::context;
+use crate::metrics::LoopGauges;
+use crate::reactor::{self, Events};
+use crate::scheduler::{LoopShared, Message, Search, Shared};
+use crate::task::{Header, Runnable};
+use crate::time::{Action, TimerKey};
+
+/// So many things are run before the reactor, the mailbox and the injector are looked at again.
+const MAINTENANCE: u32 = 61;
+/// So many tasks in a row may come out of the slot before others have their turn.
+const SLOT_BUDGET: u8 = 3;
+/// One poll in so many is timed.
+const SAMPLE: u32 = 16;
+/// Waking a sleeper costs about this much, together with the time until it runs.
+const WAKE_COST: u64 = 25_000;
+/// The time limits with which one loop sleeps while others run, in milliseconds.
+const SENTINEL_LIMITS: [u64; 3] = [3, 6, 12];
+
+/// Something that is ready.
+pub(crate) enum Entry {
+    Task(Runnable),
+    Callback(Rc<Callback>),
+    Remote(Arc<RemoteCallback>),
+}
+
+/// The owner half of a loop.
+pub(crate) struct Core {
+    shared: Arc<Shared>,
+    index: usize,
+    deque: Worker<Runnable>,
+    ready: RefCell<VecDeque<Entry>>,
+    pub(super) callback_timers: RefCell<CallbackTimers>,
+    pub(super) stopping: Cell<bool>,
+    pub(crate) closed: Cell<bool>,
+    tick: Cell<u32>,
+    since_maintenance: Cell<u32>,
+    slot_budget: Cell<u8>,
+    /// A decayed maximum of sampled poll times, in nanoseconds.
+    typical: Cell<u64>,
+    random: Cell<u32>,
+    sentinel_rounds: Cell<usize>,
+    search: RefCell<Search>,
+    scratch: RefCell<Scratch>,
+}
+
+/// Buffers that are used again and again.
+struct Scratch {
+    events: Events,
+    wakers: Vec<Waker>,
+    due: Vec<Action>,
+    messages: Vec<Message>,
+}
+
+impl Core {
+    pub(crate) fn new(shared: Arc<Shared>, index: usize, deque: Worker<Runnable>) -> Rc<Core> {
+        Rc::new(Core {
+            shared,
+            index,
+            deque,
+            ready: RefCell::new(VecDeque::new()),
+            callback_timers: RefCell::new(CallbackTimers::default()),
+            stopping: Cell::new(false),
+            closed: Cell::new(false),
+            tick: Cell::new(0),
+            since_maintenance: Cell::new(0),
+            slot_budget: Cell::new(SLOT_BUDGET),
+            typical: Cell::new(WAKE_COST),
+            random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
+            sentinel_rounds: Cell::new(0),
+            search: RefCell::new(Search::new()),
+            scratch: RefCell::new(Scratch {
+                events: Events::new(),
+                wakers: Vec::new(),
+                due: Vec::new(),
+                messages: Vec::new(),
+            }),
+        })
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn shared_arc(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(crate) fn half(&self) -> &LoopShared {
+        &self.shared.loops[self.index]
+    }
+
+    /// Appends to the loop's own queue.
+    pub(super) fn push_ready(&self, entry: Entry) {
+        self.ready.borrow_mut().push_back(entry);
+    }
+
+    /// A task was woken, or made, by this loop's thread.
+    pub(crate) fn schedule(&self, task: Runnable) {
+        if task.is_local() {
+            if task.home() == self.index {
+                self.push_ready(Entry::Task(task));
+            } else {
+                self.shared.send(task.home(), Message::Task(task));
+            }
+        } else if self.shared.stands_alone() {
+            self.push_ready(Entry::Task(task));
+        } else if context::inside_a_task() {
+            if let Some(displaced) = self.half().put_slot(task) {
+                self.push_stealable(displaced);
+            }
+        } else {
+            self.push_stealable(task);
+        }
+    }
+
+    fn push_stealable(&self, task: Runnable) {
+        self.deque.push(task);
+        self.share();
+    }
+
+    /// Wakes a sleeper if there is more to do than we get to soon.
+    fn share(&self) {
+        if self.shared.idle.could_use_help()
+            && self.deque.len() as u64 * self.typical.get() > WAKE_COST
+            && let Some(index) = self.shared.idle.claim_any()
+        {
+            self.shared.write_wake(index);
+        }
+    }
+
+    /// One turn; sleeps in it if there is nothing to do and `may_sleep`.
+    pub(crate) fn turn(&self, may_sleep: bool) {
+        if !self.half().mailbox.is_empty() {
+            self.read_mailbox();
+        }
+        if self.nothing_ready() {
+            self.find_work(may_sleep);
+        } else if self.since_maintenance.get() >= MAINTENANCE {
+            self.maintain();
+        }
+        let mut own = self.ready.borrow().len();
+        let mut others = MAINTENANCE;
+        loop {
+            let mut idle = true;
+            if own > 0 {
+                own -= 1;
+                // Shorter than it was only if the loop was closed by what it ran.
+                let Some(entry) = self.ready.borrow_mut().pop_front() else { break };
+                self.run(entry);
+                idle = false;
+            }
+            if others > 0
+                && let Some(task) = self.next_stealable()
+            {
+                others -= 1;
+                self.run(Entry::Task(task));
+                idle = false;
+            }
+            if idle {
+                break;
+            }
+            if self.since_maintenance.get() >= MAINTENANCE && own > 0 {
+                self.maintain();
+            }
+        }
+        self.half()
+            .counters
+            .publish(&LoopGauges { queue_depth: self.ready.borrow().len() + self.deque.len() });
+    }
+
+    fn nothing_ready(&self) -> bool {
+        self.ready.borrow().is_empty() && self.deque.is_empty() && !self.half().has_slot()
+    }
+
+    fn next_stealable(&self) -> Option<Runnable> {
+        if self.shared.stands_alone() {
+            return None;
+        }
+        let budget = self.slot_budget.get();
+        if let Some(task) = self.half().take_slot() {
+            if budget > 0 {
+                self.slot_budget.set(budget - 1);
+                return Some(task);
+            }
+            self.deque.push(task);
+        }
+        self.slot_budget.set(SLOT_BUDGET);
+        self.deque.pop()
+    }
+
+    fn run(&self, entry: Entry) {
+        let tick = self.tick.get().wrapping_add(1);
+        self.tick.set(tick);
+        self.since_maintenance.set(self.since_maintenance.get() + 1);
+        match entry {
+            Entry::Task(task) => {
+                let begun = tick.is_multiple_of(SAMPLE).then(Instant::now);
+                task.run(&self.shared, |again| self.requeue(again));
+                self.half().counters.polled();
+                if let Some(begun) = begun {
+                    self.note_poll_time(begun.elapsed());
+                }
+            }
+            Entry::Callback(callback) => callback.call(),
+            Entry::Remote(callback) => callback.call(),
+        }
+    }
+
+    /// A task that woke itself goes to the end, so that others run.
+    fn requeue(&self, task: Runnable) {
+        if task.is_local() || self.shared.stands_alone() {
+            self.push_ready(Entry::Task(task));
+        } else {
+            self.push_stealable(task);
+        }
+    }
+
+    fn note_poll_time(&self, time: Duration) {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let typical = self.typical.get();
+        self.typical.set(time.max(typical - typical / 64));
+    }
+
+    pub(super) fn read_mailbox(&self) {
+        let mut messages = std::mem::take(&mut self.scratch.borrow_mut().messages);
+        self.half().mailbox.swap(&mut messages);
+        let mut ready = self.ready.borrow_mut();
+        ready.extend(messages.drain(..).map(|message| match message {
+            Message::Task(task) => Entry::Task(task),
+            Message::Callback(callback) => Entry::Remote(callback),
+        }));
+        drop(ready);
+        self.scratch.borrow_mut().messages = messages;
+    }
+
+    /// A look at everything that other threads and the system may have brought, without sleeping.
+    fn maintain(&self) {
+        if !self.half().mailbox.is_empty() {
+            self.read_mailbox();
+        }
+        if let Some(task) = self.shared.take_injected(&self.deque) {
+            self.deque.push(task);
+            self.share();
+        }
+        self.wait_for_events(Some(Duration::ZERO));
+    }
+
+    /// Nothing is ready: look elsewhere, then sleep until something is.
+    fn find_work(&self, may_sleep: bool) {
+        self.since_maintenance.set(0);
+        if self.take_from_others(false) {
+            return;
+        }
+        if !may_sleep {
+            self.wait_for_events(Some(Duration::ZERO));
+            return;
+        }
+        if !self.shared.stands_alone() && self.search() {
+            return;
+        }
+        self.park();
+    }
+
+    /// Takes work from the injector or a peer into our deque.
+    fn take_from_others(&self, slots: bool) -> bool {
+        if self.shared.stands_alone() {
+            return false;
+        }
+        let task = self.shared.take_injected(&self.deque).or_else(|| {
+            let first = self.next_random() as usize % self.shared.loops.len();
+            let stolen = self.shared.steal(self.index, first, slots, &self.deque);
+            if stolen.is_some() {
+                self.half().counters.stolen();
+            }
+            stolen
+        });
+        match task {
+            Some(task) => {
+                self.deque.push(task);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Looks around for a while, if that has paid lately. True when there is something to do.
+    fn search(&self) -> bool {
+        let rounds = self.search.borrow_mut().rounds();
+        if rounds == 0 || !self.shared.idle.begin_search() {
+            return false;
+        }
+        let mut found = false;
+        for round in 0..rounds {
+            if !self.half().mailbox.is_empty() {
+                self.read_mailbox();
+            }
+            if self.take_from_others(round + 1 == rounds) || !self.nothing_ready() {
+                found = true;
+                break;
+            }
+            if round % 4 == 3 {
+                self.wait_for_events(Some(Duration::ZERO));
+                if !self.nothing_ready() {
+                    found = true;
+                    break;
+                }
+            }
+            if !self.search.borrow_mut().give_way(round % 4 == 0) {
+                break;
+            }
+        }
+        self.shared.idle.end_search();
+        // While we had the role nobody was woken for what was pushed: see to that now.
+        if found
+            && self.shared.has_stealable()
+            && let Some(index) = self.shared.idle.notify_any()
+        {
+            self.shared.write_wake(index);
+        }
+        found
+    }
+
+    fn park(&self) {
+        let shared = &self.shared;
+        shared.idle.announce_park(self.index);
+        let work = !self.half().mailbox.is_empty()
+            || (!shared.stands_alone() && shared.has_stealable())
+            || shared.is_over_for(self.index);
+        if work {
+            shared.idle.unpark(self.index);
+            return;
+        }
+        let sentinel = !shared.stands_alone() && shared.begin_sentinel(self.index);
+        let limit = sentinel.then(|| {
+            let round = self.sentinel_rounds.get();
+            self.sentinel_rounds.set((round + 1).min(SENTINEL_LIMITS.len() - 1));
+            Duration::from_millis(SENTINEL_LIMITS[round])
+        });
+        self.half().counters.parked();
+        let begun = Instant::now();
+        self.wait_for_events_parked(limit, begun);
+        if sentinel {
+            shared.end_sentinel();
+            if self.nothing_ready() && self.take_from_others(true) {
+                self.sentinel_rounds.set(0);
+            }
+        } else {
+            self.sentinel_rounds.set(0);
+        }
+    }
+
+    fn wait_for_events_parked(&self, limit: Option<Duration>, begun: Instant) {
+        let timer = self.half().timers.lock().next_deadline();
+        let until_timer = timer.map(|deadline| deadline.saturating_duration_since(begun));
+        let limit = [limit, until_timer].into_iter().flatten().min();
+        let mut scratch = self.scratch.borrow_mut();
+        let Scratch { events, wakers, .. } = &mut *scratch;
+        let waited = self.half().reactor.wait(events, limit, wakers);
+        let notified = self.shared.idle.unpark(self.index);
+        self.search.borrow_mut().parked(begun.elapsed(), notified);
+        drop(scratch);
+        self.after_wait(waited);
+    }
+
+    fn wait_for_events(&self, limit: Option<Duration>) {
+        self.since_maintenance.set(0);
+        let mut scratch = self.scratch.borrow_mut();
+        let Scratch { events, wakers, .. } = &mut *scratch;
+        let waited = self.half().reactor.wait(events, limit, wakers);
+        drop(scratch);
+        self.after_wait(waited);
+    }
+
+    /// Wakes those whose descriptors are ready, then those whose timers are due.
+    fn after_wait(&self, waited: std::io::Result<()>) {
+        self.half().counters.turned();
+        if let Err(error) = waited {
+            // Only a broken descriptor or memory exhaustion ends here; sleeping a little keeps a
+            // broken system from being burned as well.
+            tracing::error!(%error, "waiting for events failed");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let mut wakers = std::mem::take(&mut self.scratch.borrow_mut().wakers);
+        reactor::wake_all(&mut wakers);
+        self.scratch.borrow_mut().wakers = wakers;
+        self.expire_timers();
+    }
+
+    fn expire_timers(&self) {
+        let mut due = std::mem::take(&mut self.scratch.borrow_mut().due);
+        {
+            let mut timers = self.half().timers.lock();
+            if timers.len() > 0 {
+                timers.expire(Instant::now(), &mut due);
+            }
+        }
+        for action in due.drain(..) {
+            match action {
+                Action::Wake(waker) => {
+                    context::wake_caught(&waker);
+                    crate::task::drop_caught("a waker", waker);
+                }
+                Action::Call(number) => {
+                    let callback = self.callback_timers.borrow_mut().remove(number);
+                    if let Some(callback) = callback {
+                        self.push_ready(Entry::Callback(callback));
+                    }
+                }
+            }
+        }
+        self.scratch.borrow_mut().due = due;
+    }
+
+    /// A timer that calls a callback on this loop.
+    pub(super) fn insert_callback_timer(&self, when: Instant, number: usize) -> TimerKey {
+        self.half().timers.lock().insert(when, Action::Call(number))
+    }
+
+    pub(super) fn cancel_callback_timer(&self, key: TimerKey) {
+        // An action that comes back is a number: nothing to drop.
+        let _ = self.half().timers.lock().cancel(key);
+    }
+
+    fn next_random(&self) -> u32 {
+        // Marsaglia's xorshift32.
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        self.random.set(x);
+        x
+    }
+
+    /// What is left in the slot goes where others see it; called when the thread leaves the loop.
+    pub(crate) fn leave_work_to_others(&self) {
+        if let Some(task) = self.half().take_slot() {
+            self.deque.push(task);
+        }
+        if !self.deque.is_empty()
+            && let Some(index) = self.shared.idle.notify_any()
+        {
+            self.shared.write_wake(index);
+        }
+    }
+
+    /// Takes a task out of the loop's own queue.
+    pub(super) fn take_ready(&self, task: NonNull<Header>) -> Option<Runnable> {
+        let mut ready = self.ready.borrow_mut();
+        let is_it =
+            |entry: &Entry| matches!(entry, Entry::Task(other) if other.header_pointer() == task);
+        let place = ready.iter().position(is_it)?;
+        match ready.remove(place)? {
+            Entry::Task(task) => Some(task),
+            _ => unreachable!("the entry was just found to be a task"),
+        }
+    }
+
+    /// Drops everything that belongs to this thread: callbacks, local tasks, what lies in its queues.
+    /// On the loop's own thread, once nothing is run any more.
+    pub(crate) fn clear(&self) {
+        loop {
+            let mut idle = true;
+            self.read_mailbox();
+            let entries = std::mem::take(&mut *self.ready.borrow_mut());
+            for entry in entries {
+                idle = false;
+                match entry {
+                    Entry::Task(task) => task.shut_down(&self.shared),
+                    Entry::Callback(callback) => callback.cancel(),
+                    Entry::Remote(callback) => callback.cancel(),
+                }
+            }
+            while let Some(task) = self.half().take_slot().or_else(|| self.deque.pop()) {
+                idle = false;
+                task.shut_down(&self.shared);
+            }
+            let timers = std::mem::take(&mut *self.callback_timers.borrow_mut());
+            for callback in timers.into_callbacks() {
+                idle = false;
+                callback.cancel();
+            }
+            let local = |task: &Header| task.local;
+            let claimed = self.half().registry.lock().claim(local);
+            for task in claimed {
+                idle = false;
+                task.finish(&self.shared);
+            }
+            if idle {
+                if self.local_tasks() == 0 {
+                    return;
+                }
+                // A waker on another thread has won the right to queue a local task and has not
+                // queued it yet.
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    fn local_tasks(&self) -> usize {
+        let mut count = 0;
+        self.half().registry.lock().for_each(|task| {
+            // SAFETY: in the registry, under its lock.
+            count += usize::from(unsafe { task.as_ref() }.local);
+        });
+        count
+    }
+}

@@ -1,0 +1,183 @@
+//! [`LoopHandle`]: what the loop's own thread may do with it.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::callback::{Callback, Handle, TimerHandle};
+use super::core::{Core, Entry};
+use super::threadsafe::ThreadsafeHandle;
+use crate::context;
+use crate::scheduler::Phase;
+use crate::task::{Header, Task};
+
+/// A loop, for its own thread: it is not `Send`, so the compiler sees to what asyncio's documentation
+/// asks for. [`threadsafe`](Self::threadsafe) gives the handle for other threads.
+#[derive(Clone)]
+pub struct LoopHandle {
+    core: Rc<Core>,
+}
+
+/// The loop that this thread is running.
+///
+/// # Panics
+/// Outside a running loop; see [`try_get_running_loop`].
+#[track_caller]
+pub fn get_running_loop() -> LoopHandle {
+    try_get_running_loop().expect("there is no running loopool event loop on this thread")
+}
+
+/// The loop that this thread is running, if it is running one.
+pub fn try_get_running_loop() -> Option<LoopHandle> {
+    context::current_core().map(LoopHandle::new)
+}
+
+impl LoopHandle {
+    pub(crate) fn new(core: Rc<Core>) -> Self {
+        LoopHandle { core }
+    }
+
+    /// Calls `callback` in the loop's next turn. Callbacks are called in order of registration.
+    ///
+    /// A callback that panics is reported through `tracing`; the loop goes on.
+    ///
+    /// # Panics
+    /// When the loop is closed.
+    #[track_caller]
+    pub fn call_soon(&self, callback: impl FnOnce() + 'static) -> Handle {
+        self.assert_open();
+        let callback = Callback::new(callback);
+        self.core.push_ready(Entry::Callback(callback.clone()));
+        Handle(callback)
+    }
+
+    /// Calls `callback` after `delay`; see [`call_at`](Self::call_at).
+    ///
+    /// # Panics
+    /// When the loop is closed.
+    #[track_caller]
+    pub fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> TimerHandle {
+        self.call_at(Instant::now() + delay, callback)
+    }
+
+    /// Calls `callback` at `when`, or in the next turn if that is past. Earlier times come first,
+    /// equal ones in order of registration.
+    ///
+    /// # Panics
+    /// When the loop is closed.
+    #[track_caller]
+    pub fn call_at(&self, when: Instant, callback: impl FnOnce() + 'static) -> TimerHandle {
+        self.assert_open();
+        let callback = Callback::new(callback);
+        let number = self.core.callback_timers.borrow_mut().insert(callback.clone());
+        let key = self.core.insert_callback_timer(when, number);
+        TimerHandle { callback, core: Rc::downgrade(&self.core), when, number, key }
+    }
+
+    /// The loop's clock: monotonic, the one of [`call_at`](Self::call_at).
+    pub fn time(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// As [`create_task`](crate::create_task), on this loop's runtime.
+    #[track_caller]
+    pub fn create_task<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.assert_open();
+        // SAFETY: `'static` and `Send`.
+        unsafe { self.core.spawn_unchecked(future, false, Location::caller()) }
+    }
+
+    /// As [`create_local_task`](crate::create_local_task), on this loop.
+    #[track_caller]
+    pub fn create_local_task<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.assert_open();
+        // SAFETY: `'static`; local, and a `LoopHandle` stays on the loop's thread.
+        unsafe { self.core.spawn_unchecked(future, true, Location::caller()) }
+    }
+
+    /// Asks the loop to stop: what is ready now still runs, then the run call returns. Called before
+    /// a run, that run makes one turn without sleeping. Tasks are not cancelled; they go on in the
+    /// next run.
+    ///
+    /// Only for a loop that stands alone; those of a [`Runtime`](crate::Runtime) end with it, and
+    /// there this has no effect on any but the main loop.
+    pub fn stop(&self) {
+        self.core.stopping.set(true);
+    }
+
+    /// The handle for other threads.
+    pub fn threadsafe(&self) -> ThreadsafeHandle {
+        ThreadsafeHandle::new(self.core.shared_arc(), self.core.index())
+    }
+
+    #[track_caller]
+    fn assert_open(&self) {
+        assert!(!self.core.closed.get(), "the event loop is closed");
+    }
+}
+
+impl fmt::Debug for LoopHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoopHandle").field("index", &self.core.index()).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// Makes a task and queues it. A runtime that is closing takes it, but cancelled; one that has
+    /// ended drops its future at once. Either way the handle says so.
+    ///
+    /// # Safety
+    /// On the loop's thread. The future is `Send`, or `local` is set. Future and output are
+    /// `'static`, or the caller sees to the task's end before their borrows end.
+    pub(crate) unsafe fn spawn_unchecked<F: Future>(
+        &self,
+        future: F,
+        local: bool,
+        location: &'static Location<'static>,
+    ) -> Task<F::Output> {
+        // SAFETY: the caller's promise; a task that is registered keeps the runtime alive.
+        let (runnable, task) = unsafe {
+            crate::task::new_task(future, self.shared().into(), self.index(), local, location)
+        };
+        if !self.shared().register(&runnable) {
+            runnable.shut_down(self.shared());
+            return task;
+        }
+        if self.shared().phase() == Phase::Closing {
+            task.cancel();
+        }
+        self.schedule(runnable);
+        task
+    }
+
+    /// Ends a local task of this loop at once, wherever it waits; not one that is being polled.
+    pub(super) fn abandon(&self, task: std::ptr::NonNull<Header>) {
+        loop {
+            self.read_mailbox();
+            if let Some(runnable) = self.take_ready(task) {
+                return runnable.shut_down(self.shared());
+            }
+            let claimed =
+                self.half().registry.lock().claim(|other| std::ptr::eq(other, task.as_ptr()));
+            let found = !claimed.is_empty();
+            for claimed in claimed {
+                claimed.finish(self.shared());
+            }
+            if found {
+                return;
+            }
+            // A waker on another thread has won the right to queue it and has not queued it yet.
+            std::thread::yield_now();
+        }
+    }
+}

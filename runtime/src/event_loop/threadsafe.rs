@@ -1,0 +1,222 @@
+//! [`ThreadsafeHandle`]: what every other thread may do with a loop.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use loopool_executors::{Job, JobError, JobOwner, Promise};
+
+use super::callback::{RemoteCallback, ThreadsafeCallbackHandle};
+use super::core::Core;
+use crate::context;
+use crate::metrics::RuntimeMetrics;
+use crate::scheduler::{Message, Phase, Shared};
+use crate::task::Task;
+
+/// A loop and its runtime, for other threads.
+///
+/// Outlives the runtime; then everything says that it is closed.
+#[derive(Clone)]
+pub struct ThreadsafeHandle {
+    shared: Arc<Shared>,
+    loop_index: usize,
+}
+
+impl ThreadsafeHandle {
+    pub(crate) fn new(shared: Arc<Shared>, loop_index: usize) -> Self {
+        ThreadsafeHandle { shared, loop_index }
+    }
+
+    /// Calls `callback` on the loop's thread, waking it if it sleeps. Callbacks from one thread are
+    /// called in order.
+    ///
+    /// # Errors
+    /// [`LoopClosed`] when the loop is closed; the callback is dropped.
+    pub fn call_soon_threadsafe(
+        &self,
+        callback: impl FnOnce() + Send + 'static,
+    ) -> Result<ThreadsafeCallbackHandle, LoopClosed> {
+        if self.is_closed() {
+            return Err(LoopClosed(()));
+        }
+        let callback = RemoteCallback::new(callback);
+        self.shared.send(self.loop_index, Message::Callback(callback.clone()));
+        Ok(ThreadsafeCallbackHandle(callback))
+    }
+
+    /// Makes a task of `future`; see [`create_task`](crate::create_task).
+    ///
+    /// In a runtime that is closed the future is dropped, and the handle says that it was cancelled.
+    #[track_caller]
+    pub fn create_task<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let location = Location::caller();
+        let shared = &self.shared;
+        // SAFETY: `'static` and `Send`; a task that is registered keeps the runtime alive.
+        let (runnable, task) = unsafe {
+            crate::task::new_task(future, (&**shared).into(), self.loop_index, false, location)
+        };
+        if !shared.register(&runnable) {
+            runnable.shut_down(shared);
+            return task;
+        }
+        if shared.phase() == Phase::Closing {
+            task.cancel();
+        }
+        if let Err(runnable) = context::with_loop_of(&**shared, runnable, Core::schedule) {
+            shared.schedule_remote(runnable);
+        }
+        task
+    }
+
+    /// Runs `future` in the loop's runtime, for a thread that is not one of its: the [`Job`] is waited
+    /// on with [`result`](Job::result) (whose time limit does not cancel anything), awaited in any
+    /// runtime, or [cancelled](Job::cancel), which cancels the task.
+    ///
+    /// ```
+    /// let runtime = loopool::Runtime::builder().build()?;
+    /// let handle = runtime.threadsafe_handle();
+    /// let other = std::thread::spawn(move || {
+    ///     handle.run_coroutine_threadsafe(async { 6 * 7 }).result(None)
+    /// });
+    /// runtime.run(async { while !other.is_finished() { loopool::yield_now().await } });
+    /// assert_eq!(other.join().unwrap()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn run_coroutine_threadsafe<F>(&self, future: F) -> Job<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let owner = Arc::new(CancelTask::default());
+        let (promise, job) = Promise::owned_by(owner.clone(), 0);
+        if self.is_closed() {
+            promise.set_exception(JobError::rejected(LoopClosed(())));
+            return job;
+        }
+        let task = self.create_task(Bridge { promise: Some(promise), future });
+        owner.set(task);
+        job
+    }
+
+    /// What the runtime's loops are doing.
+    pub fn metrics(&self) -> RuntimeMetrics {
+        self.shared.metrics()
+    }
+
+    /// Whether the loop was closed.
+    pub fn is_closed(&self) -> bool {
+        self.shared.phase() == Phase::Stopped
+    }
+}
+
+impl fmt::Debug for ThreadsafeHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadsafeHandle")
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The loop was closed, so nothing can be run on it any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LoopClosed(());
+
+impl fmt::Display for LoopClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the event loop is closed")
+    }
+}
+
+impl std::error::Error for LoopClosed {}
+
+/// A future whose outcome goes to a job: its value, its panic, or that it was dropped unfinished.
+struct Bridge<F: Future> {
+    promise: Option<Promise<F::Output>>,
+    future: F,
+}
+
+impl<F: Future> Future for Bridge<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: `future` is pinned with us: never moved, dropped in place; `Drop` does not move it.
+        // `promise` is not pinned.
+        let (promise, future) = unsafe {
+            let this = self.get_unchecked_mut();
+            (&mut this.promise, Pin::new_unchecked(&mut this.future))
+        };
+        if promise.as_ref().is_none_or(|promise| promise.is_cancelled()) {
+            return Poll::Ready(());
+        }
+        let poll = std::panic::AssertUnwindSafe(|| future.poll(cx));
+        let outcome = match std::panic::catch_unwind(poll) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(payload) => Err(JobError::panicked(payload)),
+        };
+        if let Some(promise) = promise.take() {
+            match outcome {
+                // A cancellation that came first stays; the value is dropped.
+                Ok(output) => drop(promise.set_result(output)),
+                Err(error) => promise.set_exception(error),
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<F: Future> Drop for Bridge<F> {
+    fn drop(&mut self) {
+        if let Some(promise) = self.promise.take() {
+            promise.set_exception(JobError::cancelled());
+        }
+    }
+}
+
+/// Cancels the task of a job that is cancelled.
+///
+/// The job stays *pending* in the eyes of its promise while the task runs, so that a cancellation
+/// takes effect for the waiting side at once.
+#[derive(Default)]
+struct CancelTask {
+    task: OnceLock<Task<()>>,
+    cancelled: std::sync::atomic::AtomicBool,
+}
+
+impl CancelTask {
+    fn set(&self, task: Task<()>) {
+        use std::sync::atomic::Ordering::SeqCst;
+        if let Err(task) = self.task.set(task) {
+            task.cancel();
+        }
+        // SeqCst pairs with `cancelled_while_pending`: one of the two sees the other's store.
+        if self.cancelled.load(SeqCst) {
+            self.cancel();
+        }
+    }
+
+    fn cancel(&self) {
+        if let Some(task) = self.task.get() {
+            task.cancel();
+        }
+    }
+}
+
+impl JobOwner for CancelTask {
+    fn cancelled_while_pending(&self, _id: u64) {
+        self.cancelled.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.cancel();
+    }
+
+    fn cancel_running(&self, _id: u64) -> bool {
+        false
+    }
+}

@@ -1,0 +1,10 @@
+//! Sockets that wait on the loops.
+//!
+//! A socket belongs to the loop on which its first operation had to wait; its wakes run there. Names
+//! are not resolved here: give addresses, or resolve with [`to_thread`](crate::to_thread).
+
+mod listener;
+mod stream;
+
+pub use self::listener::TcpListener;
+pub use self::stream::TcpStream;

@@ -1,0 +1,111 @@
+//! The Linux driver: one epoll instance and one eventfd, one system call a wait.
+//!
+//! Descriptors are registered once, for both directions, edge-triggered, with `EPOLLRDHUP`: so a short
+//! read means that everything was read, and the end of the stream is never lost with it. The eventfd
+//! is edge-triggered, too, and never read: each write is an event of its own.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::source::Ready;
+
+/// Whether a read that fills less than its buffer has emptied the socket.
+pub(crate) const SHORT_READ_DRAINS: bool = true;
+
+/// The token of the wake-up.
+const WAKE: u64 = u64::MAX;
+
+/// Events taken in one wait.
+const BATCH: usize = 256;
+
+pub(super) struct Driver {
+    epoll: Epoll,
+    wake: EventFd,
+}
+
+pub(crate) struct Events(Vec<EpollEvent>);
+
+impl Events {
+    pub(crate) fn new() -> Self {
+        Events(Vec::with_capacity(BATCH))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Ready)> {
+        self.0.iter().filter(|event| event.data() != WAKE).map(|event| {
+            let flags = event.events();
+            let error = flags.contains(EpollFlags::EPOLLERR);
+            let hung_up = flags.contains(EpollFlags::EPOLLHUP);
+            let ready = Ready::READABLE
+                .when(flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI))
+                .or(Ready::WRITABLE.when(flags.contains(EpollFlags::EPOLLOUT)))
+                .or(Ready::READ_CLOSED
+                    .when(hung_up || error || flags.contains(EpollFlags::EPOLLRDHUP)))
+                .or(Ready::WRITE_CLOSED.when(hung_up || error));
+            (event.data(), ready)
+        })
+    }
+}
+
+impl Driver {
+    pub(super) fn new() -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, WAKE))?;
+        Ok(Driver { epoll, wake })
+    }
+
+    pub(super) fn register(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let flags = EpollFlags::EPOLLIN
+            | EpollFlags::EPOLLOUT
+            | EpollFlags::EPOLLRDHUP
+            | EpollFlags::EPOLLET;
+        Ok(self.epoll.add(fd, EpollEvent::new(flags, token))?)
+    }
+
+    pub(super) fn deregister(&self, fd: BorrowedFd<'_>) {
+        // Only fails for a descriptor that is not registered, and then there is nothing to do.
+        let _ = self.epoll.delete(fd);
+    }
+
+    pub(super) fn wake(&self) {
+        // Fails only when 2^64 - 2 wake-ups are unread: then the event is due anyway.
+        let _ = self.wake.write(1);
+    }
+
+    /// Waits for events, at most `limit`; a signal ends the wait early.
+    pub(super) fn wait(&self, events: &mut Events, limit: Option<Duration>) -> io::Result<()> {
+        events.0.clear();
+        let limit = limit.map(|limit| libc::timespec {
+            tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: limit.subsec_nanos() as libc::c_long,
+        });
+        let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: the buffer has room for BATCH events, and as many as the call says are written.
+        // `EpollEvent` is `repr(transparent)` over `epoll_event`.
+        let count = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.epoll.0.as_raw_fd(),
+                events.0.as_mut_ptr().cast::<libc::epoll_event>(),
+                BATCH as libc::c_int,
+                limit,
+                std::ptr::null::<libc::sigset_t>(),
+                size_of::<libc::c_ulong>(),
+            )
+        };
+        match Errno::result(count) {
+            Ok(count) => {
+                // SAFETY: see above.
+                unsafe { events.0.set_len(count as usize) };
+                Ok(())
+            }
+            Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

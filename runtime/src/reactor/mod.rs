@@ -1,0 +1,134 @@
+//! Each loop's reactor: it sleeps here, and learns here which descriptors are ready.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `epoll.rs`, `portable.rs` | the driver: the system's poller, one of the two per build |
+//! | `slots.rs` | where sources live, found by number without a lock |
+//! | `source.rs` | one descriptor's readiness and who waits for it |
+//! | `registration.rs` | the owner's end of a source |
+//!
+//! A descriptor is registered once, with the loop on which its first operation had to wait; its wakes
+//! run there, wherever the task that waits was last polled.
+
+#[cfg_attr(all(target_os = "linux", not(feature = "portable-reactor")), path = "epoll.rs")]
+#[cfg_attr(not(all(target_os = "linux", not(feature = "portable-reactor"))), path = "portable.rs")]
+mod driver;
+pub(crate) mod registration;
+mod slots;
+mod source;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::task::Waker;
+use std::time::Duration;
+
+pub(crate) use self::driver::{Events, SHORT_READ_DRAINS};
+pub(crate) use self::registration::Registration;
+use self::slots::Slots;
+pub(crate) use self::source::{Direction, Ready, Source};
+use crate::context::wake_caught;
+use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+pub(crate) struct Reactor {
+    driver: driver::Driver,
+    sources: Slots<Source>,
+    registered: AtomicUsize,
+    closed: AtomicBool,
+}
+
+impl Reactor {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Reactor {
+            driver: driver::Driver::new()?,
+            sources: Slots::new(),
+            registered: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Ends the owner's wait, the present one or the next.
+    pub(crate) fn wake(&self) {
+        self.driver.wake();
+    }
+
+    /// Waits for events, at most `limit`, and hands the wakers of those who waited for them to
+    /// `wakers`, to be woken by [`wake_all`].
+    ///
+    /// Two steps: first the readiness of the whole batch is noted, then wakers are called, which are
+    /// foreign code. So whatever they do, no edge is lost.
+    pub(crate) fn wait(
+        &self,
+        events: &mut Events,
+        limit: Option<Duration>,
+        wakers: &mut Vec<Waker>,
+    ) -> io::Result<()> {
+        self.driver.wait(events, limit)?;
+        for (token, ready) in events.iter() {
+            let (generation, index) = ((token >> 32) as u32, token as u32);
+            if let Some(source) = self.sources.get(index)
+                && source.generation() & GENERATION == generation
+            {
+                source.set(ready);
+                source.take_wakers(ready, wakers);
+            }
+        }
+        Ok(())
+    }
+
+    /// Descriptors that are registered.
+    pub(crate) fn registered(&self) -> usize {
+        self.registered.load(Ordering::Relaxed)
+    }
+
+    /// Nobody will wait on this reactor any more: everybody who waits for it is told.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let mut wakers = Vec::new();
+        let all = Ready::READ_CLOSED.or(Ready::WRITE_CLOSED);
+        self.sources.for_each(|source| {
+            source.set(all);
+            source.take_wakers(all, &mut wakers);
+        });
+        wake_all(&mut wakers);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn register(&self, fd: BorrowedFd<'_>) -> io::Result<u32> {
+        let index = self.sources.acquire().ok_or(io::ErrorKind::OutOfMemory)?;
+        let generation = self.source(index).generation() & GENERATION;
+        let token = (u64::from(generation) << 32) | u64::from(index);
+        if let Err(error) = self.driver.register(fd, token) {
+            self.sources.release(index);
+            return Err(error);
+        }
+        self.registered.fetch_add(1, Ordering::Relaxed);
+        Ok(index)
+    }
+
+    fn deregister(&self, fd: BorrowedFd<'_>, index: u32) {
+        self.driver.deregister(fd);
+        let wakers = self.source(index).retire();
+        self.sources.release(index);
+        self.registered.fetch_sub(1, Ordering::Relaxed);
+        crate::task::drop_caught("a waker", wakers);
+    }
+
+    fn source(&self, index: u32) -> &Source {
+        self.sources.get(index).expect("a registered source has a slot")
+    }
+}
+
+/// The part of a slot's generation that fits into a token; one bit less than there is room, because
+/// the tokens of the drivers' own descriptors have all bits set.
+const GENERATION: u32 = u32::MAX >> 1;
+
+/// Wakes and empties the list.
+pub(crate) fn wake_all(wakers: &mut Vec<Waker>) {
+    for waker in wakers.drain(..) {
+        wake_caught(&waker);
+        crate::task::drop_caught("a waker", waker);
+    }
+}

@@ -1,0 +1,154 @@
+//! The owner's end of a source: a descriptor that waits on one loop's reactor.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use super::source::{Direction, Seen, Source};
+use crate::context;
+use crate::scheduler::Shared;
+
+/// A descriptor and, once an operation on it had to wait, its place in a reactor.
+///
+/// Registered late, so that it lands on the loop where it is used rather than where it was accepted.
+pub(crate) struct Registration<T: AsFd> {
+    io: T,
+    place: OnceLock<Place>,
+}
+
+struct Place {
+    shared: Arc<Shared>,
+    loop_index: usize,
+    source: u32,
+}
+
+impl Place {
+    /// With the loop that this thread drives.
+    fn new(fd: BorrowedFd<'_>) -> io::Result<Place> {
+        let core = context::current_core().ok_or_else(|| {
+            let message = "waiting for a socket needs a running loopool event loop on this thread";
+            io::Error::other(message)
+        })?;
+        let (shared, loop_index) = (core.shared_arc(), core.index());
+        let source = shared.loops[loop_index].reactor.register(fd)?;
+        Ok(Place { shared, loop_index, source })
+    }
+
+    fn source(&self) -> &Source {
+        self.shared.loops[self.loop_index].reactor.source(self.source)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.shared.loops[self.loop_index].reactor.is_closed()
+    }
+}
+
+impl<T: AsFd> Registration<T> {
+    /// `io` is in non-blocking mode.
+    pub(crate) fn new(io: T) -> Self {
+        Registration { io, place: OnceLock::new() }
+    }
+
+    pub(crate) fn get(&self) -> &T {
+        &self.io
+    }
+
+    /// Tries `operation` until it does not block, waiting in between.
+    ///
+    /// The operation gets `Some` to tell that it did less than it could have: then the next one is
+    /// not tried before there is new readiness.
+    pub(crate) fn poll_io<R>(
+        &self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        mut operation: impl FnMut(&T) -> io::Result<Done<R>>,
+    ) -> Poll<io::Result<R>> {
+        if !context::consume_budget(cx) {
+            return Poll::Pending;
+        }
+        loop {
+            let seen = match self.place.get() {
+                Some(place) => Some((place, ready!(poll_ready(place, cx, direction))?)),
+                None => None,
+            };
+            match operation(&self.io) {
+                Ok(done) => {
+                    if done.drained
+                        && let Some((place, seen)) = seen
+                        && !seen.closed
+                    {
+                        place.source().clear(direction, seen);
+                    }
+                    return Poll::Ready(Ok(done.value));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match seen {
+                    Some((place, seen)) => place.source().clear(direction, seen),
+                    None => self.register()?,
+                },
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Waits until the descriptor was ready since it was last found not to be.
+    pub(crate) fn poll_ready(
+        &self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+    ) -> Poll<io::Result<()>> {
+        if self.place.get().is_none() {
+            self.register()?;
+        }
+        match self.place.get() {
+            Some(place) => poll_ready(place, cx, direction).map_ok(drop),
+            None => Poll::Pending,
+        }
+    }
+
+    fn register(&self) -> io::Result<()> {
+        let place = Place::new(self.io.as_fd())?;
+        // Two tasks on two loops may both come here first; one registration is enough.
+        if let Err(place) = self.place.set(place) {
+            let reactor = &place.shared.loops[place.loop_index].reactor;
+            reactor.deregister(self.io.as_fd(), place.source);
+        }
+        Ok(())
+    }
+}
+
+/// What an operation did.
+pub(crate) struct Done<R> {
+    pub(crate) value: R,
+    /// Whether another one would block.
+    pub(crate) drained: bool,
+}
+
+fn poll_ready(place: &Place, cx: &mut Context<'_>, direction: Direction) -> Poll<io::Result<Seen>> {
+    let source = place.source();
+    let seen = source.ready(direction).or_else(|| source.wait(direction, cx.waker()));
+    match seen {
+        _ if place.is_closed() => Poll::Ready(Err(io::Error::other(
+            "the event loop that this socket belongs to was closed",
+        ))),
+        Some(seen) => Poll::Ready(Ok(seen)),
+        None => Poll::Pending,
+    }
+}
+
+impl<T: AsFd + fmt::Debug> fmt::Debug for Registration<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.io.fmt(f)
+    }
+}
+
+impl<T: AsFd> Drop for Registration<T> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            let reactor = &place.shared.loops[place.loop_index].reactor;
+            reactor.deregister(self.io.as_fd(), place.source);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The runtime: a loop per core, joined by work stealing.
+//!
+//! Loop 0 is the *main loop*, driven by the thread that calls [`Runtime::run`]; each other loop has a
+//! thread of its own for the runtime's life.
+//!
+//! # Shutdown, in this order
+//! 1. *Closing*: every task is asked to end, and new ones are born cancelled; loops, timers, reactors
+//!    and executors go on, so that what the tasks do on their way out works. Until no task is left, or
+//!    the grace period is over.
+//! 2. The default executor takes no more work; what waits in it is cancelled, what runs there is not
+//!    waited for.
+//! 3. *Stopped*: each loop drops its own local tasks and callbacks on its own thread, which ends.
+//! 4. Everything else is dropped by the thread that shuts down; then the reactors are closed.
+//!
+//! A loop that is stuck in a poll beyond the grace period is named in the log and left alone, and its
+//! memory with it.
+
+mod default_executor;
+
+use std::fmt;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+pub(crate) use self::default_executor::DefaultExecutor;
+use crate::context;
+use crate::event_loop::{Core, Driving, LoopHandle, ThreadsafeHandle, run_main};
+use crate::metrics::RuntimeMetrics;
+use crate::scheduler::{Phase, Shared};
+
+/// How long tasks may take to end when a runtime is merely dropped.
+const DROP_GRACE: Duration = Duration::from_secs(5);
+
+/// Several event loops, one per core, that share their work.
+///
+/// ```
+/// let runtime = loopool::Runtime::builder().loops(2).thread_name("worker").build()?;
+/// let sum: u64 = runtime.run(async {
+///     let tasks: Vec<_> = (0..100u64).map(|n| loopool::create_task(async move { n })).collect();
+///     let mut sum = 0;
+///     for task in tasks {
+///         sum += task.await.unwrap();
+///     }
+///     sum
+/// });
+/// assert_eq!(sum, 4950);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Runtime {
+    main: Rc<Core>,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    shutdown_timeout: Duration,
+}
+
+/// Options of a [`Runtime`].
+#[derive(Debug, Clone)]
+pub struct RuntimeBuilder {
+    loops: usize,
+    thread_name: String,
+    shutdown_timeout: Duration,
+}
+
+impl RuntimeBuilder {
+    /// How many loops; at least 1. Default: the CPUs this process may use.
+    pub fn loops(mut self, loops: usize) -> Self {
+        self.loops = loops.max(1);
+        self
+    }
+
+    /// What the names of the loops' threads begin with; a number follows. Default: `loopool`.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.thread_name = name.into();
+        self
+    }
+
+    /// How long tasks may take to end when [`Runtime::run`] is over. Default: 30 seconds.
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.shutdown_timeout = timeout;
+        self
+    }
+
+    /// Makes the runtime and starts its threads.
+    ///
+    /// # Errors
+    /// When the system refuses a descriptor or a thread.
+    pub fn build(self) -> std::io::Result<Runtime> {
+        let (shared, deques) = Shared::new(self.loops)?;
+        let mut deques = deques.into_iter().enumerate();
+        let Some((_, deque)) = deques.next() else { unreachable!("there is at least one loop") };
+        let mut runtime = Runtime {
+            main: Core::new(shared.clone(), 0, deque),
+            shared,
+            threads: Vec::new(),
+            shutdown_timeout: self.shutdown_timeout,
+        };
+        for (index, deque) in deques {
+            let shared = runtime.shared.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("{}-{index}", self.thread_name))
+                .spawn(move || work(&Core::new(shared, index, deque)))?;
+            runtime.threads.push(thread);
+        }
+        Ok(runtime)
+    }
+}
+
+/// Runs `main` on a runtime with a loop per core, and shuts it down: asyncio's `run`.
+///
+/// When `main` is done, every task that is left is cancelled and has up to 30 seconds to end.
+///
+/// ```
+/// let answer = loopool::run(async { loopool::create_task(async { 6 * 7 }).await.unwrap() });
+/// assert_eq!(answer, 42);
+/// ```
+///
+/// # Panics
+/// With `main`'s own panic; when the system refuses the descriptors or threads of a runtime; and when
+/// this thread is inside a task or callback of a loop already.
+#[track_caller]
+pub fn run<F: Future>(main: F) -> F::Output {
+    match Runtime::builder().build() {
+        Ok(runtime) => runtime.run(main),
+        Err(error) => panic!("no runtime could be made: {error}"),
+    }
+}
+
+impl Runtime {
+    /// A runtime with options.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder {
+            loops: num_cpus::get(),
+            thread_name: "loopool".to_owned(),
+            shutdown_timeout: Duration::from_secs(30),
+        }
+    }
+
+    /// Runs `main` on the main loop, on this thread, then shuts the runtime down.
+    ///
+    /// # Panics
+    /// With `main`'s own panic; and when this thread is inside a task or callback of a loop already.
+    #[track_caller]
+    pub fn run<F: Future>(mut self, main: F) -> F::Output {
+        let output = self.run_until_complete(main);
+        let grace = self.shutdown_timeout;
+        self.shut_down(grace);
+        output
+    }
+
+    /// Runs `main` on the main loop, on this thread. Other tasks go on meanwhile, and on the other
+    /// loops also afterwards.
+    ///
+    /// # Panics
+    /// With `main`'s own panic; when this thread is inside a task or callback of a loop already; and
+    /// when `main` stops the main loop.
+    #[track_caller]
+    pub fn run_until_complete<F: Future>(&self, main: F) -> F::Output {
+        match run_main(&self.main, main) {
+            Ok(output) => output,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The main loop, for this thread.
+    pub fn handle(&self) -> LoopHandle {
+        LoopHandle::new(self.main.clone())
+    }
+
+    /// The handle that crosses threads.
+    pub fn threadsafe_handle(&self) -> ThreadsafeHandle {
+        ThreadsafeHandle::new(self.shared.clone(), 0)
+    }
+
+    /// What the loops are doing.
+    pub fn metrics(&self) -> RuntimeMetrics {
+        self.shared.metrics()
+    }
+
+    /// The order is that of the module's documentation.
+    fn shut_down(&mut self, grace: Duration) {
+        if self.shared.phase() == Phase::Stopped {
+            return;
+        }
+        let deadline = Instant::now() + grace;
+        self.shared.advance(Phase::Closing);
+        self.shared.cancel_all();
+        if context::inside_a_loop() {
+            // Dropped inside a task or callback: waiting here could be waiting for ourselves.
+            tracing::warn!("a Runtime was dropped inside a task or callback; it ends by itself");
+            self.shared.default_executor.close();
+            self.shared.advance(Phase::Stopped);
+            return;
+        }
+        self.wait_for_tasks(deadline);
+        self.shared.default_executor.close();
+        self.shared.advance(Phase::Stopped);
+        let stuck = self.join_threads(deadline.max(Instant::now() + Duration::from_millis(100)));
+        self.shared.close_registries();
+        self.main.closed.set(true);
+        let entered = context::enter_loop(&self.main);
+        self.main.clear();
+        if stuck == 0 {
+            self.shared.drain();
+        } else {
+            // The threads that are stuck still use it.
+            std::mem::forget(self.shared.clone());
+        }
+        drop(entered);
+        self.shared.close_reactors();
+    }
+
+    fn wait_for_tasks(&self, deadline: Instant) {
+        let Ok(_driving) = Driving::begin(&self.main) else { return };
+        let handle = self.handle();
+        let alarm = handle.call_at(deadline, || {});
+        while self.shared.live() > 0 && Instant::now() < deadline {
+            self.main.turn(true);
+        }
+        alarm.cancel();
+    }
+
+    /// How many are left.
+    fn join_threads(&mut self, deadline: Instant) -> usize {
+        let mut stuck = 0;
+        for thread in std::mem::take(&mut self.threads) {
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_micros(50));
+            }
+            if thread.is_finished() {
+                if thread.join().is_err() {
+                    tracing::error!("a loop's thread panicked");
+                }
+            } else {
+                let name = thread.thread().name().unwrap_or("?");
+                tracing::error!(name, "a loop is stuck in a poll and was left behind");
+                stuck += 1;
+            }
+        }
+        stuck
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.shut_down(DROP_GRACE);
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("loops", &self.shared.loops.len()).finish_non_exhaustive()
+    }
+}
+
+/// The life of a loop's thread.
+fn work(core: &Rc<Core>) {
+    // What users run is caught where it runs; a panic that gets here is a broken invariant of ours,
+    // with tasks half moved.
+    let guard = AbortOnUnwind;
+    if let Ok(driving) = Driving::begin(core) {
+        while core.shared().phase() != Phase::Stopped {
+            core.turn(true);
+        }
+        core.clear();
+        drop(driving);
+    }
+    std::mem::forget(guard);
+}
+
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        tracing::error!("an event loop broke; the process ends");
+        std::process::abort();
+    }
+}

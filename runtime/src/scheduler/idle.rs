@@ -1,0 +1,140 @@
+//! Who sleeps, who searches, and whom to wake.
+//!
+//! # Protocol
+//! Each loop has a state: *absent* (no thread drives it), *running*, *parked*, *notified*.
+//!
+//! - **Push from outside** (mailbox, injector): publish the work → SeqCst fence (F1) → look at the
+//!   states. A parked loop is moved to *notified* by compare-exchange; whoever wins that writes the
+//!   wake-up, so two pushes never pay for one sleeper.
+//! - **Park**: publish *parked* → SeqCst fence (F2) → look for work again → sleep. F1 and F2 are the
+//!   pair: either the pusher sees *parked* or the sleeper sees the work.
+//! - **Search**: at most one loop searches at a time. A push for anybody wakes nobody while somebody
+//!   searches. Hence the searcher gives the role up *before* it publishes *parked* and looks once
+//!   more (F2 again pairs with F1), or, when it has found something, wakes one more loop if there is
+//!   more to do.
+//! - **Push by the loop's own thread** needs no fence: if it misses a sleeper, it runs the work itself.
+//!
+//! Knows nothing of queues or descriptors. Modelled in `loom-tests/tests/park.rs`.
+
+use crate::shim::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
+
+const ABSENT: u8 = 0;
+const RUNNING: u8 = 1;
+const PARKED: u8 = 2;
+const NOTIFIED: u8 = 3;
+
+pub(crate) struct Idle {
+    states: Box<[AtomicU8]>,
+    /// How many states are PARKED. A hint: it lags behind the states.
+    parked: AtomicUsize,
+    searching: AtomicBool,
+}
+
+impl Idle {
+    pub(crate) fn new(loops: usize) -> Self {
+        Idle {
+            states: (0..loops).map(|_| AtomicU8::new(ABSENT)).collect(),
+            parked: AtomicUsize::new(0),
+            searching: AtomicBool::new(false),
+        }
+    }
+
+    /// A thread begins to drive loop `index`.
+    pub(crate) fn enter(&self, index: usize) {
+        // Relaxed: only says that looking for work has begun; the work itself is published by queues.
+        self.states[index].store(RUNNING, Ordering::Relaxed);
+    }
+
+    /// The thread leaves loop `index`, which nobody drives now.
+    pub(crate) fn leave(&self, index: usize) {
+        // Relaxed: a wake-up that came meanwhile is not lost, because the work lies in a queue that
+        // is looked at when somebody drives the loop again.
+        self.states[index].store(ABSENT, Ordering::Relaxed);
+    }
+
+    /// Publishes that loop `index` is about to sleep. The caller looks for work once more after this.
+    pub(crate) fn announce_park(&self, index: usize) {
+        self.states[index].store(PARKED, Ordering::Relaxed);
+        self.parked.fetch_add(1, Ordering::Relaxed);
+        // F2.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Loop `index` is awake. True when somebody woke it.
+    pub(crate) fn unpark(&self, index: usize) -> bool {
+        // Acquire: pairs with the Release in `notify`, so that what was pushed before is seen.
+        let notified = self.states[index].swap(RUNNING, Ordering::AcqRel) == NOTIFIED;
+        if !notified {
+            self.parked.fetch_sub(1, Ordering::Relaxed);
+        }
+        notified
+    }
+
+    /// After work for loop `index` was published: true when the caller has to write its wake-up.
+    #[must_use]
+    pub(crate) fn notify(&self, index: usize) -> bool {
+        // F1.
+        fence(Ordering::SeqCst);
+        self.claim(index)
+    }
+
+    /// After work for anybody was published: the loop whose wake-up the caller has to write.
+    #[must_use]
+    pub(crate) fn notify_any(&self) -> Option<usize> {
+        // F1.
+        fence(Ordering::SeqCst);
+        if self.searching.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.claim_any()
+    }
+
+    /// A sleeper to be woken for work that the caller could do itself, only later.
+    #[must_use]
+    pub(crate) fn claim_any(&self) -> Option<usize> {
+        (0..self.states.len()).find(|&index| self.claim(index))
+    }
+
+    fn claim(&self, index: usize) -> bool {
+        let state = &self.states[index];
+        // Release: pairs with the Acquire in `unpark`.
+        let won = state.load(Ordering::Relaxed) == PARKED
+            && state
+                .compare_exchange(PARKED, NOTIFIED, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok();
+        if won {
+            self.parked.fetch_sub(1, Ordering::Relaxed);
+        }
+        won
+    }
+
+    /// Whether waking somebody is worth a thought: somebody sleeps and nobody searches. A hint.
+    #[inline]
+    pub(crate) fn could_use_help(&self) -> bool {
+        self.parked.load(Ordering::Relaxed) > 0 && !self.searching.load(Ordering::Relaxed)
+    }
+
+    /// Whether some loop other than `index` is being driven and awake.
+    pub(crate) fn others_awake(&self, index: usize) -> bool {
+        let awake = |state: &AtomicU8| matches!(state.load(Ordering::Relaxed), RUNNING | NOTIFIED);
+        self.states.iter().enumerate().any(|(other, state)| other != index && awake(state))
+    }
+
+    /// Takes the role of the searcher, if nobody has it.
+    #[must_use]
+    pub(crate) fn begin_search(&self) -> bool {
+        // Relaxed: the role protects nothing; a push that sees it relies on the fences above.
+        !self.searching.load(Ordering::Relaxed)
+            && self
+                .searching
+                .compare_exchange(false, true, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Gives the role up. The caller looks for work again, after this and a fence
+    /// ([`announce_park`](Self::announce_park)), or has found some and calls
+    /// [`notify_any`](Self::notify_any) if there is more.
+    pub(crate) fn end_search(&self) {
+        self.searching.store(false, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,352 @@
+//! The part of the loops that any thread may touch: queues, registries, who sleeps.
+//!
+//! Each loop has two halves. The *owner half* is [`Core`](crate::event_loop::Core): only the thread
+//! that drives the loop touches it. The *shared half* is [`LoopShared`], never moved or freed while
+//! the runtime lives.
+//!
+//! # Where a woken task goes
+//! | woken by | a task that may move | a task or callback that may not |
+//! |---|---|---|
+//! | a thread of the runtime | its own slot or deque (`Core::schedule`) | its own queue, or the mailbox of the home loop |
+//! | any other thread | the injector | the mailbox of the home loop |
+//!
+//! A loop that stands alone has no deque: everything goes through its one queue, in order.
+//!
+//! # Lifetime
+//! A task holds a plain pointer to the runtime. It is valid while the task is not complete, because a
+//! runtime ends only when none of its tasks is left (`live`), or leaks itself. Whoever wakes from
+//! outside takes a count of its own *before* the push, while the task cannot complete.
+
+mod idle;
+mod mailbox;
+mod registry;
+mod search;
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use crossbeam_deque::{Injector, Steal, Stealer, Worker};
+use crossbeam_utils::CachePadded;
+
+pub(crate) use self::idle::Idle;
+pub(crate) use self::mailbox::{Mailbox, Message};
+pub(crate) use self::registry::Registry;
+pub(crate) use self::search::Search;
+use crate::metrics::Counters;
+use crate::reactor::Reactor;
+use crate::runtime::DefaultExecutor;
+use crate::shim::Mutex;
+use crate::shim::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+use crate::task::{Header, Runnable};
+use crate::time::Wheel;
+
+/// The most tasks taken from a peer or the injector at once.
+const STEAL_LIMIT: usize = 32;
+
+/// Everything that the loops of one runtime share.
+pub(crate) struct Shared {
+    pub(crate) loops: Box<[CachePadded<LoopShared>]>,
+    pub(crate) idle: CachePadded<Idle>,
+    injector: CachePadded<Injector<Runnable>>,
+    /// Tasks that are not complete.
+    live: CachePadded<AtomicUsize>,
+    phase: AtomicU8,
+    /// The loop that sleeps with a time limit while others run; `usize::MAX` for none.
+    sentinel: AtomicUsize,
+    pub(crate) default_executor: DefaultExecutor,
+}
+
+/// The shared half of one loop.
+pub(crate) struct LoopShared {
+    /// The task to run next: the one that the running task woke last.
+    slot: AtomicPtr<Header>,
+    stealer: Stealer<Runnable>,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) reactor: Reactor,
+    pub(crate) timers: Mutex<Wheel>,
+    pub(crate) registry: Mutex<Registry>,
+    pub(crate) counters: Counters,
+}
+
+/// How far a runtime is on its way to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    Open,
+    /// Everything is being cancelled; new tasks are born cancelled.
+    Closing,
+    /// Workers leave their loops.
+    Stopped,
+}
+
+impl Shared {
+    /// The shared halves of `loops` loops, and the deques that belong to the owners.
+    pub(crate) fn new(loops: usize) -> std::io::Result<(Arc<Shared>, Vec<Worker<Runnable>>)> {
+        let deques: Vec<_> = (0..loops).map(|_| Worker::new_fifo()).collect();
+        let halves = deques
+            .iter()
+            .map(|deque| {
+                Ok(CachePadded::new(LoopShared {
+                    slot: AtomicPtr::new(std::ptr::null_mut()),
+                    stealer: deque.stealer(),
+                    mailbox: Mailbox::new(),
+                    reactor: Reactor::new()?,
+                    timers: Mutex::new(Wheel::new()),
+                    registry: Mutex::new(Registry::new()),
+                    counters: Counters::default(),
+                }))
+            })
+            .collect::<std::io::Result<_>>()?;
+        let shared = Shared {
+            loops: halves,
+            idle: CachePadded::new(Idle::new(loops)),
+            injector: CachePadded::new(Injector::new()),
+            live: CachePadded::new(AtomicUsize::new(0)),
+            phase: AtomicU8::new(Phase::Open as u8),
+            sentinel: AtomicUsize::new(usize::MAX),
+            default_executor: DefaultExecutor::new(),
+        };
+        Ok((Arc::new(shared), deques))
+    }
+
+    /// Whether there is one loop only, which keeps one order for all it runs.
+    pub(crate) fn stands_alone(&self) -> bool {
+        self.loops.len() == 1
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Open,
+            1 => Phase::Closing,
+            _ => Phase::Stopped,
+        }
+    }
+
+    /// Moves on to `phase`, never back, and wakes every loop to see it.
+    pub(crate) fn advance(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        for index in 0..self.loops.len() {
+            self.wake_loop(index);
+        }
+    }
+
+    /// Tasks that are not complete.
+    pub(crate) fn live(&self) -> usize {
+        // Acquire: pairs with the Release in `unregister`: whoever sees no task sees their end.
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// Whether loop `index` has nothing to wait for any more.
+    pub(crate) fn is_over_for(&self, index: usize) -> bool {
+        match self.phase() {
+            Phase::Open => false,
+            Phase::Closing => index == 0 && self.live() == 0,
+            Phase::Stopped => true,
+        }
+    }
+
+    /// Enters a new task. False when the runtime takes none: then its future is to be dropped.
+    pub(crate) fn register(&self, task: &Runnable) -> bool {
+        // Before the entry, so that `live` is never too low.
+        self.live.fetch_add(1, Ordering::Relaxed);
+        let entered = self.loops[task.home()].registry.lock().insert(task.header_pointer());
+        if !entered {
+            self.live.fetch_sub(1, Ordering::Release);
+        }
+        entered
+    }
+
+    /// A task is about to be complete.
+    pub(crate) fn unregister(&self, task: NonNull<Header>) {
+        // SAFETY: the caller holds a reference.
+        let home = unsafe { task.as_ref() }.home as usize;
+        if self.loops[home].registry.lock().remove(task)
+            && self.live.fetch_sub(1, Ordering::Release) == 1
+            && self.phase() != Phase::Open
+        {
+            // Whoever shuts down waits on loop 0.
+            self.wake_loop(0);
+        }
+    }
+
+    /// A task was woken by a thread that drives none of our loops.
+    pub(crate) fn schedule_remote(&self, task: Runnable) {
+        if task.is_local() || self.stands_alone() {
+            self.send(task.home(), Message::Task(task));
+        } else {
+            self.injector.push(task);
+            if let Some(index) = self.idle.notify_any() {
+                self.write_wake(index);
+            }
+        }
+    }
+
+    /// Puts a message into the mailbox of loop `index`.
+    pub(crate) fn send(&self, index: usize, message: Message) {
+        self.loops[index].mailbox.push(message);
+        self.wake_loop(index);
+    }
+
+    /// Sees to it that loop `index` looks at what was published for it.
+    pub(crate) fn wake_loop(&self, index: usize) {
+        if self.idle.notify(index) {
+            self.write_wake(index);
+        }
+    }
+
+    /// Wakes a loop that the caller has claimed.
+    pub(crate) fn write_wake(&self, index: usize) {
+        self.loops[index].counters.woken();
+        self.loops[index].reactor.wake();
+    }
+
+    /// Whether somebody could find a task to take.
+    pub(crate) fn has_stealable(&self) -> bool {
+        !self.injector.is_empty() || self.loops.iter().any(|peer| !peer.stealer.is_empty())
+    }
+
+    /// Takes a batch from the injector into `deque` and returns the first of it.
+    pub(crate) fn take_injected(&self, deque: &Worker<Runnable>) -> Option<Runnable> {
+        loop {
+            if self.injector.is_empty() {
+                return None;
+            }
+            match self.injector.steal_batch_with_limit_and_pop(deque, STEAL_LIMIT) {
+                Steal::Success(task) => return Some(task),
+                Steal::Empty => return None,
+                Steal::Retry => {}
+            }
+        }
+    }
+
+    /// Takes tasks from the loops other than `thief`, beginning with `first`. With `slots`, also the
+    /// task that a peer wants to run next: only for a thief that has looked everywhere else, twice.
+    pub(crate) fn steal(
+        &self,
+        thief: usize,
+        first: usize,
+        slots: bool,
+        deque: &Worker<Runnable>,
+    ) -> Option<Runnable> {
+        let count = self.loops.len();
+        for victim in (0..count).map(|offset| (first + offset) % count).filter(|&v| v != thief) {
+            let peer = &self.loops[victim];
+            while !peer.stealer.is_empty() {
+                match peer.stealer.steal_batch_with_limit_and_pop(deque, STEAL_LIMIT) {
+                    Steal::Success(task) => return Some(task),
+                    Steal::Empty => break,
+                    Steal::Retry => {}
+                }
+            }
+            if slots && let Some(task) = peer.take_slot() {
+                return Some(task);
+            }
+        }
+        None
+    }
+
+    /// The time limit with which loop `index` sleeps because others run, if that is its role: then it
+    /// looks again for work that is stuck behind a long poll.
+    pub(crate) fn begin_sentinel(&self, index: usize) -> bool {
+        // Relaxed: a role that protects nothing.
+        self.idle.others_awake(index)
+            && self
+                .sentinel
+                .compare_exchange(usize::MAX, index, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    pub(crate) fn end_sentinel(&self) {
+        self.sentinel.store(usize::MAX, Ordering::Relaxed);
+    }
+
+    /// Asks every task to end.
+    pub(crate) fn cancel_all(&self) {
+        for half in &self.loops {
+            let mut wakers = Vec::new();
+            half.registry.lock().for_each(|task| {
+                // SAFETY: in the registry, under its lock.
+                wakers.push(unsafe { crate::task::handle_for_cancel(task) });
+            });
+            for task in wakers {
+                task.cancel();
+            }
+        }
+    }
+}
+
+/// The end, for the thread that has ended all others.
+impl Shared {
+    /// From now on every new task is dropped at once.
+    pub(crate) fn close_registries(&self) {
+        for half in &self.loops {
+            half.registry.lock().close();
+        }
+    }
+
+    /// Drops the future of every task that may be dropped anywhere, until none is left. The loops
+    /// have dropped their local ones.
+    pub(crate) fn drain(&self) {
+        let spare = Worker::new_fifo();
+        let mut messages = Vec::new();
+        while self.live() > 0 {
+            let mut idle = true;
+            // Nobody has an index beyond the loops, so this takes from all of them.
+            let take =
+                || self.take_injected(&spare).or_else(|| self.steal(usize::MAX, 0, true, &spare));
+            while let Some(task) = spare.pop().or_else(take) {
+                idle = false;
+                task.shut_down(self);
+            }
+            for half in &self.loops {
+                half.mailbox.swap(&mut messages);
+                for message in messages.drain(..) {
+                    if let Message::Task(task) = message {
+                        idle = false;
+                        task.shut_down(self);
+                    }
+                }
+                let claimed = half.registry.lock().claim(|task| !task.local);
+                for task in claimed {
+                    idle = false;
+                    task.finish(self);
+                }
+            }
+            if idle {
+                // Somebody has won the right to queue a task and has not queued it yet.
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Tells everybody who still waits for a descriptor.
+    pub(crate) fn close_reactors(&self) {
+        for half in &self.loops {
+            half.reactor.close();
+        }
+    }
+}
+
+impl LoopShared {
+    pub(crate) fn has_slot(&self) -> bool {
+        !self.slot.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Puts a task into the slot; the one that was there comes back.
+    pub(crate) fn put_slot(&self, task: Runnable) -> Option<Runnable> {
+        // AcqRel: publishes the task to a thief, and receives the one that was published before.
+        let before = self.slot.swap(task.into_header().as_ptr(), Ordering::AcqRel);
+        // SAFETY: what lies in the slot came from `into_header`, with its reference.
+        NonNull::new(before).map(|header| unsafe { Runnable::from_header(header) })
+    }
+
+    pub(crate) fn take_slot(&self) -> Option<Runnable> {
+        if self.slot.load(Ordering::Relaxed).is_null() {
+            return None;
+        }
+        // AcqRel: as in `put_slot`.
+        let task = self.slot.swap(std::ptr::null_mut(), Ordering::AcqRel);
+        // SAFETY: as in `put_slot`.
+        NonNull::new(task).map(|header| unsafe { Runnable::from_header(header) })
+    }
+}

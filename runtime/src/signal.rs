@@ -1,0 +1,88 @@
+//! Unix signals, as futures.
+//!
+//! The handler of a signal writes a byte into a socket that the loop waits on, so signals that come
+//! faster than they are looked at count once, as the system itself does. Any number of tasks, loops
+//! and runtimes may wait for the same signal.
+
+use std::future::poll_fn;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+
+use signal_hook::SigId;
+use signal_hook::low_level::{pipe, unregister};
+
+use crate::reactor::registration::Done;
+use crate::reactor::{Direction, Registration};
+
+/// The numbers of the signals that services wait for.
+pub use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+
+/// Waits for a signal, again and again.
+///
+/// From the first `Signal` of a number on, the signal has lost its default effect for the rest of the
+/// process's life: SIGTERM does not end it any more, whoever waits for it decides.
+///
+/// ```no_run
+/// use loopool::signal::{SIGTERM, Signal};
+///
+/// # fn main() -> std::io::Result<()> {
+/// loopool::run(async {
+///     let mut terminate = Signal::new(SIGTERM)?;
+///     terminate.recv().await
+/// })
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Signal {
+    io: Registration<UnixStream>,
+    id: SigId,
+}
+
+impl Signal {
+    /// Begins to listen for the signal of this number.
+    ///
+    /// # Errors
+    /// When the signal can't be caught (SIGKILL, SIGSTOP and those that mean a crash), or the system
+    /// gives no descriptors.
+    pub fn new(signal: i32) -> io::Result<Self> {
+        if signal_hook::consts::FORBIDDEN.contains(&signal) {
+            let message = format!("signal {signal} cannot be caught");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        let (receiver, sender) = UnixStream::pair()?;
+        receiver.set_nonblocking(true)?;
+        let id = pipe::register(signal, sender)?;
+        Ok(Signal { io: Registration::new(receiver), id })
+    }
+
+    /// Waits for the signal.
+    ///
+    /// # Errors
+    /// When the event loop was closed.
+    ///
+    /// # Cancel safety
+    /// No signal is lost.
+    pub async fn recv(&mut self) -> io::Result<()> {
+        let mut bytes = [0; 64];
+        poll_fn(|cx| {
+            self.io.poll_io(cx, Direction::Read, |mut stream: &UnixStream| {
+                stream.read(&mut bytes).map(|_| Done { value: (), drained: false })
+            })
+        })
+        .await
+    }
+}
+
+impl Drop for Signal {
+    fn drop(&mut self) {
+        unregister(self.id);
+    }
+}
+
+/// Waits for Ctrl-C (SIGINT), once.
+///
+/// # Errors
+/// As for [`Signal::new`] and [`Signal::recv`].
+pub async fn ctrl_c() -> io::Result<()> {
+    Signal::new(SIGINT)?.recv().await
+}

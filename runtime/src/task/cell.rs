@@ -1,0 +1,209 @@
+//! The task cell: one allocation that holds header, future and output.
+//!
+//! `Cell<F>` starts with a [`Header`], so a pointer to the one is a pointer to the other; what
+//! depends on `F` is reached through the header's [`Vtable`]. Who may touch which part when is in
+//! `state.rs`.
+
+use std::any::Any;
+use std::future::Future;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::task::{Context, Poll, Waker};
+
+use super::join::JoinError;
+use super::state::State;
+use crate::scheduler::Shared;
+use crate::shim::UnsafeCell;
+
+/// What every task has, whatever its future.
+#[repr(C)]
+pub(crate) struct Header {
+    pub(super) state: State,
+    vtable: &'static Vtable,
+    /// The runtime. Valid while the task is not complete; see `scheduler/mod.rs`, "Lifetime".
+    pub(super) shared: NonNull<Shared>,
+    /// Under the lock of the registry of `home`.
+    pub(crate) links: UnsafeCell<Links>,
+    /// Rule 3 of `state.rs`.
+    pub(super) join_waker: UnsafeCell<Option<Waker>>,
+    pub(super) location: &'static Location<'static>,
+    /// The loop that the task was made on: its registry, and for a local task its thread.
+    pub(crate) home: u32,
+    /// Whether it must stay on its loop.
+    pub(crate) local: bool,
+}
+
+/// Neighbours in a registry.
+#[derive(Default)]
+pub(crate) struct Links {
+    pub(crate) prev: Option<NonNull<Header>>,
+    pub(crate) next: Option<NonNull<Header>>,
+    /// Whether the task is in a registry.
+    pub(crate) entered: bool,
+}
+
+pub(super) struct Vtable {
+    /// Polls the future; true when its output, or its panic, is in the cell. Caller: RUNNING.
+    pub(super) poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> bool,
+    /// Drops the future and puts an error in its place. Caller: RUNNING.
+    pub(super) finish: unsafe fn(NonNull<Header>, JoinError),
+    /// Moves the output to where the pointer shows. Caller: rule 2.
+    pub(super) take_output: unsafe fn(NonNull<Header>, NonNull<()>),
+    /// Drops the output, if it was not taken. Caller: rule 2.
+    pub(super) drop_output: unsafe fn(NonNull<Header>),
+    /// Frees the memory. Caller: the last reference, COMPLETE.
+    pub(super) dealloc: unsafe fn(NonNull<Header>),
+}
+
+enum Stage<F: Future> {
+    Running(F),
+    Finished(Result<F::Output, JoinError>),
+    Consumed,
+}
+
+#[repr(C)]
+struct Cell<F: Future> {
+    header: Header,
+    stage: UnsafeCell<Stage<F>>,
+}
+
+/// Makes a task, queued and with a handle: two references.
+pub(super) fn allocate<F: Future>(
+    future: F,
+    shared: NonNull<Shared>,
+    home: u32,
+    local: bool,
+    location: &'static Location<'static>,
+) -> NonNull<Header> {
+    let header = Header {
+        state: State::new(),
+        vtable: const {
+            &Vtable {
+                poll: poll::<F>,
+                finish: finish::<F>,
+                take_output: take_output::<F>,
+                drop_output: drop_output::<F>,
+                dealloc: dealloc::<F>,
+            }
+        },
+        shared,
+        links: UnsafeCell::new(Links::default()),
+        join_waker: UnsafeCell::new(None),
+        location,
+        home,
+        local,
+    };
+    let cell = Box::new(Cell { header, stage: UnsafeCell::new(Stage::Running(future)) });
+    NonNull::from(Box::leak(cell)).cast()
+}
+
+impl Header {
+    pub(super) fn vtable(&self) -> &'static Vtable {
+        self.vtable
+    }
+}
+
+/// # Safety
+/// `header` is the header of a live `Cell<F>`.
+unsafe fn cell<'a, F: Future>(header: NonNull<Header>) -> &'a Cell<F> {
+    // SAFETY: the caller's promise; `Cell` is `repr(C)` and starts with its header.
+    unsafe { header.cast::<Cell<F>>().as_ref() }
+}
+
+unsafe fn poll<F: Future>(header: NonNull<Header>, cx: &mut Context<'_>) -> bool {
+    // SAFETY: the vtable belongs to this type.
+    let cell = unsafe { cell::<F>(header) };
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        cell.stage.with_mut(|stage| {
+            // SAFETY: the caller has RUNNING, so the stage is ours alone.
+            match unsafe { &mut *stage } {
+                // SAFETY: the future is in the heap and is dropped in place, never moved.
+                Stage::Running(future) => unsafe { Pin::new_unchecked(future) }.poll(cx),
+                _ => unreachable!("a task was polled after its end"),
+            }
+        })
+    }));
+    let result = match polled {
+        Ok(Poll::Pending) => return false,
+        Ok(Poll::Ready(output)) => Ok(output),
+        Err(payload) => Err(JoinError::panicked(payload)),
+    };
+    // SAFETY: still RUNNING.
+    unsafe { store(cell, result) };
+    true
+}
+
+unsafe fn finish<F: Future>(header: NonNull<Header>, error: JoinError) {
+    // SAFETY: the vtable belongs to this type, and the caller has RUNNING.
+    unsafe { store(cell::<F>(header), Err(error)) };
+}
+
+/// Drops the future and stores the result. A panic of the future's destructor becomes the result,
+/// unless there is a panic already.
+///
+/// # Safety
+/// The caller has RUNNING.
+unsafe fn store<F: Future>(cell: &Cell<F>, mut result: Result<F::Output, JoinError>) {
+    let dropped = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the caller's promise. `Consumed` is written even if the destructor panics, because
+        // assignment drops the old value and writes the new one on unwinding, too.
+        cell.stage.with_mut(|stage| unsafe { *stage = Stage::Consumed })
+    }));
+    if let Err(payload) = dropped {
+        match &result {
+            Err(error) if error.is_panic() => report_panic("a task's future", &*payload),
+            _ => {
+                let replaced = std::mem::replace(&mut result, Err(JoinError::panicked(payload)));
+                drop_caught("a task's output", replaced);
+            }
+        }
+    }
+    // SAFETY: as above; the old value is `Consumed`, which has no destructor.
+    cell.stage.with_mut(|stage| unsafe { *stage = Stage::Finished(result) });
+}
+
+unsafe fn take_output<F: Future>(header: NonNull<Header>, to: NonNull<()>) {
+    // SAFETY: the vtable belongs to this type; rule 2 makes the stage the caller's; `to` points to
+    // an `Option<Result<F::Output, JoinError>>` by the contract with `Task<F::Output>`.
+    unsafe {
+        let stage = cell::<F>(header)
+            .stage
+            .with_mut(|stage| std::mem::replace(&mut *stage, Stage::Consumed));
+        if let Stage::Finished(result) = stage {
+            to.cast::<Option<Result<F::Output, JoinError>>>().write(Some(result));
+        }
+    }
+}
+
+unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
+    // SAFETY: as in `take_output`.
+    let stage = unsafe {
+        cell::<F>(header).stage.with_mut(|stage| std::mem::replace(&mut *stage, Stage::Consumed))
+    };
+    if let Stage::Finished(result) = stage {
+        drop_caught("a task's output", result);
+    }
+}
+
+unsafe fn dealloc<F: Future>(header: NonNull<Header>) {
+    // SAFETY: made by `Box` in `allocate`; the caller has the last reference. The stage holds no
+    // output any more: whoever cleared the second of COMPLETE's two claims dropped it.
+    drop(unsafe { Box::from_raw(header.cast::<Cell<F>>().as_ptr()) });
+}
+
+/// Drops a value whose destructor may panic, on a thread that must live on.
+pub(crate) fn drop_caught<T>(what: &'static str, value: T) {
+    let value = ManuallyDrop::new(value);
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(ManuallyDrop::into_inner(value))));
+    if let Err(payload) = dropped {
+        report_panic(what, &*payload);
+    }
+}
+
+/// Reports a panic that no handle can carry.
+pub(crate) fn report_panic(what: &'static str, payload: &(dyn Any + Send)) {
+    let panic = loopool_executors::panic_message(payload);
+    tracing::error!(what, panic, "a panic was caught that nobody waits for");
+}

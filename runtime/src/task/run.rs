@@ -1,0 +1,276 @@
+//! What is done to tasks: running, waking, cancelling, freeing.
+
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::task::{Context, RawWaker, RawWakerVTable, Waker};
+
+use super::cell::{Header, drop_caught};
+use super::join::JoinError;
+use super::state::{CancelOutcome, DropOutcome, IdleOutcome, WakeOutcome};
+use crate::context;
+use crate::event_loop::Core;
+use crate::scheduler::Shared;
+
+/// A task that is to be polled: one queue entry and its reference.
+pub(crate) struct Runnable {
+    header: NonNull<Header>,
+}
+
+// SAFETY: a runnable of a local task is only put into queues of its own loop (`Shared::schedule`),
+// and everything else in a cell is made to be used from any thread (`state.rs`).
+unsafe impl Send for Runnable {}
+
+impl Runnable {
+    /// # Safety
+    /// The caller has the reference that goes with SCHEDULED.
+    pub(crate) unsafe fn from_header(header: NonNull<Header>) -> Self {
+        Runnable { header }
+    }
+
+    /// The pointer, with its reference.
+    pub(crate) fn into_header(self) -> NonNull<Header> {
+        ManuallyDrop::new(self).header
+    }
+
+    pub(crate) fn header_pointer(&self) -> NonNull<Header> {
+        self.header
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the reference that comes with a runnable keeps the cell alive.
+        unsafe { self.header.as_ref() }
+    }
+
+    /// The loop the task was made on.
+    pub(crate) fn home(&self) -> usize {
+        self.header().home as usize
+    }
+
+    /// Whether the task must stay there.
+    pub(crate) fn is_local(&self) -> bool {
+        self.header().local
+    }
+
+    /// Polls the task once. `requeue` gets it back if it was woken meanwhile.
+    pub(crate) fn run(self, shared: &Shared, requeue: impl FnOnce(Runnable)) {
+        let pointer = self.into_header();
+        // SAFETY: our reference keeps the cell alive until we give it up below.
+        let header = unsafe { pointer.as_ref() };
+        let outcome = header.state.run();
+        if outcome.cancel && outcome.first {
+            // Not a line of it has run, and none will.
+            return end(pointer, shared, JoinError::cancelled());
+        }
+        if outcome.orphan {
+            tracing::error!(spawned_at = %header.location, "a pending task was destroyed: nothing could wake it any more");
+            return end(pointer, shared, JoinError::cancelled());
+        }
+        let ready = {
+            let _current = context::enter_task(pointer);
+            // SAFETY: the waker borrows our reference; `ManuallyDrop` keeps it from giving it up.
+            let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(pointer)) });
+            // SAFETY: `run` gave us RUNNING.
+            unsafe { (header.vtable().poll)(pointer, &mut Context::from_waker(&waker)) }
+        };
+        if ready {
+            return complete(pointer, shared);
+        }
+        if outcome.cancel {
+            // Polled first; still pending, so the request takes it.
+            return end(pointer, shared, JoinError::cancelled());
+        }
+        match header.state.idle() {
+            IdleOutcome::Idle => {}
+            // SAFETY: our reference goes on with it.
+            IdleOutcome::Requeue => requeue(unsafe { Runnable::from_header(pointer) }),
+            IdleOutcome::Orphan => {
+                tracing::error!(spawned_at = %header.location, "a pending task was destroyed: nothing could wake it any more");
+                end(pointer, shared, JoinError::cancelled());
+            }
+        }
+    }
+
+    /// Drops the future of a queued task at once.
+    pub(crate) fn shut_down(self, shared: &Shared) {
+        let pointer = self.into_header();
+        // SAFETY: our reference keeps the cell alive.
+        let _ = unsafe { pointer.as_ref() }.state.run();
+        end(pointer, shared, JoinError::cancelled());
+    }
+}
+
+impl Drop for Runnable {
+    fn drop(&mut self) {
+        // Every queue is drained by `shut_down`; a runnable that is dropped instead would leave a
+        // future alive in a runtime that is gone.
+        debug_assert!(std::thread::panicking(), "a queued task was dropped without being run");
+    }
+}
+
+/// Drops the future of an idle task at once. Nothing happens to one that is queued or running,
+/// besides that it is asked to cancel.
+///
+/// # Safety
+/// `header` is in the registry, whose lock is held by the caller until this has added a reference.
+pub(crate) unsafe fn claim_for_shutdown(header: NonNull<Header>) -> Option<Claimed> {
+    // SAFETY: registered tasks are not complete, hence not freed.
+    unsafe { header.as_ref() }.state.take_for_shutdown().then_some(Claimed(header))
+}
+
+/// An idle task in the hands of a shutdown, with RUNNING and a reference.
+pub(crate) struct Claimed(NonNull<Header>);
+
+impl Claimed {
+    pub(crate) fn finish(self, shared: &Shared) {
+        end(self.0, shared, JoinError::cancelled());
+    }
+}
+
+/// A reference to a task, to ask it to end once the registry's lock is released.
+///
+/// # Safety
+/// `header` is in the registry, whose lock is held by the caller.
+pub(crate) unsafe fn handle_for_cancel(header: NonNull<Header>) -> CancelLater {
+    // SAFETY: registered tasks are alive.
+    unsafe { header.as_ref() }.state.add_ref();
+    CancelLater(header)
+}
+
+pub(crate) struct CancelLater(NonNull<Header>);
+
+impl CancelLater {
+    pub(crate) fn cancel(self) {
+        cancel(self.0);
+    }
+}
+
+impl Drop for CancelLater {
+    fn drop(&mut self) {
+        drop_reference(self.0);
+    }
+}
+
+// SAFETY: a counted reference; `cancel` is made for any thread.
+unsafe impl Send for CancelLater {}
+// SAFETY: as above.
+unsafe impl Sync for CancelLater {}
+
+/// Ends a task that is RUNNING with an error in place of an output.
+fn end(pointer: NonNull<Header>, shared: &Shared, error: JoinError) {
+    // SAFETY: the caller has RUNNING and a reference.
+    unsafe { (pointer.as_ref().vtable().finish)(pointer, error) };
+    complete(pointer, shared);
+}
+
+/// The output is in the cell: out of the registry, wake who waits, give up the runner's reference.
+fn complete(pointer: NonNull<Header>, shared: &Shared) {
+    // SAFETY: the runner's reference keeps the cell alive.
+    let header = unsafe { pointer.as_ref() };
+    // First, while the task is not complete: from `complete` on, the runtime may be freed by others.
+    shared.unregister(pointer);
+    let outcome = header.state.complete();
+    if !outcome.join_interest {
+        // SAFETY: complete and no handle: the output is ours (rule 2).
+        unsafe { (header.vtable().drop_output)(pointer) };
+    }
+    if outcome.join_waker {
+        header.join_waker.with(|waker| {
+            // SAFETY: JOIN_WAKER was set when we completed: ours to read (rule 3).
+            if let Some(waker) = unsafe { &*waker } {
+                context::wake_caught(waker);
+            }
+        });
+        if header.state.give_join_waker_back() {
+            // SAFETY: the handle is gone (rule 3).
+            let waker = header.join_waker.with_mut(|waker| unsafe { (*waker).take() });
+            drop_caught("a waker", waker);
+        }
+    }
+    drop_reference(pointer);
+}
+
+/// Gives up one reference.
+pub(super) fn drop_reference(pointer: NonNull<Header>) {
+    // SAFETY: the caller's reference keeps the cell alive until here.
+    match unsafe { pointer.as_ref() }.state.drop_ref() {
+        DropOutcome::Shared => {}
+        // SAFETY: it was the last one, and the task is complete.
+        DropOutcome::Dealloc => unsafe { (pointer.as_ref().vtable().dealloc)(pointer) },
+        DropOutcome::SubmitOrphan => submit(pointer),
+    }
+}
+
+/// Puts a task into a queue whose SCHEDULED bit the caller has just set, with its reference.
+fn submit(pointer: NonNull<Header>) {
+    // SAFETY: SCHEDULED with a reference, by the caller's word.
+    let (runnable, shared) =
+        unsafe { (Runnable::from_header(pointer), pointer.as_ref().shared.as_ptr().cast_const()) };
+    if let Err(runnable) = context::with_loop_of(shared, runnable, Core::schedule) {
+        // SAFETY: the task is SCHEDULED and in no queue, so it cannot complete, so the runtime waits
+        // for it and lives until the push; our own count carries it through the notification.
+        let shared = unsafe {
+            Arc::increment_strong_count(shared);
+            Arc::from_raw(shared)
+        };
+        shared.schedule_remote(runnable);
+    }
+}
+
+/// Requests the end of a task; false when it is done already.
+pub(super) fn cancel(pointer: NonNull<Header>) -> bool {
+    // SAFETY: the handle's reference keeps the cell alive.
+    match unsafe { pointer.as_ref() }.state.cancel() {
+        CancelOutcome::Submit => {
+            submit(pointer);
+            true
+        }
+        CancelOutcome::Noted => true,
+        CancelOutcome::TooLate => false,
+    }
+}
+
+static WAKER: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
+
+fn raw_waker(pointer: NonNull<Header>) -> RawWaker {
+    RawWaker::new(pointer.as_ptr().cast_const().cast(), &WAKER)
+}
+
+/// # Safety
+/// `data` comes from `raw_waker`, and its reference is still held.
+unsafe fn header_of<'a>(data: *const ()) -> &'a Header {
+    // SAFETY: the caller's promise.
+    unsafe { &*data.cast::<Header>() }
+}
+
+unsafe fn clone(data: *const ()) -> RawWaker {
+    // SAFETY: wakers hold a reference.
+    let header = unsafe { header_of(data) };
+    header.state.add_ref();
+    raw_waker(NonNull::from(header))
+}
+
+unsafe fn wake(data: *const ()) {
+    // SAFETY: wakers hold a reference, which this call uses up.
+    let header = unsafe { header_of(data) };
+    let pointer = NonNull::from(header);
+    match header.state.wake_by_value() {
+        WakeOutcome::Submit => submit(pointer),
+        WakeOutcome::Nothing => {}
+        // SAFETY: the last reference of a complete task.
+        WakeOutcome::Dealloc => unsafe { (header.vtable().dealloc)(pointer) },
+    }
+}
+
+unsafe fn wake_by_ref(data: *const ()) {
+    // SAFETY: wakers hold a reference.
+    let header = unsafe { header_of(data) };
+    if header.state.wake_by_ref() == WakeOutcome::Submit {
+        submit(NonNull::from(header));
+    }
+}
+
+unsafe fn drop_waker(data: *const ()) {
+    // SAFETY: wakers hold a reference, which this call uses up.
+    drop_reference(NonNull::from(unsafe { header_of(data) }));
+}

@@ -1,0 +1,375 @@
+//! The state word of a task: bits, a reference count, and the named transitions between them.
+//!
+//! Knows nothing of queues, futures or wakers' contents; `cell.rs` and `run.rs` act on what the
+//! transitions return. Modelled in `loom-tests/tests/task.rs`.
+//!
+//! # Bits
+//!
+//! | bit | means | set while |
+//! |---|---|---|
+//! | SCHEDULED | must be polled (again) | idle: whoever sets it puts the task into a queue, with a reference; running: the runner does so |
+//! | RUNNING | somebody owns the future | set by who takes it out of a queue, or by shutdown on an idle task |
+//! | COMPLETE | the future is gone, the output is there or was taken | for ever |
+//! | CANCEL | somebody asked the task to end | until it is delivered |
+//! | POLLED | the future has been polled | for ever |
+//! | ORPHAN | nobody could wake it any more | from then on |
+//! | JOIN_INTEREST | the handle exists | until it is dropped |
+//! | JOIN_WAKER | the completing side may read the waker in the cell | see below |
+//!
+//! # Who may touch what
+//! 1. The future belongs to who set RUNNING.
+//! 2. The output belongs to the runner until COMPLETE is set; from then on to the handle while
+//!    JOIN_INTEREST is set, else to who cleared the second of the two bits.
+//! 3. The join waker belongs to the handle while JOIN_WAKER is clear. Setting JOIN_WAKER gives the
+//!    completing side the right to read it; the handle takes that right back by clearing the bit,
+//!    which fails once COMPLETE is set. The completing side gives it back by clearing the bit after
+//!    it has woken, and drops the waker itself if the handle is gone by then.
+//! 4. A queue entry, a waker and the handle each count one reference. Running uses the queue entry's.
+
+use crate::shim::atomic::{AtomicUsize, Ordering};
+
+const SCHEDULED: usize = 1 << 0;
+const RUNNING: usize = 1 << 1;
+const COMPLETE: usize = 1 << 2;
+const CANCEL: usize = 1 << 3;
+const POLLED: usize = 1 << 4;
+const ORPHAN: usize = 1 << 5;
+const JOIN_INTEREST: usize = 1 << 6;
+const JOIN_WAKER: usize = 1 << 7;
+const REF: usize = 1 << 8;
+
+/// Above this many references something leaks wakers in a loop; going on would wrap the count and
+/// free a live task.
+const MAX_REFS: usize = usize::MAX / 2;
+
+/// What a wake has to do next.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum WakeOutcome {
+    /// Put the task into a queue, with the reference that goes with it.
+    Submit,
+    /// Nothing: it is queued, or its runner will requeue it, or it is done.
+    Nothing,
+    /// Nothing, and the reference that was given up was the last one of a finished task: free it.
+    Dealloc,
+}
+
+/// How to poll a task that was taken out of a queue.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+#[must_use]
+pub(crate) struct RunOutcome {
+    /// A request to cancel is to be delivered in this poll.
+    pub(crate) cancel: bool,
+    /// It is the first poll.
+    pub(crate) first: bool,
+    /// Nobody could ever wake the task.
+    pub(crate) orphan: bool,
+}
+
+/// What follows a poll that left the future pending.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum IdleOutcome {
+    /// The task waits. The runner's reference is gone.
+    Idle,
+    /// It was woken meanwhile: put it back into a queue, with the runner's reference.
+    Requeue,
+    /// No waker and no handle is left, so it would wait for ever. Still RUNNING: drop the future.
+    Orphan,
+}
+
+/// What follows the completion.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct CompleteOutcome {
+    /// The handle exists: it owns the output now. Else the runner drops it.
+    pub(crate) join_interest: bool,
+    /// The waker in the cell is to be woken.
+    pub(crate) join_waker: bool,
+}
+
+/// What the end of the handle leaves to do.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct DetachOutcome {
+    /// The output is the handle's to drop.
+    pub(crate) drop_output: bool,
+    /// The join waker is the handle's to drop.
+    pub(crate) drop_waker: bool,
+}
+
+/// What follows giving up a reference.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum DropOutcome {
+    /// Others are left.
+    Shared,
+    /// It was the last one, and the task is done: free it.
+    Dealloc,
+    /// It was the last one of a task that can never be woken again. It is SCHEDULED now, with one
+    /// reference and a request to cancel: put it into a queue, so that its future is dropped where
+    /// futures are dropped.
+    SubmitOrphan,
+}
+
+/// What a request to cancel has to do next.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum CancelOutcome {
+    /// Put the task into a queue, with a reference.
+    Submit,
+    /// It is queued or running and will see the request.
+    Noted,
+    /// It is done; the request has no effect.
+    TooLate,
+}
+
+pub(crate) struct State(AtomicUsize);
+
+impl State {
+    /// A new task: queued once, with a handle.
+    pub(crate) fn new() -> Self {
+        State(AtomicUsize::new(SCHEDULED | JOIN_INTEREST | (2 * REF)))
+    }
+
+    /// From a queue into the hands of a runner.
+    ///
+    /// Acquire: pairs with the Release in every wake and in `idle`, so that the poll sees what the
+    /// waker wrote and what the last poll, maybe on another core, left.
+    pub(crate) fn run(&self) -> RunOutcome {
+        let before = self.0.fetch_xor(SCHEDULED | RUNNING, Ordering::AcqRel);
+        debug_assert_eq!(before & (SCHEDULED | RUNNING | COMPLETE), SCHEDULED, "{before:b}");
+        RunOutcome {
+            cancel: before & CANCEL != 0,
+            first: before & POLLED == 0,
+            orphan: before & ORPHAN != 0,
+        }
+    }
+
+    /// The future stayed pending. `delivered`: a request was delivered in this poll and used up.
+    ///
+    /// Release: pairs with the Acquire in `run`.
+    pub(crate) fn idle(&self) -> IdleOutcome {
+        let mut now = self.0.load(Ordering::Relaxed);
+        loop {
+            let (next, outcome) = if now & SCHEDULED != 0 {
+                ((now & !RUNNING) | POLLED, IdleOutcome::Requeue)
+            } else if now / REF == 1 {
+                // Only the runner's reference: nobody else can change the word any more.
+                return IdleOutcome::Orphan;
+            } else {
+                (((now & !RUNNING) | POLLED) - REF, IdleOutcome::Idle)
+            };
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return outcome,
+                Err(current) => now = current,
+            }
+        }
+    }
+
+    /// The output is in the cell.
+    ///
+    /// Release: pairs with the Acquire in `is_complete` and in the handle's transitions, so that
+    /// whoever sees COMPLETE sees the output. Acquire: the join waker that the handle wrote.
+    pub(crate) fn complete(&self) -> CompleteOutcome {
+        let before = self.0.fetch_xor(RUNNING | COMPLETE, Ordering::AcqRel);
+        debug_assert_eq!(before & (RUNNING | COMPLETE), RUNNING, "{before:b}");
+        CompleteOutcome {
+            join_interest: before & JOIN_INTEREST != 0,
+            join_waker: before & JOIN_WAKER != 0,
+        }
+    }
+
+    /// After the join waker was woken: gives it back. True when the handle is gone, so that the
+    /// completing side drops the waker.
+    pub(crate) fn give_join_waker_back(&self) -> bool {
+        let before = self.0.fetch_and(!JOIN_WAKER, Ordering::AcqRel);
+        before & JOIN_INTEREST == 0
+    }
+
+    /// A wake by a waker that stays.
+    ///
+    /// Release even when nothing else is to do: the poll that follows must see what was written
+    /// before the wake.
+    pub(crate) fn wake_by_ref(&self) -> WakeOutcome {
+        let mut now = self.0.load(Ordering::Relaxed);
+        loop {
+            if now & COMPLETE != 0 {
+                return WakeOutcome::Nothing;
+            }
+            let submit = now & (SCHEDULED | RUNNING) == 0;
+            let next = if submit { (now | SCHEDULED) + REF } else { now | SCHEDULED };
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) if submit => {
+                    abort_if_too_many(next);
+                    return WakeOutcome::Submit;
+                }
+                Ok(_) => return WakeOutcome::Nothing,
+                Err(current) => now = current,
+            }
+        }
+    }
+
+    /// A wake by a waker that is used up: its reference becomes the queue's.
+    pub(crate) fn wake_by_value(&self) -> WakeOutcome {
+        let mut now = self.0.load(Ordering::Relaxed);
+        loop {
+            let (next, outcome) = if now & COMPLETE != 0 {
+                let dealloc = now / REF == 1;
+                (now - REF, if dealloc { WakeOutcome::Dealloc } else { WakeOutcome::Nothing })
+            } else if now & (SCHEDULED | RUNNING) != 0 {
+                // The queue's or the runner's reference is left.
+                ((now | SCHEDULED) - REF, WakeOutcome::Nothing)
+            } else {
+                (now | SCHEDULED, WakeOutcome::Submit)
+            };
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return outcome,
+                Err(current) => now = current,
+            }
+        }
+    }
+
+    /// A request to cancel.
+    pub(crate) fn cancel(&self) -> CancelOutcome {
+        let mut now = self.0.load(Ordering::Relaxed);
+        loop {
+            if now & COMPLETE != 0 {
+                return CancelOutcome::TooLate;
+            }
+            let submit = now & (SCHEDULED | RUNNING) == 0;
+            let next = now | CANCEL | SCHEDULED;
+            let next = if submit { next + REF } else { next };
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) if submit => return CancelOutcome::Submit,
+                Ok(_) => return CancelOutcome::Noted,
+                Err(current) => now = current,
+            }
+        }
+    }
+
+    /// Shutdown takes an idle task, with a reference, to drop its future. False when it is queued,
+    /// running or done: then whoever has it sees the request to cancel.
+    #[must_use]
+    pub(crate) fn take_for_shutdown(&self) -> bool {
+        let mut now = self.0.load(Ordering::Relaxed);
+        loop {
+            if now & COMPLETE != 0 {
+                return false;
+            }
+            let idle = now & (SCHEDULED | RUNNING) == 0;
+            let next = if idle { (now | CANCEL | RUNNING) + REF } else { now | CANCEL };
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return idle,
+                Err(current) => now = current,
+            }
+        }
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.0.load(Ordering::Acquire) & COMPLETE != 0
+    }
+
+    /// Whether the completing side may read the join waker. For the handle, the only one who sets it.
+    pub(crate) fn has_join_waker(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & JOIN_WAKER != 0
+    }
+
+    /// The handle gives the waker it has just written to the completing side. False when the task is
+    /// complete: then the waker stays the handle's.
+    #[must_use]
+    pub(crate) fn offer_join_waker(&self) -> bool {
+        self.change_join_waker(|now| now | JOIN_WAKER)
+    }
+
+    /// The handle takes the waker back, to replace it. False when the task is complete: then the
+    /// completing side may be reading it.
+    #[must_use]
+    pub(crate) fn take_join_waker_back(&self) -> bool {
+        self.change_join_waker(|now| now & !JOIN_WAKER)
+    }
+
+    /// Release: `complete` must see the waker that was written. Acquire: on failure the output.
+    fn change_join_waker(&self, change: impl Fn(usize) -> usize) -> bool {
+        let mut now = self.0.load(Ordering::Acquire);
+        loop {
+            if now & COMPLETE != 0 {
+                return false;
+            }
+            match self.0.compare_exchange_weak(
+                now,
+                change(now),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return true,
+                Err(current) => now = current,
+            }
+        }
+    }
+
+    /// The handle is dropped. Its reference is given up separately.
+    pub(crate) fn detach(&self) -> DetachOutcome {
+        let mut now = self.0.load(Ordering::Acquire);
+        loop {
+            let complete = now & COMPLETE != 0;
+            let mut next = now & !JOIN_INTEREST;
+            if !complete {
+                next &= !JOIN_WAKER;
+            }
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    return DetachOutcome {
+                        drop_output: complete,
+                        drop_waker: next & JOIN_WAKER == 0,
+                    };
+                }
+                Err(current) => now = current,
+            }
+        }
+    }
+
+    /// One more reference. Relaxed: it is made from an existing one, which keeps the cell alive.
+    pub(crate) fn add_ref(&self) {
+        let before = self.0.fetch_add(REF, Ordering::Relaxed);
+        abort_if_too_many(before);
+    }
+
+    /// One reference less.
+    ///
+    /// AcqRel: the last one frees what all the others have used.
+    pub(crate) fn drop_ref(&self) -> DropOutcome {
+        let before = self.0.fetch_sub(REF, Ordering::AcqRel);
+        debug_assert!(before >= REF, "a reference was given up that nobody had");
+        if before / REF != 1 {
+            return DropOutcome::Shared;
+        }
+        if before & COMPLETE != 0 {
+            return DropOutcome::Dealloc;
+        }
+        // Nobody else can see the word: no handle, no waker, not queued, not running. Relaxed: the
+        // queue publishes the task.
+        self.0.store((before - REF) | SCHEDULED | CANCEL | ORPHAN | REF, Ordering::Relaxed);
+        DropOutcome::SubmitOrphan
+    }
+}
+
+fn abort_if_too_many(word: usize) {
+    if word > MAX_REFS {
+        std::process::abort();
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = self.0.load(Ordering::Relaxed);
+        let text = if word & COMPLETE != 0 {
+            "finished"
+        } else if word & CANCEL != 0 {
+            "cancelling"
+        } else {
+            "pending"
+        };
+        f.write_str(text)
+    }
+}

@@ -1,0 +1,9 @@
+//! Time: each loop's wheel of timers, and the futures that wait for it.
+
+mod sleep;
+mod timeout;
+mod wheel;
+
+pub use self::sleep::{Sleep, sleep, sleep_until};
+pub use self::timeout::{Timeout, TimeoutError, timeout, timeout_at};
+pub(crate) use self::wheel::{Action, TimerKey, Wheel};

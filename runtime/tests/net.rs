@@ -1,0 +1,227 @@
+//! TCP and signals on the loops.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::{AsyncReadExt, AsyncWriteExt};
+use loopool::net::{TcpListener, TcpStream};
+use loopool::{Runtime, create_task};
+
+fn run<T>(loops: usize, main: impl Future<Output = T>) -> T {
+    Runtime::builder().loops(loops).build().unwrap().run(main)
+}
+
+fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+async fn echo(stream: TcpStream) -> io::Result<()> {
+    let mut buffer = [0; 1024];
+    loop {
+        let count = (&stream).read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        (&stream).write_all(&buffer[..count]).await?;
+    }
+}
+
+#[test]
+fn echo_over_many_connections() {
+    for loops in [1, 2, 4] {
+        run(loops, async {
+            let (listener, address) = listen();
+            let server = create_task(async move {
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    drop(create_task(echo(stream)));
+                }
+            });
+            let clients: Vec<_> = (0..50u32)
+                .map(|client| {
+                    create_task(async move {
+                        let mut stream = TcpStream::connect(address).await.unwrap();
+                        for round in 0..50u32 {
+                            let sent = [client.to_le_bytes(), round.to_le_bytes()].concat();
+                            stream.write_all(&sent).await.unwrap();
+                            let mut got = [0; 8];
+                            stream.read_exact(&mut got).await.unwrap();
+                            assert_eq!(sent, got);
+                        }
+                    })
+                })
+                .collect();
+            for client in clients {
+                client.await.unwrap();
+            }
+            server.cancel();
+        });
+    }
+}
+
+#[test]
+fn large_transfers_arrive_whole() {
+    run(2, async {
+        let (listener, address) = listen();
+        let sent: Vec<u8> = (0..3_000_000u32).map(|n| (n * 7 % 251) as u8).collect();
+        let expected = sent.clone();
+        let receiver = create_task(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut got = Vec::new();
+            stream.read_to_end(&mut got).await.unwrap();
+            got
+        });
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&sent).await.unwrap();
+        stream.close().await.unwrap();
+        assert_eq!(receiver.await.unwrap(), expected);
+    });
+}
+
+#[test]
+fn the_end_is_seen_when_it_comes_with_the_last_bytes() {
+    run(1, async {
+        let (listener, address) = listen();
+        for _ in 0..200 {
+            let client = std::thread::spawn(move || {
+                use std::io::Write;
+                let mut stream = std::net::TcpStream::connect(address).unwrap();
+                stream.write_all(b"last words").unwrap();
+            });
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut got = Vec::new();
+            let read = stream.read_to_end(&mut got);
+            loopool::timeout(Duration::from_secs(30), read).await.unwrap().unwrap();
+            assert_eq!(got, b"last words");
+            client.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn nagle_is_off() {
+    run(1, async {
+        let (listener, address) = listen();
+        let client = TcpStream::connect(address).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        for stream in [&client, &server] {
+            assert!(socket2::SockRef::from(stream).tcp_nodelay().unwrap());
+        }
+    });
+}
+
+#[test]
+fn a_refused_connection_is_an_error() {
+    run(2, async {
+        let (listener, address) = listen();
+        drop(listener);
+        let error = TcpStream::connect(address).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn one_task_reads_while_another_writes() {
+    run(2, async {
+        let (listener, address) = listen();
+        let server = create_task(async move { echo(listener.accept().await.unwrap().0).await });
+        let stream = std::sync::Arc::new(TcpStream::connect(address).await.unwrap());
+        let reading = stream.clone();
+        let reader = create_task(async move {
+            let mut got = vec![0; 500_000];
+            (&*reading).read_exact(&mut got).await.unwrap();
+            got
+        });
+        let sent: Vec<u8> = (0..500_000u32).map(|n| n as u8).collect();
+        (&*stream).write_all(&sent).await.unwrap();
+        assert_eq!(reader.await.unwrap(), sent);
+        (&*stream).close().await.unwrap();
+        server.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn sources_are_given_back() {
+    run(2, async {
+        let (listener, address) = listen();
+        for _ in 0..100 {
+            let accept = create_task({
+                let accepted = listener.accept();
+                let (stream, _) = {
+                    let client = TcpStream::connect(address);
+                    let (client, server) = futures::join!(client, accepted);
+                    drop(client);
+                    server.unwrap()
+                };
+                echo(stream)
+            });
+            accept.await.unwrap().unwrap();
+        }
+        let sources: u64 = loopool::metrics().loops.iter().map(|l| l.sources).sum();
+        assert!(sources <= 1, "{sources}");
+    });
+}
+
+#[test]
+fn an_always_ready_socket_lets_others_run() {
+    run(1, async {
+        let (listener, address) = listen();
+        // Both sides pump without ever running dry on purpose.
+        let pump = create_task(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let chunk = [7; 64];
+            while (&stream).write_all(&chunk).await.is_ok() {}
+        });
+        let drain = create_task(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let mut byte = [0; 1];
+            while stream.read_exact(&mut byte).await.is_ok() {}
+        });
+        for _ in 0..50 {
+            loopool::sleep(Duration::from_micros(100)).await;
+        }
+        pump.cancel();
+        drain.cancel();
+    });
+}
+
+#[test]
+fn whoever_waits_for_a_socket_of_a_closed_runtime_is_told() {
+    let (send, receive) = std::sync::mpsc::channel();
+    let stream = run(2, async move {
+        let (listener, address) = listen();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let _server = listener.accept().await.unwrap();
+        send.send(()).unwrap();
+        // Registered by a read that has to wait.
+        let mut byte = [0; 1];
+        let read = (&stream).read(&mut byte);
+        assert!(loopool::timeout(Duration::from_millis(1), read).await.is_err());
+        stream
+    });
+    receive.recv().unwrap();
+    let mut byte = [0; 1];
+    let error = futures::executor::block_on((&stream).read(&mut byte)).unwrap_err();
+    assert!(error.to_string().contains("closed"), "{error}");
+}
+
+#[test]
+fn a_signal_reaches_everyone_who_waits() {
+    use loopool::signal::{SIGUSR1, Signal};
+    run(2, async {
+        let waiters: Vec<_> = (0..3)
+            .map(|_| {
+                let mut signal = Signal::new(SIGUSR1).unwrap();
+                create_task(async move { signal.recv().await })
+            })
+            .collect();
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGUSR1).unwrap();
+        for waiter in waiters {
+            waiter.await.unwrap().unwrap();
+        }
+        assert!(Signal::new(libc::SIGKILL).is_err());
+    });
+}
