@@ -78,6 +78,10 @@ fn stopped_before_main_is_done_is_an_error() {
 
 struct CountDrop(Rc<Cell<u32>>);
 
+fn never_called(_owned: &CountDrop) {
+    panic!("called");
+}
+
 impl Drop for CountDrop {
     fn drop(&mut self) {
         self.0.set(self.0.get() + 1);
@@ -124,7 +128,7 @@ fn a_nested_run_panics_and_says_what_to_do() {
     let message = event_loop
         .run_until_complete(async {
             let other = EventLoop::new().unwrap();
-            let run = std::panic::AssertUnwindSafe(|| drop(other.run_until_complete(async {})));
+            let run = std::panic::AssertUnwindSafe(|| other.run_until_complete(async {}));
             let payload = std::panic::catch_unwind(run).unwrap_err();
             loopool::panic_message(&*payload).to_owned()
         })
@@ -199,8 +203,8 @@ fn cancelled_callbacks_are_dropped_at_once_and_never_called() {
     let handle = event_loop.handle();
     let dropped = Rc::new(Cell::new(0));
     let (soon, later) = (CountDrop(dropped.clone()), CountDrop(dropped.clone()));
-    let soon = handle.call_soon(move || drop((soon, panic!("called"))));
-    let later = handle.call_later(Duration::ZERO, move || drop((later, panic!("called"))));
+    let soon = handle.call_soon(move || never_called(&soon));
+    let later = handle.call_later(Duration::ZERO, move || never_called(&later));
     soon.cancel();
     later.cancel();
     soon.cancel();

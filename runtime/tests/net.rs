@@ -193,12 +193,12 @@ fn whoever_waits_for_a_socket_of_a_closed_runtime_is_told() {
     let (send, receive) = std::sync::mpsc::channel();
     let stream = run(2, async move {
         let (listener, address) = listen();
-        let stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
         let _server = listener.accept().await.unwrap();
         send.send(()).unwrap();
         // Registered by a read that has to wait.
         let mut byte = [0; 1];
-        let read = (&stream).read(&mut byte);
+        let read = stream.read(&mut byte);
         assert!(loopool::timeout(Duration::from_millis(1), read).await.is_err());
         stream
     });

@@ -12,6 +12,7 @@ use super::threadsafe::ThreadsafeHandle;
 use crate::context;
 use crate::scheduler::Phase;
 use crate::task::{Header, Task};
+use crate::time::from_now;
 
 /// A loop, for its own thread: it is not `Send`, so the compiler sees to what asyncio's documentation
 /// asks for. [`threadsafe`](Self::threadsafe) gives the handle for other threads.
@@ -59,7 +60,7 @@ impl LoopHandle {
     /// When the loop is closed.
     #[track_caller]
     pub fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> TimerHandle {
-        self.call_at(Instant::now() + delay, callback)
+        self.call_at(from_now(delay), callback)
     }
 
     /// Calls `callback` at `when`, or in the next turn if that is past. Earlier times come first,

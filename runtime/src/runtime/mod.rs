@@ -29,6 +29,7 @@ use crate::context;
 use crate::event_loop::{Core, Driving, LoopHandle, ThreadsafeHandle, run_main};
 use crate::metrics::RuntimeMetrics;
 use crate::scheduler::{Phase, Shared};
+use crate::time::from_now;
 
 /// How long tasks may take to end when a runtime is merely dropped.
 const DROP_GRACE: Duration = Duration::from_secs(5);
@@ -183,7 +184,7 @@ impl Runtime {
         if self.shared.phase() == Phase::Stopped {
             return;
         }
-        let deadline = Instant::now() + grace;
+        let deadline = from_now(grace);
         self.shared.advance(Phase::Closing);
         self.shared.cancel_all();
         if context::inside_a_loop() {

@@ -4,6 +4,7 @@ mod sleep;
 mod timeout;
 mod wheel;
 
+pub(crate) use self::sleep::from_now;
 pub use self::sleep::{Sleep, sleep, sleep_until};
 pub use self::timeout::{Timeout, TimeoutError, timeout, timeout_at};
 pub(crate) use self::wheel::{Action, TimerKey, Wheel};

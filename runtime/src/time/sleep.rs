@@ -30,13 +30,16 @@ use crate::task::drop_caught;
 /// # Panics
 /// When it is polled outside a running event loop.
 pub fn sleep(duration: Duration) -> Sleep {
-    let now = Instant::now();
-    // An end beyond what the clock can say is beyond everybody's patience, too.
-    sleep_until(now.checked_add(duration).unwrap_or(now + FAR))
+    sleep_until(from_now(duration))
 }
 
-/// Thirty years.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+/// The time in `delay` from now. A time beyond what the clock can say is beyond everybody's patience,
+/// too, so there it is thirty years.
+pub(crate) fn from_now(delay: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    let now = Instant::now();
+    now.checked_add(delay).unwrap_or(now + FAR)
+}
 
 /// Waits until `deadline`; see [`sleep`].
 pub fn sleep_until(deadline: Instant) -> Sleep {
