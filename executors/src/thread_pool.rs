@@ -175,6 +175,11 @@ impl ThreadPoolExecutor {
         self.shared.counters.stats(state.threads, state.queue.waiting())
     }
 
+    /// Threads that wait for a job.
+    pub fn idle_workers(&self) -> usize {
+        self.shared.lock().idle.len()
+    }
+
     /// Takes no more work. With `cancel_futures`, jobs that have not started are cancelled, else they
     /// are still run. With `wait`, returns when the threads have ended (called from one of them, it
     /// does not wait for that one). May be called again.

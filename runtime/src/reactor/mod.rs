@@ -10,8 +10,8 @@
 //! A descriptor is registered once, with the loop on which its first operation had to wait; its wakes
 //! run there, wherever the task that waits was last polled.
 
-#[cfg_attr(all(target_os = "linux", not(feature = "portable-reactor")), path = "epoll.rs")]
-#[cfg_attr(not(all(target_os = "linux", not(feature = "portable-reactor"))), path = "portable.rs")]
+#[cfg_attr(all(target_os = "linux", not(loopool_portable_reactor)), path = "epoll.rs")]
+#[cfg_attr(not(all(target_os = "linux", not(loopool_portable_reactor))), path = "portable.rs")]
 mod driver;
 pub(crate) mod registration;
 mod slots;

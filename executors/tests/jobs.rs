@@ -1,0 +1,168 @@
+//! Promises and jobs: states, callbacks, cancellation, waiting.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use loopool_executors::{JobError, JobOwner, Promise};
+
+#[derive(Default)]
+struct CountWakes(AtomicUsize);
+
+impl Wake for CountWakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn an_outcome_is_taken_once() {
+    let (promise, mut job) = Promise::new();
+    assert!(!job.done() && !job.running());
+    assert!(promise.start());
+    assert!(job.running());
+    promise.set_result("value").unwrap();
+    assert!(job.done() && !job.running() && !job.cancelled());
+    assert_eq!(job.result(None).unwrap(), "value");
+    assert!(job.result(None).is_err());
+}
+
+#[test]
+fn awaiting_registers_the_latest_waker_and_wakes_it_once() {
+    let (promise, job) = Promise::new();
+    let mut job = pin!(job);
+    let (first, second) = (Arc::new(CountWakes::default()), Arc::new(CountWakes::default()));
+    for wakes in [&first, &second] {
+        let waker = Waker::from(wakes.clone());
+        assert!(job.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    promise.set_result(1).unwrap();
+    assert_eq!((first.0.load(Ordering::SeqCst), second.0.load(Ordering::SeqCst)), (0, 1));
+    let polled = job.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(polled, Poll::Ready(Ok(1))));
+}
+
+#[test]
+fn a_pending_job_is_cancelled_at_once_and_the_late_value_comes_back() {
+    let (promise, mut job) = Promise::new();
+    assert!(job.cancel());
+    assert!(job.cancel(), "again is true, too");
+    assert!(job.cancelled() && job.done());
+    assert!(!promise.start(), "a cancelled job must not be run");
+    assert_eq!(promise.set_result(5), Err(5));
+    assert!(job.result(None).unwrap_err().is_cancelled());
+}
+
+#[test]
+fn a_running_job_without_owner_and_a_finished_one_cannot_be_cancelled() {
+    let (promise, job) = Promise::new();
+    assert!(promise.start());
+    assert!(!job.cancel());
+    promise.set_result(()).unwrap();
+    assert!(!job.cancel() && !job.cancelled());
+}
+
+#[test]
+fn a_promise_that_is_dropped_fails_its_job() {
+    let (promise, mut job) = Promise::<u8>::new();
+    drop(promise);
+    let error = job.result(None).unwrap_err();
+    assert!(!error.is_cancelled() && !error.is_panic());
+    assert!(error.to_string().contains("went away"), "{error}");
+}
+
+#[test]
+fn callbacks_run_in_order_even_if_one_panics() {
+    let (promise, mut job) = Promise::new();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    for number in 0..4 {
+        let log = log.clone();
+        job.add_done_callback(move |outcome| {
+            assert_eq!(*outcome.as_ref().unwrap(), 9);
+            log.lock().unwrap().push(number);
+            if number == 1 {
+                // Not an assertion, which would poison the log.
+                std::panic::resume_unwind(Box::new("the second one panics"));
+            }
+        });
+    }
+    promise.set_result(9).unwrap();
+    assert_eq!(*log.lock().unwrap(), [0, 1, 2, 3]);
+    assert_eq!(job.result(None).unwrap(), 9);
+}
+
+#[test]
+fn a_late_callback_runs_at_once_in_the_adding_thread() {
+    for finish in [true, false] {
+        let (promise, job) = Promise::new();
+        if finish {
+            promise.set_result(2).unwrap();
+        } else {
+            job.cancel();
+        }
+        let here = std::thread::current().id();
+        let seen = Arc::new(Mutex::new(None));
+        let note = seen.clone();
+        job.add_done_callback(move |outcome| {
+            *note.lock().unwrap() = Some((std::thread::current().id(), outcome.is_ok()));
+        });
+        assert_eq!(*seen.lock().unwrap(), Some((here, finish)));
+        assert!(job.done());
+    }
+}
+
+#[test]
+fn waiting_ends_with_the_time_and_the_job_goes_on() {
+    let (promise, mut job) = Promise::new();
+    assert!(job.result(Duration::from_millis(2)).unwrap_err().is_wait_timeout());
+    assert!(job.result(Duration::ZERO).unwrap_err().is_wait_timeout());
+    let waiter = std::thread::spawn(move || job.result(None));
+    promise.set_result(3).unwrap();
+    assert_eq!(waiter.join().unwrap().unwrap(), 3);
+}
+
+#[test]
+fn a_guard_cancels_when_it_is_dropped() {
+    let (promise, job) = Promise::<()>::new();
+    drop(job.cancel_on_drop());
+    assert!(!promise.start());
+    let (promise, job) = Promise::<()>::new();
+    drop(job);
+    assert!(promise.start(), "a plain job detaches");
+}
+
+#[test]
+fn the_owner_hears_of_a_cancellation_once() {
+    #[derive(Default)]
+    struct Owner(Mutex<Vec<(&'static str, u64)>>);
+    impl JobOwner for Owner {
+        fn cancelled_while_pending(&self, id: u64) {
+            self.0.lock().unwrap().push(("pending", id));
+        }
+        fn cancel_running(&self, id: u64) -> bool {
+            self.0.lock().unwrap().push(("running", id));
+            true
+        }
+    }
+    let owner = Arc::new(Owner::default());
+    let (_waiting, job) = Promise::<()>::owned_by(owner.clone(), 1);
+    job.cancel();
+    job.cancel();
+    let (running, job) = Promise::<()>::owned_by(owner.clone(), 2);
+    assert!(running.start());
+    assert!(job.cancel(), "the owner says that it will be tried");
+    running.set_exception(JobError::cancelled());
+    assert!(job.cancelled());
+    assert_eq!(*owner.0.lock().unwrap(), [("pending", 1), ("running", 2)]);
+}
+
+#[test]
+fn a_panic_keeps_its_payload() {
+    let (promise, mut job) = Promise::<()>::new();
+    promise.fulfil(|| std::panic::panic_any(41_u8));
+    let payload = job.result(None).unwrap_err().into_panic().unwrap();
+    assert_eq!(payload.downcast_ref::<u8>(), Some(&41));
+}

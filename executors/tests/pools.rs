@@ -1,0 +1,261 @@
+//! The pools of threads and of cores: reuse, limits, cancellation, panics, shutdown.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+use std::time::{Duration, Instant};
+
+use loopool_executors::{
+    BoxedWork, CpuExecutor, Executor, Job, Rejected, ThreadPoolExecutor, call,
+};
+
+/// What both pools must do, on a pool of one thread with room for two waiting jobs.
+fn bounded_pools() -> Vec<(&'static str, Arc<dyn Executor<BoxedWork>>)> {
+    let threads = ThreadPoolExecutor::builder().max_workers(1).queue_limit(2).build();
+    let cores = CpuExecutor::builder().threads(1).queue_limit(2).build().unwrap();
+    vec![("threads", Arc::new(threads)), ("cores", Arc::new(cores))]
+}
+
+type Submitted = Result<Job<()>, Rejected<BoxedWork>>;
+
+/// A job that runs until the sender is used, and has begun when this returns.
+fn block(pool: &dyn Executor<BoxedWork>) -> (mpsc::Sender<()>, Job<()>) {
+    let (release, released) = mpsc::channel::<()>();
+    let (begin, begun) = mpsc::channel();
+    let work: BoxedWork = Box::new(move || {
+        begin.send(()).unwrap();
+        released.recv().unwrap();
+    });
+    let job = pool.submit(work).unwrap();
+    begun.recv().unwrap();
+    (release, job)
+}
+
+fn submit(pool: &dyn Executor<BoxedWork>, work: impl FnOnce() + Send + 'static) -> Submitted {
+    pool.submit(Box::new(work))
+}
+
+#[test]
+fn a_full_queue_hands_the_work_back() {
+    for (name, pool) in bounded_pools() {
+        let (release, mut blocker) = block(&*pool);
+        let mut waiting = [submit(&*pool, || ()).unwrap(), submit(&*pool, || ()).unwrap()];
+        let called = Arc::new(AtomicUsize::new(0));
+        let count = called.clone();
+        let work = move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        };
+        let rejected = submit(&*pool, work).unwrap_err();
+        assert!(rejected.is_queue_full(), "{name}");
+        rejected.into_work()();
+        assert_eq!(called.load(Ordering::SeqCst), 1, "{name}: the work came back whole");
+        release.send(()).unwrap();
+        blocker.result(None).unwrap();
+        for job in &mut waiting {
+            job.result(None).unwrap();
+        }
+        submit(&*pool, || ()).unwrap().result(None).unwrap();
+    }
+}
+
+#[test]
+fn a_cancelled_job_is_never_run_and_gives_its_place_away() {
+    for (name, pool) in bounded_pools() {
+        let (release, mut blocker) = block(&*pool);
+        let first = submit(&*pool, || panic!("cancelled, so never run")).unwrap();
+        let mut second = submit(&*pool, || ()).unwrap();
+        assert!(submit(&*pool, || ()).is_err(), "{name}");
+        assert!(first.cancel(), "{name}");
+        let mut third = submit(&*pool, || ()).unwrap();
+        release.send(()).unwrap();
+        blocker.result(None).unwrap();
+        second.result(None).unwrap();
+        third.result(None).unwrap();
+    }
+}
+
+#[test]
+fn a_running_job_cannot_be_cancelled() {
+    for (name, pool) in bounded_pools() {
+        let (release, mut blocker) = block(&*pool);
+        assert!(!blocker.cancel() && blocker.running(), "{name}");
+        release.send(()).unwrap();
+        blocker.result(None).unwrap();
+    }
+}
+
+#[test]
+fn a_panic_is_the_jobs_and_the_thread_lives_on() {
+    for (name, pool) in bounded_pools() {
+        let error = submit(&*pool, || panic!("in the job")).unwrap().result(None).unwrap_err();
+        assert_eq!(error.panic_message(), Some("in the job"), "{name}");
+        submit(&*pool, || ()).unwrap().result(None).unwrap();
+    }
+}
+
+#[test]
+fn shutdown_runs_what_waits_or_cancels_it_and_refuses_the_rest() {
+    for cancel in [false, true] {
+        for (name, pool) in bounded_pools() {
+            let (release, mut blocker) = block(&*pool);
+            let mut waiting = [submit(&*pool, || ()).unwrap(), submit(&*pool, || ()).unwrap()];
+            pool.shutdown(false, cancel);
+            assert!(submit(&*pool, || ()).unwrap_err().is_shut_down(), "{name}");
+            release.send(()).unwrap();
+            pool.shutdown(true, cancel);
+            assert!(blocker.result(Duration::ZERO).is_ok(), "{name}: what runs is finished");
+            for job in &mut waiting {
+                let outcome = job.result(Duration::ZERO);
+                assert_eq!(outcome.is_err_and(|error| error.is_cancelled()), cancel, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn dropping_a_pool_lets_its_jobs_run() {
+    for (name, pool) in bounded_pools() {
+        let (release, mut blocker) = block(&*pool);
+        let mut waiting = submit(&*pool, || ()).unwrap();
+        drop(pool);
+        release.send(()).unwrap();
+        blocker.result(None).unwrap();
+        assert!(waiting.result(None).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn a_job_may_shut_its_own_thread_pool_down() {
+    let pool = Arc::new(ThreadPoolExecutor::new(2));
+    let inner = pool.clone();
+    let mut job = pool.submit(move || inner.shutdown(true, true)).unwrap();
+    job.result(Duration::from_secs(30)).unwrap();
+}
+
+#[test]
+fn calls_run_in_every_pool() {
+    let threads = ThreadPoolExecutor::new(1);
+    let cores = CpuExecutor::new(1).unwrap();
+    assert_eq!(threads.submit(call(str::len, "four")).unwrap().result(None).unwrap(), 4);
+    assert_eq!(cores.submit(call(|n: i32| n + 1, 4)).unwrap().result(None).unwrap(), 5);
+}
+
+#[test]
+fn an_idle_thread_is_used_again() {
+    let pool = ThreadPoolExecutor::builder().max_workers(8).thread_name_prefix("reuse").build();
+    let mut names = HashSet::new();
+    for _ in 0..50 {
+        let mut job = pool.submit(|| std::thread::current().name().map(str::to_owned)).unwrap();
+        names.insert(job.result(None).unwrap());
+        while pool.idle_workers() == 0 {
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(pool.stats().workers, 1);
+    assert_eq!(names, HashSet::from([Some("reuse-0".to_owned())]));
+}
+
+#[test]
+fn there_are_never_more_threads_than_allowed() {
+    let pool = ThreadPoolExecutor::new(3);
+    let at_once = Arc::new(Barrier::new(3));
+    let mut jobs: Vec<_> = (0..30)
+        .map(|_| {
+            let at_once = at_once.clone();
+            pool.submit(move || drop(at_once.wait())).unwrap()
+        })
+        .collect();
+    for job in &mut jobs {
+        job.result(None).unwrap();
+    }
+    assert_eq!(pool.stats().workers, 3);
+    assert_eq!(pool.stats().finished, 30);
+}
+
+#[test]
+fn idle_threads_end() {
+    let pool = ThreadPoolExecutor::builder().keep_alive(Duration::from_millis(5)).build();
+    pool.submit(|| ()).unwrap().result(None).unwrap();
+    let limit = Instant::now() + Duration::from_secs(30);
+    while pool.stats().workers > 0 && Instant::now() < limit {
+        std::thread::yield_now();
+    }
+    assert_eq!(pool.stats().workers, 0);
+    assert_eq!(pool.submit(|| 5).unwrap().result(None).unwrap(), 5);
+}
+
+#[test]
+fn rayon_works_inside_a_cpu_job_on_the_same_threads() {
+    let pool = CpuExecutor::builder().threads(2).thread_name_prefix("core").build().unwrap();
+    let work = || {
+        let name = || std::thread::current().name().map(str::to_owned).unwrap_or_default();
+        rayon::join(name, name)
+    };
+    let (left, right) = pool.submit(work).unwrap().result(None).unwrap();
+    assert!(left.starts_with("core-") && right.starts_with("core-"), "{left} {right}");
+}
+
+#[test]
+fn pool_threads_run_at_lower_priority() {
+    fn nice() -> i32 {
+        // SAFETY: a plain system call on the calling thread.
+        unsafe { libc::getpriority(libc::PRIO_PROCESS, libc::gettid() as libc::id_t) }
+    }
+    let here = nice();
+    let cores = CpuExecutor::builder().threads(1).nice(5).build().unwrap();
+    let threads = ThreadPoolExecutor::builder().nice(7).build();
+    assert_eq!(cores.submit(nice).unwrap().result(None).unwrap(), (here + 5).min(19));
+    assert_eq!(threads.submit(nice).unwrap().result(None).unwrap(), (here + 7).min(19));
+    assert_eq!(nice(), here);
+}
+
+#[test]
+fn every_job_of_a_storm_is_accounted_for() {
+    for (name, pool) in [
+        ("threads", Arc::new(ThreadPoolExecutor::new(4)) as Arc<dyn Executor<BoxedWork>>),
+        ("cores", Arc::new(CpuExecutor::new(4).unwrap())),
+    ] {
+        let ran = Arc::new(AtomicUsize::new(0));
+        let submitters: Vec<_> = (0..4)
+            .map(|seed| {
+                let (pool, ran) = (pool.clone(), ran.clone());
+                std::thread::spawn(move || storm(&*pool, &ran, seed))
+            })
+            .collect();
+        let tallies: Vec<_> = submitters.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let sum = |kind: usize| tallies.iter().map(|tally| tally[kind]).sum::<usize>();
+        assert_eq!(sum(0) + sum(1) + sum(2), 8_000, "{name}");
+        assert_eq!(sum(0) + sum(1), ran.load(Ordering::Relaxed), "{name}");
+    }
+}
+
+/// Submits, cancels and waits; how many had a value, a panic, a cancellation.
+fn storm(pool: &dyn Executor<BoxedWork>, ran: &Arc<AtomicUsize>, seed: usize) -> [usize; 3] {
+    let mut tally = [0; 3];
+    let mut jobs = Vec::new();
+    for n in 0..2_000 {
+        let ran = ran.clone();
+        let panics = (n * 7 + seed) % 5 == 0;
+        let job = submit(pool, move || {
+            ran.fetch_add(1, Ordering::Relaxed);
+            if panics {
+                // Without the hook, which would print thousands of messages.
+                std::panic::resume_unwind(Box::new("on purpose"));
+            }
+        });
+        let job = job.unwrap();
+        if (n + seed) % 3 == 0 {
+            job.cancel();
+        }
+        jobs.push(job);
+    }
+    for mut job in jobs {
+        match job.result(None) {
+            Ok(()) => tally[0] += 1,
+            Err(error) if error.is_panic() => tally[1] += 1,
+            Err(error) if error.is_cancelled() => tally[2] += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    tally
+}
