@@ -19,8 +19,18 @@ pub(crate) struct Counters {
 impl Counters {
     /// Counts a job as running until the guard is dropped.
     pub(crate) fn run(&self) -> Running<'_> {
-        self.running.fetch_add(1, Relaxed);
+        self.begin();
         Running(self)
+    }
+
+    /// Counts a job as running until [`end`](Self::end): for those whose end comes from elsewhere.
+    pub(crate) fn begin(&self) {
+        self.running.fetch_add(1, Relaxed);
+    }
+
+    /// Counts one job fewer as running.
+    pub(crate) fn end(&self) {
+        self.running.fetch_sub(1, Relaxed);
     }
 
     /// Counts what became of a job that was run.
@@ -38,6 +48,11 @@ impl Counters {
     /// Counts a job that was cancelled before it ran.
     pub(crate) fn record_cancelled(&self) {
         self.cancelled.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a job that could not be run.
+    pub(crate) fn record_failed(&self) {
+        self.failed.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn stats(&self, workers: usize, waiting: usize) -> ExecutorStats {
@@ -58,6 +73,6 @@ pub(crate) struct Running<'a>(&'a Counters);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Relaxed);
+        self.0.end();
     }
 }

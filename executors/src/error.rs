@@ -13,7 +13,7 @@ pub struct JobError(Box<Kind>);
 
 enum Kind {
     Cancelled,
-    Panicked { message: String, payload: Option<Box<dyn Any + Send>> },
+    Panicked { message: String, location: Option<String>, payload: Option<Box<dyn Any + Send>> },
     TimedOut { limit: Duration },
     WaitTimedOut,
     Crashed(CrashReport),
@@ -32,12 +32,12 @@ impl JobError {
     /// The job panicked with this payload.
     pub fn panicked(payload: Box<dyn Any + Send>) -> Self {
         let message = panic_message(&*payload).to_owned();
-        Self::new(Kind::Panicked { message, payload: Some(payload) })
+        Self::new(Kind::Panicked { message, location: None, payload: Some(payload) })
     }
 
-    /// The job panicked in another process, which sent only the message.
-    pub(crate) fn panicked_elsewhere(message: String) -> Self {
-        Self::new(Kind::Panicked { message, payload: None })
+    /// The job panicked in another process, which sent only the message and where it was.
+    pub(crate) fn panicked_elsewhere(message: String, location: Option<String>) -> Self {
+        Self::new(Kind::Panicked { message, location, payload: None })
     }
 
     /// The job ran longer than `limit` and was killed.
@@ -133,7 +133,9 @@ impl JobError {
     /// Hands the error back when it is not a panic.
     pub fn into_panic(self) -> Result<Box<dyn Any + Send>, JobError> {
         match *self.0 {
-            Kind::Panicked { message, payload } => Ok(payload.unwrap_or_else(|| Box::new(message))),
+            Kind::Panicked { message, payload, .. } => {
+                Ok(payload.unwrap_or_else(|| Box::new(message)))
+            }
             other => Err(Self::new(other)),
         }
     }
@@ -143,6 +145,9 @@ impl fmt::Display for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Kind::Cancelled => f.write_str("the job was cancelled"),
+            Kind::Panicked { message, location: Some(location), .. } => {
+                write!(f, "the job panicked at {location}: {message}")
+            }
             Kind::Panicked { message, .. } => write!(f, "the job panicked: {message}"),
             Kind::TimedOut { limit } => {
                 write!(f, "the job ran longer than its limit of {limit:?} and was killed")

@@ -9,6 +9,7 @@
 //! Submitted work is a [`Job`]: awaited in any runtime, or waited on with
 //! [`result`](Job::result). This crate knows nothing of any runtime; `loopool` builds on it.
 
+mod blob;
 mod counters;
 mod cpu;
 mod error;
@@ -24,10 +25,13 @@ mod stats;
 mod thread_pool;
 mod work;
 
+pub use blob::Blob;
 pub use cpu::{CpuExecutor, CpuExecutorBuilder};
 pub use error::{JobError, RejectReason, Rejected, panic_message};
 pub use job::{CancelOnDrop, Job};
-pub use process::{CrashCause, CrashReport};
+pub use process::{
+    CrashCause, CrashReport, ProcessPoolBuilder, ProcessPoolError, ProcessPoolExecutor, worker_main,
+};
 pub use promise::{JobOwner, Outcome, Promise};
 pub use stats::ExecutorStats;
 pub use thread_pool::{ThreadPoolBuilder, ThreadPoolExecutor};

@@ -1,0 +1,43 @@
+//! [`Arena`]: the file in memory through which large arguments reach one worker.
+
+use std::fs::File;
+use std::io;
+
+use super::body::{Body, KEEP_AT_MOST, Plan, new_file};
+
+/// The smallest arena, so that a few growing arguments do not mean a few arenas.
+const SMALLEST: u64 = 1 << 20;
+
+/// Written by the program, between jobs; never mapped here. The worker maps it once and reads in
+/// place. One that is too small is replaced, not resized, and one that the worker still has a blob
+/// in is left to that worker.
+pub(super) struct Arena {
+    pub(super) file: File,
+    pub(super) len: u64,
+}
+
+impl Arena {
+    /// Makes one that has room for `len` bytes.
+    pub(super) fn with_room_for(len: u64) -> io::Result<Self> {
+        let len = len.max(SMALLEST).checked_next_power_of_two();
+        let len = len.ok_or(io::ErrorKind::OutOfMemory)?;
+        let file = new_file("loopool-arena")?;
+        file.set_len(len)?;
+        Ok(Arena { file, len })
+    }
+
+    /// Whether `plan` fits.
+    pub(super) fn has_room_for(&self, plan: &Plan) -> bool {
+        plan.file_len <= self.len
+    }
+
+    /// Puts the part of `body` that does not travel in the frame into the arena.
+    pub(super) fn store(&self, body: &Body, plan: &Plan) -> io::Result<()> {
+        body.store(plan, &self.file)
+    }
+
+    /// Whether to keep it for the next job.
+    pub(super) fn is_worth_keeping(&self) -> bool {
+        self.len <= KEEP_AT_MOST
+    }
+}

@@ -1,0 +1,143 @@
+//! What is left of a worker process: its status, what it used, and what that means.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use super::report::{CrashCause, CrashReport};
+
+/// Kills a worker and everything in its process group.
+///
+/// To be called only for a worker that was not reaped: until then its number is not given to another.
+pub(super) fn kill(pid: i32, pidfd: BorrowedFd<'_>) {
+    // SAFETY: plain system calls. One that names a process that has ended does nothing.
+    unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            libc::SIGKILL,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        );
+        if is_unreaped(pidfd) {
+            libc::kill(-pid, libc::SIGKILL);
+        }
+    }
+}
+
+/// A descriptor for a child of ours that was not reaped.
+pub(super) fn pidfd_of(pid: i32) -> std::io::Result<OwnedFd> {
+    // SAFETY: the new descriptor (close-on-exec by definition) is ours.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        if fd < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(fd as i32))
+    }
+}
+
+/// Whether the process, dead or alive, is still there to be waited for. It is not when the program
+/// ignores SIGCHLD or somebody waits for all children.
+fn is_unreaped(pidfd: BorrowedFd<'_>) -> bool {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: an all-zero `siginfo_t` is a valid one to be written to.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_PIDFD, pidfd.as_raw_fd() as libc::id_t, &mut info, flags) == 0
+    }
+}
+
+/// How a process ended and what it used.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Remains {
+    /// As `wait` gives it; none when somebody else took it.
+    status: Option<i32>,
+    peak_memory: u64,
+    cpu_time: Duration,
+}
+
+/// Reaps a worker that has ended, and kills what it left in its process group.
+pub(super) fn reap(pid: i32, pidfd: &OwnedFd) -> Remains {
+    if !is_unreaped(pidfd.as_fd()) {
+        return Remains::default();
+    }
+    // SAFETY: the worker is there, if only as a zombie, so its number and its group's are its own.
+    unsafe {
+        libc::kill(-pid, libc::SIGKILL);
+        let mut status = 0;
+        let mut usage: libc::rusage = std::mem::zeroed();
+        if libc::wait4(pid, &mut status, libc::__WALL, &mut usage) != pid {
+            return Remains::default();
+        }
+        Remains {
+            status: Some(status),
+            peak_memory: usage.ru_maxrss as u64 * 1024,
+            cpu_time: time(usage.ru_utime) + time(usage.ru_stime),
+        }
+    }
+}
+
+fn time(value: libc::timeval) -> Duration {
+    Duration::new(value.tv_sec as u64, value.tv_usec as u32 * 1000)
+}
+
+impl Remains {
+    /// The signal it died of.
+    pub(super) fn signal(&self) -> Option<i32> {
+        self.status.filter(|status| libc::WIFSIGNALED(*status)).map(|status| libc::WTERMSIG(status))
+    }
+
+    /// Puts together what is known.
+    pub(super) fn report(&self, pid: u32, overflowed: bool, stderr_tail: String) -> CrashReport {
+        let status = self.status.unwrap_or(0);
+        let signal = self.signal();
+        let exit_code = self.status.filter(|status| libc::WIFEXITED(*status));
+        CrashReport {
+            cause: cause(signal, exit_code.is_some(), overflowed, &stderr_tail),
+            signal,
+            exit_code: exit_code.map(|status| libc::WEXITSTATUS(status)),
+            pid,
+            core_dumped: signal.is_some() && libc::WCOREDUMP(status),
+            stderr_tail,
+            peak_memory: self.peak_memory,
+            cpu_time: self.cpu_time,
+        }
+    }
+}
+
+fn cause(signal: Option<i32>, exited: bool, overflowed: bool, said: &str) -> CrashCause {
+    match signal {
+        Some(libc::SIGSEGV | libc::SIGBUS) if overflowed => CrashCause::StackOverflow,
+        Some(libc::SIGSEGV | libc::SIGBUS) => CrashCause::Segfault,
+        Some(libc::SIGABRT) if tells_of_memory(said) => CrashCause::OutOfMemory,
+        Some(libc::SIGABRT) => CrashCause::Abort,
+        None if exited => CrashCause::Exit,
+        _ => CrashCause::Signal,
+    }
+}
+
+/// What the standard library, and most others, say before they abort for want of memory.
+fn tells_of_memory(said: &str) -> bool {
+    (said.contains("memory allocation of ") && said.contains(" bytes failed"))
+        || said.contains("out of memory")
+        || said.contains("bad_alloc")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_apart() {
+        use CrashCause::*;
+        let memory = "memory allocation of 8 bytes failed";
+        assert_eq!(cause(Some(libc::SIGSEGV), false, true, ""), StackOverflow);
+        assert_eq!(cause(Some(libc::SIGSEGV), false, false, memory), Segfault);
+        assert_eq!(cause(Some(libc::SIGBUS), false, false, ""), Segfault);
+        assert_eq!(cause(Some(libc::SIGABRT), false, false, memory), OutOfMemory);
+        assert_eq!(cause(Some(libc::SIGABRT), false, false, "assertion"), Abort);
+        assert_eq!(cause(None, true, false, ""), Exit);
+        assert_eq!(cause(Some(libc::SIGKILL), false, false, ""), Signal);
+        assert_eq!(cause(None, false, false, ""), Signal);
+    }
+}

@@ -1,0 +1,62 @@
+//! [`Mapping`]: a file in memory that a worker reads in place.
+
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::AsRawFd;
+
+/// The program's arena as a worker sees it: mapped once, readable, never written while a blob of it
+/// is alive (the program takes a new arena when a worker tells it that one is).
+pub(crate) struct Mapping {
+    start: *const u8,
+    len: usize,
+}
+
+// SAFETY: it is memory that is only read, and whose address belongs to this value alone.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; shared reading needs no order.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the first `len` bytes of `file`.
+    pub(super) fn of(file: &File, len: u64) -> io::Result<Self> {
+        if len == 0 || file.metadata()?.len() < len {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the arena is too short"));
+        }
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        // SAFETY: a new mapping at an address of the kernel's choice; nothing is replaced.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Mapping { start: start.cast(), len })
+    }
+}
+
+impl Deref for Mapping {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `len` bytes are mapped at `start` until `drop`. The file is at least as long (it was
+        // checked, and its only writer, the program, never shortens it), and the program writes it
+        // only between jobs and only while no blob refers to it, which `worker.rs` proves by being the
+        // mapping's only owner. Test: `a_blob_kept_across_jobs_never_changes`.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, of which no reference is left.
+        unsafe { libc::munmap(self.start.cast_mut().cast(), self.len) };
+    }
+}

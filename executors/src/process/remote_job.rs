@@ -1,0 +1,122 @@
+//! A job for a worker process, as it waits and runs: encoded, with its promise, whatever its types.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::body::{self, Body};
+use super::image::Offset;
+use super::trampoline::{Trampoline, trampoline};
+use crate::blob::Blob;
+use crate::counters::Counters;
+use crate::error::JobError;
+use crate::promise::{Outcome, Promise};
+use crate::queue::Queued;
+
+/// What a worker is to call.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    pub(super) trampoline: Offset,
+    pub(super) function: Offset,
+}
+
+impl Target {
+    /// The place of `function`, and of the trampoline that knows its types; none when one of them is
+    /// not code of the main program.
+    pub(super) fn of<A: DeserializeOwned, R: Serialize>(function: fn(A) -> R) -> Option<Target> {
+        Some(Target {
+            trampoline: Offset::of(trampoline::<A, R> as Trampoline as usize)?,
+            function: Offset::of(function as usize)?,
+        })
+    }
+}
+
+/// What came back for a job.
+pub(super) enum Reply {
+    /// A value, encoded behind the first `start` bytes of `head`.
+    Value {
+        head: Vec<u8>,
+        start: usize,
+        blobs: Vec<Blob>,
+    },
+    Error(JobError),
+}
+
+pub(super) struct RemoteJob {
+    pub(super) id: u64,
+    pub(super) target: Target,
+    pub(super) body: Body,
+    asker: Box<dyn Asker>,
+}
+
+impl RemoteJob {
+    pub(super) fn new<R: DeserializeOwned + Send + 'static>(
+        id: u64,
+        target: Target,
+        body: Body,
+        promise: Promise<R>,
+    ) -> Self {
+        RemoteJob { id, target, body, asker: Box::new(promise) }
+    }
+
+    /// The job without its argument, of which the worker has its own copy now.
+    pub(super) fn sent(self) -> Self {
+        RemoteJob { body: Body::default(), ..self }
+    }
+
+    /// Counts and delivers the outcome of a job that was started.
+    pub(super) fn settle(self, reply: Reply, counters: &Counters) {
+        self.asker.settle(reply, counters);
+    }
+
+    /// Delivers the outcome of a job that was never started, unless it was cancelled meanwhile.
+    pub(super) fn give_up(self, error: JobError, counters: &Counters) {
+        self.asker.give_up(error, counters);
+    }
+}
+
+impl Queued for RemoteJob {
+    fn start(&self) -> bool {
+        self.asker.start()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.asker.is_cancelled()
+    }
+}
+
+/// Whoever waits for the job's outcome, whatever its type.
+trait Asker: Send {
+    fn start(&self) -> bool;
+    fn is_cancelled(&self) -> bool;
+    fn settle(self: Box<Self>, reply: Reply, counters: &Counters);
+    fn give_up(self: Box<Self>, error: JobError, counters: &Counters);
+}
+
+impl<R: DeserializeOwned + Send + 'static> Asker for Promise<R> {
+    fn start(&self) -> bool {
+        Promise::start(self)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        Promise::is_cancelled(self)
+    }
+
+    fn settle(self: Box<Self>, reply: Reply, counters: &Counters) {
+        let outcome: Outcome<R> = match reply {
+            Reply::Value { head, start, blobs } => {
+                body::decode(&head[start..], blobs).map_err(|why| JobError::codec("result", why))
+            }
+            Reply::Error(error) => Err(error),
+        };
+        counters.record(&outcome);
+        self.finish(outcome);
+    }
+
+    fn give_up(self: Box<Self>, error: JobError, counters: &Counters) {
+        let is_cancellation = error.is_cancelled();
+        if !self.finish(Err(error)) {
+            return;
+        }
+        if is_cancellation { counters.record_cancelled() } else { counters.record_failed() }
+    }
+}

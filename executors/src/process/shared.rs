@@ -1,0 +1,234 @@
+//! What the callers of a pool and its manager thread share.
+//!
+//! # Protocol
+//! One lock guards the queue and everything the callers want of the manager.
+//! 1. The manager takes what there is and, in the same critical section, marks itself *asleep*: from
+//!    then on whoever adds something wakes it. So nothing can fall between its look and its sleep.
+//! 2. Whoever wakes it takes the mark away, so that of many only the first makes the system call.
+//! 3. A new job wakes it only when it could be started at once (*hungry*); otherwise the manager comes
+//!    by itself, when a worker is done.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+use super::remote_job::RemoteJob;
+use crate::counters::Counters;
+use crate::error::{JobError, RejectReason};
+use crate::promise::JobOwner;
+use crate::queue::JobQueue;
+use crate::stats::ExecutorStats;
+
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// Signalled when the manager has ended.
+    over: Condvar,
+    /// An eventfd, edge-triggered in the manager's epoll, so it is never read.
+    pub(super) wake: OwnedFd,
+    pub(super) counters: Counters,
+    /// Only has to be different each time, so relaxed accesses pair with nothing.
+    next_id: AtomicU64,
+}
+
+struct State {
+    queue: JobQueue<RemoteJob>,
+    /// Running jobs that somebody wants to end.
+    cancels: Vec<u64>,
+    broken: Option<String>,
+    shut_down: bool,
+    is_over: bool,
+    asleep: bool,
+    hungry: bool,
+    workers: Vec<u32>,
+    fork_server: Option<u32>,
+}
+
+/// What the manager is to do.
+#[derive(Default)]
+pub(super) struct Orders {
+    pub(super) jobs: Vec<RemoteJob>,
+    pub(super) cancels: Vec<u64>,
+    /// How many jobs wait that are not among `jobs`.
+    pub(super) waiting: usize,
+    pub(super) shut_down: bool,
+}
+
+impl Shared {
+    pub(super) fn new(queue_limit: Option<usize>) -> std::io::Result<Self> {
+        use nix::sys::eventfd::{EfdFlags, EventFd};
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let state = State {
+            queue: JobQueue::new(queue_limit),
+            cancels: Vec::new(),
+            broken: None,
+            shut_down: false,
+            is_over: false,
+            asleep: false,
+            hungry: false,
+            workers: Vec::new(),
+            fork_server: None,
+        };
+        Ok(Shared {
+            state: Mutex::new(state),
+            over: Condvar::new(),
+            wake: wake.into(),
+            counters: Counters::default(),
+            next_id: AtomicU64::new(1),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A number for a new job.
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Relaxed)
+    }
+
+    /// Whether a job would be taken now.
+    pub(super) fn admits(&self) -> Result<(), RejectReason> {
+        self.lock().admits()
+    }
+
+    /// Queues a job, unless the pool has changed its mind since [`admits`](Self::admits).
+    pub(super) fn push(&self, job: RemoteJob) -> Result<(), RejectReason> {
+        let mut state = self.lock();
+        if let Err(reason) = state.admits() {
+            // The job's destructor runs without the lock.
+            drop(state);
+            drop(job);
+            return Err(reason);
+        }
+        state.queue.push(job);
+        if state.hungry {
+            self.wake(state);
+        }
+        Ok(())
+    }
+
+    pub(super) fn shut_down(&self, cancel_futures: bool) {
+        let mut state = self.lock();
+        state.shut_down = true;
+        let cancelled = if cancel_futures { state.queue.drain() } else { Default::default() };
+        self.wake(state);
+        for job in cancelled {
+            job.give_up(JobError::cancelled(), &self.counters);
+        }
+    }
+
+    /// Waits until the manager has ended.
+    pub(super) fn wait(&self) {
+        let state = self.lock();
+        drop(self.over.wait_while(state, |state| !state.is_over));
+    }
+
+    pub(super) fn stats(&self) -> ExecutorStats {
+        let state = self.lock();
+        self.counters.stats(state.workers.len(), state.queue.waiting())
+    }
+
+    pub(super) fn workers(&self) -> Vec<u32> {
+        self.lock().workers.clone()
+    }
+
+    pub(super) fn fork_server(&self) -> Option<u32> {
+        self.lock().fork_server
+    }
+
+    /// Rule 2.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let asleep = std::mem::replace(&mut state.asleep, false);
+        drop(state);
+        if asleep {
+            // Refused only when the counter is full, and then the manager is woken anyway.
+            let _ = nix::unistd::write(&self.wake, &1u64.to_ne_bytes());
+        }
+    }
+
+    // For the manager:
+
+    /// Rule 1: takes up to `idle` jobs and everything else there is to do. `could_start` says whether
+    /// there is room for another worker.
+    pub(super) fn orders(&self, idle: usize, could_start: bool) -> Orders {
+        let mut garbage = Vec::new();
+        let mut state = self.lock();
+        let jobs: Vec<_> =
+            std::iter::from_fn(|| state.queue.pop(&mut garbage)).take(idle).collect();
+        state.asleep = true;
+        state.hungry = jobs.len() < idle || could_start;
+        let orders = Orders {
+            jobs,
+            cancels: std::mem::take(&mut state.cancels),
+            waiting: state.queue.waiting(),
+            shut_down: state.shut_down,
+        };
+        drop(state);
+        drop(garbage);
+        orders
+    }
+
+    /// Takes the next job that waits.
+    pub(super) fn fail_waiting(&self, why: &str) {
+        let waiting = self.lock().queue.drain();
+        for job in waiting {
+            job.give_up(JobError::rejected(why), &self.counters);
+        }
+    }
+
+    /// Refuses jobs from now on, and those that wait.
+    pub(super) fn break_down(&self, why: &str) {
+        self.lock().broken = Some(why.to_owned());
+        self.fail_waiting(why);
+    }
+
+    pub(super) fn publish(&self, workers: Vec<u32>, fork_server: Option<u32>) {
+        let mut state = self.lock();
+        state.workers = workers;
+        state.fork_server = fork_server;
+    }
+
+    /// The manager's last act.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        state.is_over = true;
+        state.shut_down = true;
+        state.workers.clear();
+        state.fork_server = None;
+        drop(state);
+        self.fail_waiting("the pool's manager thread has ended");
+        self.over.notify_all();
+    }
+}
+
+impl State {
+    fn admits(&self) -> Result<(), RejectReason> {
+        if self.shut_down {
+            Err(RejectReason::ShutDown)
+        } else if let Some(why) = &self.broken {
+            Err(RejectReason::Broken(why.clone()))
+        } else if self.queue.is_full() {
+            Err(RejectReason::QueueFull)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl JobOwner for Shared {
+    fn cancelled_while_pending(&self, _id: u64) {
+        let garbage = self.lock().queue.note_cancelled();
+        drop(garbage);
+        self.counters.record_cancelled();
+    }
+
+    fn cancel_running(&self, id: u64) -> bool {
+        let mut state = self.lock();
+        if state.is_over {
+            return false;
+        }
+        state.cancels.push(id);
+        self.wake(state);
+        true
+    }
+}

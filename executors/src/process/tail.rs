@@ -1,0 +1,113 @@
+//! What a worker writes to its standard output and error: read, passed on line by line, the last of it
+//! kept for the crash report.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// How much is kept.
+const KEPT: usize = 8 * 1024;
+
+/// Lines longer than this are passed on in pieces.
+const LINE_LIMIT: usize = 1024;
+
+/// The reading end of an output pipe, in non-blocking mode.
+pub(super) struct OutputPipe {
+    pub(super) fd: OwnedFd,
+    kept: VecDeque<u8>,
+    line: Vec<u8>,
+    total: usize,
+}
+
+/// Whether more may come.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Output {
+    Open,
+    Closed,
+}
+
+impl OutputPipe {
+    pub(super) fn new(fd: OwnedFd) -> Self {
+        OutputPipe { fd, kept: VecDeque::new(), line: Vec::new(), total: 0 }
+    }
+
+    /// Reads what is there, up to about `limit` bytes, in the name of process `pid`.
+    pub(super) fn read(&mut self, pid: u32, limit: usize) -> Output {
+        let mut buffer = [0; 4096];
+        let mut left = limit;
+        while left > 0 {
+            match nix::unistd::read(&self.fd, &mut buffer) {
+                Ok(0) => return Output::Closed,
+                Ok(len) => {
+                    self.take(pid, &buffer[..len]);
+                    left = left.saturating_sub(len);
+                }
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(nix::errno::Errno::EAGAIN) => return Output::Open,
+                Err(_) => return Output::Closed,
+            }
+        }
+        Output::Open
+    }
+
+    fn take(&mut self, pid: u32, bytes: &[u8]) {
+        self.total = self.total.saturating_add(bytes.len());
+        self.kept.extend(bytes);
+        let surplus = self.kept.len().saturating_sub(KEPT);
+        self.kept.drain(..surplus);
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return;
+        }
+        for byte in bytes {
+            if *byte != b'\n' {
+                self.line.push(*byte);
+            }
+            if *byte == b'\n' || self.line.len() == LINE_LIMIT {
+                let line = String::from_utf8_lossy(&self.line);
+                tracing::info!(pid, line = %line, "output of a worker process");
+                self.line.clear();
+            }
+        }
+    }
+
+    /// How much has come in all.
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
+    /// The last of what came.
+    pub(super) fn text(&self) -> String {
+        let (first, second) = self.kept.as_slices();
+        String::from_utf8_lossy(&[first, second].concat()).into_owned()
+    }
+}
+
+/// A pipe: the reading end, in non-blocking mode, and the writing end.
+pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    super::socket::never_block(&read)?;
+    Ok((read, write))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_it_is_kept() {
+        let (read, write) = pipe().unwrap();
+        let mut output = OutputPipe::new(read);
+        assert_eq!(output.read(1, 100), Output::Open);
+        for chunk in [[b'a'; 6000], [b'b'; 6000]] {
+            nix::unistd::write(&write, &chunk).unwrap();
+            assert_eq!(output.read(1, 1 << 20), Output::Open);
+        }
+        assert_eq!(output.total(), 12_000);
+        let text = output.text();
+        assert_eq!(text.len(), KEPT);
+        assert!(text.ends_with(&"b".repeat(6000)) && text.starts_with('a'));
+        drop(write);
+        assert_eq!(output.read(1, 100), Output::Closed);
+    }
+}

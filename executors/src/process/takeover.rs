@@ -1,0 +1,216 @@
+//! The fork server: what a start of the program becomes when it is not to run `main`.
+//!
+//! It has one thread for life, so it may fork at any time, which the program itself may not. It does
+//! what the program asks over its control socket and ends when that ends.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use nix::sys::socket::sockopt::{PeerCredentials, SockType as SockTypeOf};
+use nix::sys::socket::{SockType, UnixAddr, getsockname, getsockopt};
+
+use super::socket::{self, FRAME_LIMIT};
+use super::wire::{FromServer, MAGIC, PROTOCOL, ToServer, WorkerSettings};
+use super::{child, image, worker};
+
+/// What a worker's first argument begins with; 32 hexadecimal digits follow.
+pub(super) const NAME: &str = "loopool-worker ";
+const NONCE_DIGITS: usize = 32;
+
+/// Set before anything else in a fork server, whose only thread sets it and whose workers are copies
+/// of it, so relaxed accesses pair with nothing.
+static IS_WORKER: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process is a worker (or the fork server) of a pool.
+pub(super) fn in_worker() -> bool {
+    IS_WORKER.load(Relaxed)
+}
+
+/// Whether a first argument is one that a fork server is started with.
+pub(super) fn is_worker_name(argument: &[u8]) -> bool {
+    nonce_of(argument).is_some()
+}
+
+fn nonce_of(argument: &[u8]) -> Option<&str> {
+    let nonce = argument.strip_prefix(NAME.as_bytes())?;
+    let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let valid = nonce.len() == NONCE_DIGITS && nonce.iter().all(hex);
+    std::str::from_utf8(nonce).ok().filter(|_| valid)
+}
+
+/// Becomes the fork server, if this start was meant for one, and then never returns.
+///
+/// It returns, and the program runs as usual, when it is privileged or when standard input is not our
+/// kind of socket: names can be forged by anyone.
+pub(super) fn take_over(argument: &[u8]) {
+    let Some(nonce) = nonce_of(argument) else { return };
+    if image::is_privileged() {
+        return;
+    }
+    // SAFETY: standard input is open, or the questions about it fail.
+    let input = unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) };
+    let is_ours = getsockname::<UnixAddr>(input.as_raw_fd()).is_ok()
+        && getsockopt(&input, SockTypeOf).is_ok_and(|kind| kind == SockType::SeqPacket);
+    if !is_ours {
+        return;
+    }
+    IS_WORKER.store(true, Relaxed);
+    let nonce = nonce.to_owned();
+    let ended = catch_unwind(|| greet(input, &nonce));
+    if let Ok(Err(why)) = ended {
+        // The program that waits for an answer gets this one; if it has gone, so be it.
+        let _ = socket::send(input, &FromServer::Refused { why }, [&[], &[]], &[]);
+    }
+    child::end(child::FAILED);
+}
+
+/// The handshake, and then the service.
+fn greet(input: BorrowedFd<'_>, nonce: &str) -> Result<(), String> {
+    check_peer(input)?;
+    let mut buffer = vec![0; FRAME_LIMIT];
+    let hello = socket::receive(input, &mut buffer).map_err(|error| error.to_string())?;
+    let hello = hello.ok_or("the program has gone")?;
+    let frame = postcard::from_bytes(&buffer[..hello.len]).map_err(|error| error.to_string())?;
+    let ToServer::Hello { magic, protocol, nonce: theirs, build, umask, settings } = frame else {
+        return Err("the first message is not a greeting".to_owned());
+    };
+    if magic != MAGIC || theirs != nonce {
+        return Err("the first message is not from this pool".to_owned());
+    }
+    let mine = image::build();
+    let fits = protocol == PROTOCOL && build == mine;
+    let ready = FromServer::Ready { protocol: PROTOCOL, build: mine };
+    let control = settle_in(input, hello.fds.first(), umask).map_err(|error| error.to_string())?;
+    drop(hello);
+    child::close_others([control.as_raw_fd()]);
+    socket::send(control.as_fd(), &ready, [&[], &[]], &[]).map_err(|error| error.to_string())?;
+    if fits {
+        serve(&control, settings, &mut buffer);
+        child::end(0);
+    }
+    child::end(child::FAILED);
+}
+
+/// The other end must be our parent, with our own rights.
+fn check_peer(input: BorrowedFd<'_>) -> Result<(), String> {
+    let peer = getsockopt(&input, PeerCredentials).map_err(|error| error.to_string())?;
+    let parent = nix::unistd::getppid();
+    if peer.pid() != parent.as_raw() || peer.uid() != nix::unistd::geteuid().as_raw() {
+        return Err("the socket is not from this process's parent".to_owned());
+    }
+    Ok(())
+}
+
+fn settle_in(
+    input: BorrowedFd<'_>,
+    directory: Option<&OwnedFd>,
+    umask: Option<u32>,
+) -> io::Result<OwnedFd> {
+    let control = child::move_up(input)?;
+    let null = std::fs::File::open("/dev/null")?;
+    child::become_standard(null.as_fd(), libc::STDIN_FILENO)?;
+    if let Some(directory) = directory {
+        nix::unistd::fchdir(directory)?;
+    }
+    if let Some(umask) = umask {
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(umask as libc::mode_t));
+    }
+    child::lead_a_group();
+    child::set_name(c"loopool-server");
+    child::reset_signals();
+    Ok(control)
+}
+
+/// Starts workers until the program closes the control socket.
+fn serve(control: &OwnedFd, settings: WorkerSettings, buffer: &mut [u8]) {
+    while let Ok(Some(received)) = socket::receive(control.as_fd(), buffer) {
+        let request = postcard::from_bytes(&buffer[..received.len]);
+        let Ok(ToServer::Spawn { serial }) = request else { return };
+        let Ok(fds) = <[OwnedFd; 3]>::try_from(received.fds) else { return };
+        let (answer, pidfd) = match fork() {
+            Ok(Forked::Child) => worker::live(fds, settings),
+            Ok(Forked::Parent { pid, pidfd }) => (FromServer::Spawned { serial, pid }, pidfd),
+            Err(errno) => (FromServer::SpawnFailed { serial, errno }, None),
+        };
+        // Before the answer: who has it may rely on the worker's ends being the worker's alone.
+        drop(fds);
+        let pidfd: Vec<BorrowedFd<'_>> = pidfd.iter().map(AsFd::as_fd).collect();
+        if socket::send(control.as_fd(), &answer, [&[], &[]], &pidfd).is_err() {
+            return;
+        }
+    }
+}
+
+enum Forked {
+    Child,
+    Parent { pid: i32, pidfd: Option<OwnedFd> },
+}
+
+/// The argument of `clone3`, in its first version.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+}
+
+/// Makes a copy of this process that is a child of the program, not of ours: the program can wait for
+/// it, and it lives on when we die.
+fn fork() -> Result<Forked, i32> {
+    let mut pidfd: RawFd = -1;
+    let arguments = CloneArgs {
+        flags: (libc::CLONE_PARENT | libc::CLONE_PIDFD) as u64,
+        pidfd: (&raw mut pidfd).expose_provenance() as u64,
+        ..CloneArgs::default()
+    };
+    // SAFETY: without `CLONE_VM` the copy has its own memory and goes on here, on a copy of this
+    // stack. This process has one thread, so no lock of the C library is held. The fallback, for
+    // systems that filter `clone3`, has all its pointers null, so their order does not matter.
+    let pid = unsafe {
+        let pid = libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<CloneArgs>());
+        if pid >= 0 {
+            pid
+        } else {
+            let flags = (libc::CLONE_PARENT | libc::SIGCHLD) as libc::c_ulong;
+            libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize)
+        }
+    };
+    match pid {
+        0 => Ok(Forked::Child),
+        1.. => {
+            // SAFETY: if the kernel stored a descriptor it is new and ours.
+            let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+            Ok(Forked::Parent { pid: pid as i32, pidfd })
+        }
+        _ => Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EAGAIN)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_form_is_a_workers_name() {
+        let name = format!("{NAME}{}", "0123456789abcdef".repeat(2));
+        assert!(is_worker_name(name.as_bytes()));
+        for other in [
+            NAME.to_owned(),
+            name.to_uppercase(),
+            format!("{name}0"),
+            name[..name.len() - 1].to_owned(),
+            format!("{}g", &name[..name.len() - 1]),
+            String::new(),
+        ] {
+            assert!(!is_worker_name(other.as_bytes()), "{other}");
+        }
+    }
+}

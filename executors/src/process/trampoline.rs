@@ -1,0 +1,57 @@
+//! The step from bytes to a typed call, on the worker's side.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::body::{self, Body};
+use super::panics;
+use crate::blob::Blob;
+use crate::error::panic_message;
+use crate::promise::drop_caught;
+
+/// What a job came to, in bytes.
+pub(super) enum Answer {
+    Value(Body),
+    Panicked { message: String, location: Option<String> },
+    BadArgument(String),
+    BadResult(String),
+}
+
+/// What every [`trampoline`] looks like, whatever its types.
+pub(super) type Trampoline = unsafe fn(*const (), &[u8], Vec<Blob>) -> Answer;
+
+/// Decodes an `A`, calls `function` with it and encodes the `R`. Nothing gets out but the answer.
+///
+/// # Safety
+/// `function` is a `fn(A) -> R`.
+pub(super) unsafe fn trampoline<A, R>(
+    function: *const (),
+    argument: &[u8],
+    blobs: Vec<Blob>,
+) -> Answer
+where
+    A: DeserializeOwned,
+    R: Serialize,
+{
+    // SAFETY: the caller's promise.
+    let function = unsafe { std::mem::transmute::<*const (), fn(A) -> R>(function) };
+    let argument = match body::decode::<A>(argument, blobs) {
+        Ok(argument) => argument,
+        Err(why) => return Answer::BadArgument(why),
+    };
+    panics::forget();
+    match catch_unwind(AssertUnwindSafe(|| function(argument))) {
+        Ok(result) => {
+            let encoded = Body::encode(&result);
+            drop_caught(result);
+            encoded.map_or_else(Answer::BadResult, Answer::Value)
+        }
+        Err(payload) => {
+            let message = panic_message(&*payload).to_owned();
+            drop_caught(payload);
+            Answer::Panicked { message, location: panics::location() }
+        }
+    }
+}
