@@ -1,1 +1,33 @@
-//! (being built)
+//! The thumbnail service: what a program built on [`loopool`] looks like.
+//!
+//! It takes pictures from strangers over HTTP and answers with thumbnails. Decoding is what crashes,
+//! leaks and hangs, so it happens in a pool of processes; a picture that kills its decoder costs the
+//! one request that brought it.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`options`] | the command line |
+//! | [`server`] | the accept loop, the connections, and how they are drained |
+//! | [`routes`] | which request goes where |
+//! | [`upload`] | reading a body within its limits |
+//! | [`pools`] | the three executors, and one way to ask each of them |
+//! | [`thumbnail`] | the job: bytes of a picture in, bytes of a smaller one out |
+//! | [`faults`] | jobs that crash on purpose |
+//! | [`answer`] | responses, and errors as JSON |
+//! | [`metrics`], [`latency`] | what is counted, and how it is told to Prometheus |
+//! | [`live`] | the same, as a stream of events for the page |
+//! | [`page`] | the page itself |
+
+pub mod answer;
+pub mod faults;
+pub mod format;
+pub mod latency;
+pub mod live;
+pub mod metrics;
+pub mod options;
+pub mod page;
+pub mod pools;
+pub mod routes;
+pub mod server;
+pub mod thumbnail;
+pub mod upload;

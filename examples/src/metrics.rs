@@ -1,0 +1,283 @@
+//! What is counted, and how it is told to Prometheus.
+
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use hyper::StatusCode;
+use loopool::{ExecutorStats, RuntimeMetrics};
+
+use crate::latency::Histogram;
+
+/// The addresses that are counted apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// The page and its parts.
+    Page,
+    /// The stream of events.
+    Events,
+    /// Whether the service is alive.
+    Healthz,
+    /// These numbers.
+    Metrics,
+    /// Thumbnails.
+    Thumbnails,
+    /// Crashes on purpose.
+    Faults,
+    /// What is not there.
+    Other,
+}
+
+impl Route {
+    const ALL: [Route; 7] = [
+        Route::Page,
+        Route::Events,
+        Route::Healthz,
+        Route::Metrics,
+        Route::Thumbnails,
+        Route::Faults,
+        Route::Other,
+    ];
+
+    /// How it is called in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Route::Page => "page",
+            Route::Events => "events",
+            Route::Healthz => "healthz",
+            Route::Metrics => "metrics",
+            Route::Thumbnails => "thumbnails",
+            Route::Faults => "faults",
+            Route::Other => "other",
+        }
+    }
+}
+
+/// The service's own counts. Statistics only, so every access is relaxed.
+#[derive(Debug)]
+pub struct Metrics {
+    started: Instant,
+    in_flight: AtomicUsize,
+    hung_up: AtomicU64,
+    routes: [PerRoute; Route::ALL.len()],
+    /// Jobs that came to a bad end, by cause. Few, so a lock does.
+    failures: Mutex<Vec<(&'static str, u64)>>,
+}
+
+#[derive(Debug)]
+struct PerRoute {
+    /// By status, from 100 on.
+    statuses: Vec<AtomicU64>,
+    latency: Histogram,
+}
+
+impl Default for PerRoute {
+    fn default() -> Self {
+        PerRoute {
+            statuses: (100..600).map(|_| AtomicU64::new(0)).collect(),
+            latency: Histogram::default(),
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics {
+            started: Instant::now(),
+            in_flight: AtomicUsize::new(0),
+            hung_up: AtomicU64::new(0),
+            routes: Default::default(),
+            failures: Mutex::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a request as being in flight, until [`Request::answered`] or until it is dropped
+    /// because its client hung up.
+    pub fn request(&self, route: Route) -> Request<'_> {
+        self.in_flight.fetch_add(1, Relaxed);
+        Request { metrics: self, route, since: Instant::now(), answered: false }
+    }
+
+    /// Counts a job that came to a bad end.
+    pub fn job_failed(&self, cause: &'static str) {
+        let mut failures = self.failures.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match failures.iter_mut().find(|(name, _)| *name == cause) {
+            Some((_, count)) => *count += 1,
+            None => failures.push((cause, 1)),
+        }
+    }
+
+    /// Jobs that came to a bad end, by cause.
+    pub fn failures(&self) -> Vec<(&'static str, u64)> {
+        self.failures.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// How long answers of a route took.
+    pub fn latency(&self, route: Route) -> &Histogram {
+        &self.routes[route as usize].latency
+    }
+
+    /// Requests that have no answer yet.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Requests that were answered.
+    pub fn answered(&self) -> u64 {
+        let counts = self.routes.iter().flat_map(|route| &route.statuses);
+        counts.map(|count| count.load(Relaxed)).sum()
+    }
+
+    /// How long the service has been running.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// A request that has no answer yet.
+#[derive(Debug)]
+pub struct Request<'a> {
+    metrics: &'a Metrics,
+    route: Route,
+    since: Instant,
+    answered: bool,
+}
+
+impl Request<'_> {
+    /// Counts the answer.
+    pub fn answered(mut self, status: StatusCode) {
+        self.answered = true;
+        let route = &self.metrics.routes[self.route as usize];
+        if let Some(count) = route.statuses.get(usize::from(status.as_u16()) - 100) {
+            count.fetch_add(1, Relaxed);
+        }
+        route.latency.record(self.since.elapsed());
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        self.metrics.in_flight.fetch_sub(1, Relaxed);
+        if !self.answered {
+            self.metrics.hung_up.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// Everything, in Prometheus' text format.
+pub fn exposition(
+    metrics: &Metrics,
+    connections: usize,
+    pools: &[(&'static str, ExecutorStats)],
+    runtime: &RuntimeMetrics,
+) -> String {
+    let mut out = Exposition(String::with_capacity(32 * 1024));
+    service(&mut out, metrics, connections);
+    executors(&mut out, pools);
+    loops(&mut out, runtime);
+    out.0
+}
+
+fn service(out: &mut Exposition, metrics: &Metrics, connections: usize) {
+    out.family("service_uptime_seconds", "gauge", "How long the service has been running.");
+    out.sample("service_uptime_seconds", "", metrics.uptime().as_secs_f64());
+    out.family("service_connections", "gauge", "Connections that are open.");
+    out.sample("service_connections", "", connections);
+    out.family("service_requests_in_flight", "gauge", "Requests that have no answer yet.");
+    out.sample("service_requests_in_flight", "", metrics.in_flight());
+    out.family("service_hung_up_total", "counter", "Requests whose client left before the answer.");
+    out.sample("service_hung_up_total", "", metrics.hung_up.load(Relaxed));
+    out.family("service_requests_total", "counter", "Requests that were answered.");
+    for (route, counts) in Route::ALL.iter().zip(&metrics.routes) {
+        for (status, count) in (100..).zip(&counts.statuses) {
+            let count = count.load(Relaxed);
+            if count > 0 {
+                let labels = format!("route=\"{}\",status=\"{status}\"", route.name());
+                out.sample("service_requests_total", &labels, count);
+            }
+        }
+    }
+    out.family("service_job_failures_total", "counter", "Jobs that came to a bad end, by cause.");
+    for (cause, count) in metrics.failures() {
+        out.sample("service_job_failures_total", &format!("cause=\"{cause}\""), count);
+    }
+    let name = "service_request_duration_seconds";
+    out.family(name, "histogram", "Time from a request's header to its answer.");
+    for (route, counts) in Route::ALL.iter().zip(&metrics.routes) {
+        let (route, snapshot) = (route.name(), counts.latency.snapshot());
+        let count = snapshot.count();
+        for (bound, below) in snapshot.cumulative().chain([("+Inf", count)]) {
+            let labels = format!("route=\"{route}\",le=\"{bound}\"");
+            out.sample(&format!("{name}_bucket"), &labels, below);
+        }
+        let labels = format!("route=\"{route}\"");
+        out.sample(&format!("{name}_sum"), &labels, snapshot.sum_seconds());
+        out.sample(&format!("{name}_count"), &labels, count);
+    }
+}
+
+fn executors(out: &mut Exposition, pools: &[(&'static str, ExecutorStats)]) {
+    let gauges: [(&str, &str, fn(&ExecutorStats) -> usize); 3] = [
+        ("loopool_pool_workers", "Threads or processes of a pool.", |stats| stats.workers),
+        ("loopool_pool_waiting_jobs", "Jobs that wait for a worker.", |stats| stats.waiting),
+        ("loopool_pool_running_jobs", "Jobs that run.", |stats| stats.running),
+    ];
+    for (name, help, value) in gauges {
+        out.family(name, "gauge", help);
+        for (pool, stats) in pools {
+            out.sample(name, &format!("pool=\"{pool}\""), value(stats));
+        }
+    }
+    out.family("loopool_pool_jobs_total", "counter", "Jobs that are over, by what became of them.");
+    for (pool, stats) in pools {
+        for (outcome, count) in [
+            ("finished", stats.finished),
+            ("failed", stats.failed),
+            ("crashed", stats.crashed),
+            ("timed_out", stats.timed_out),
+            ("cancelled", stats.cancelled),
+        ] {
+            let labels = format!("pool=\"{pool}\",outcome=\"{outcome}\"");
+            out.sample("loopool_pool_jobs_total", &labels, count);
+        }
+    }
+}
+
+fn loops(out: &mut Exposition, runtime: &RuntimeMetrics) {
+    out.family("loopool_tasks", "gauge", "Tasks that are not over.");
+    out.sample("loopool_tasks", "", runtime.tasks);
+    let families: [(&str, &str, &str, fn(&loopool::LoopMetrics) -> u64); 7] = [
+        ("loopool_loop_polls_total", "counter", "Polls of tasks.", |l| l.polls),
+        ("loopool_loop_steals_total", "counter", "Tasks taken from other loops.", |l| l.steals),
+        ("loopool_loop_parks_total", "counter", "Times the loop went to sleep.", |l| l.parks),
+        ("loopool_loop_wakes_sent_total", "counter", "Wakes sent to other loops.", |l| l.wakes_sent),
+        ("loopool_loop_queued_tasks", "gauge", "Tasks that wait to be polled.", |l| l.queue_depth),
+        ("loopool_loop_timers", "gauge", "Timers that are set.", |l| l.timers),
+        ("loopool_loop_sources", "gauge", "Sockets and the like that are watched.", |l| l.sources),
+    ];
+    for (name, kind, help, value) in families {
+        out.family(name, kind, help);
+        for (index, of_loop) in runtime.loops.iter().enumerate() {
+            out.sample(name, &format!("loop=\"{index}\""), value(of_loop));
+        }
+    }
+}
+
+/// Text in Prometheus' format. Writing to a string can't fail.
+struct Exposition(String);
+
+impl Exposition {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
+        let _ = match labels {
+            "" => writeln!(self.0, "{name} {value}"),
+            _ => writeln!(self.0, "{name}{{{labels}}} {value}"),
+        };
+    }
+}
