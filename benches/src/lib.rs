@@ -1,1 +1,27 @@
-//! (being built)
+//! Side-by-side benchmarks: the same workload on loopool and on its peers, in one process and one
+//! run, so that a noisy machine is noisy for all of them.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`runtimes`] | what a workload may ask of a runtime, and each runtime's answer |
+//! | [`workloads`] | what is measured |
+//! | [`echo`] | the TCP workload: a server process and a load process |
+//! | [`meter`] | CPU time, wall time, memory in use |
+//! | [`rounds`] | who runs when: round by round, in rotating order |
+//! | [`report`] | medians, ranges, ratios; the table and the JSON list |
+//! | [`options`] | the command line |
+//!
+//! Everything a workload does with a runtime goes through [`runtimes::Peer`], whose implementations
+//! are types: the compiler makes one copy of each workload per runtime, and nobody pays for a box or
+//! a virtual call that another one does not.
+
+pub mod echo;
+pub mod meter;
+pub mod options;
+pub mod report;
+pub mod rounds;
+pub mod runtimes;
+pub mod workloads;
+
+/// What may go wrong in a benchmark: reported, never handled.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;

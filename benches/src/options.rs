@@ -1,0 +1,131 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::runtimes::Name;
+use crate::workloads::Workload;
+
+/// Compares loopool with its peers: same workloads, same process, same run.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Options {
+    /// Measure these workloads only; `echo` stands for all that begin with it.
+    #[arg(long, value_name = "WORKLOAD", value_delimiter = ',')]
+    pub only: Vec<String>,
+
+    /// Measure these runtimes only.
+    #[arg(long, value_name = "RUNTIME", value_delimiter = ',')]
+    pub runtimes: Vec<Name>,
+
+    /// How often everything is measured; 3 with --quick.
+    #[arg(long, default_value_t = 9, default_value_if("quick", "true", "3"))]
+    pub rounds: usize,
+
+    /// Shorter runs and fewer of them: the whole table in under two minutes.
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Echo with the server on one CPU and the load on another: steadier, and a server of two
+    /// threads shares one CPU.
+    #[arg(long)]
+    pub pin: bool,
+
+    /// Write the results to this file, as a JSON list.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Write the table to this file.
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+
+    /// What this process is, when it is not the one that the user started.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+impl Options {
+    /// The workloads that were asked for.
+    ///
+    /// # Errors
+    /// When a name fits none.
+    pub fn workloads(&self) -> Result<Vec<Workload>, crate::Error> {
+        if self.only.is_empty() {
+            return Ok(Workload::ALL.to_vec());
+        }
+        let mut chosen = Vec::new();
+        for name in &self.only {
+            let before = chosen.len();
+            chosen.extend(Workload::ALL.iter().copied().filter(|workload| workload.fits(name)));
+            if chosen.len() == before {
+                let known = Workload::ALL.map(Workload::name).join(", ");
+                return Err(format!("there is no workload {name}; there are {known}").into());
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// The runtimes that were asked for.
+    pub fn runtimes(&self) -> Vec<Name> {
+        if self.runtimes.is_empty() { Name::ALL.to_vec() } else { self.runtimes.clone() }
+    }
+}
+
+/// The other things this program can be.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// An echo server, until its standard input ends.
+    #[command(hide = true)]
+    Serve(Serve),
+    /// A load generator for an echo server.
+    #[command(hide = true)]
+    Load(Load),
+    /// One workload on one runtime, once: for profilers.
+    #[command(hide = true)]
+    Single(Single),
+}
+
+/// Options of an echo server.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// On which runtime.
+    #[arg(long)]
+    pub runtime: Name,
+    /// The CPU to stay on.
+    #[arg(long)]
+    pub cpu: Option<usize>,
+}
+
+/// Options of a load generator.
+#[derive(Debug, Args)]
+pub struct Load {
+    /// Where the server listens, on this machine.
+    #[arg(long)]
+    pub port: u16,
+    /// The server's process, whose CPU time is read.
+    #[arg(long)]
+    pub server: u32,
+    /// How many connections, each with one request on its way.
+    #[arg(long)]
+    pub connections: usize,
+    /// How long to measure.
+    #[arg(long)]
+    pub millis: u64,
+    /// The CPU to stay on.
+    #[arg(long)]
+    pub cpu: Option<usize>,
+}
+
+/// Options of a single run.
+#[derive(Debug, Args)]
+pub struct Single {
+    /// Which workload; echo is not one of them.
+    pub workload: String,
+    /// On which runtime.
+    #[arg(long)]
+    pub runtime: Name,
+    /// How many operations.
+    #[arg(long)]
+    pub ops: u64,
+}

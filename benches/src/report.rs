@@ -1,0 +1,161 @@
+//! From many runs to a table.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::rounds::Run;
+use crate::runtimes::Name;
+
+/// One runtime's figure in one workload, over all rounds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// The workload, with the figure's name appended if it has one.
+    pub workload: String,
+    /// The runtime.
+    pub runtime: &'static str,
+    /// The middle one of the rounds.
+    pub median: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+    /// In what the three are measured.
+    pub unit: &'static str,
+}
+
+/// The unit of which more is better; of all others, less is.
+pub const RATE: &str = "requests/s";
+
+/// One entry per workload, figure and runtime, in the order of measuring.
+pub fn summarise(runs: &[Run]) -> Vec<Summary> {
+    let mut order = Vec::new();
+    let mut values: BTreeMap<(String, &'static str), Vec<f64>> = BTreeMap::new();
+    for run in runs {
+        for sample in &run.samples {
+            let workload = match sample.figure {
+                "" => run.workload.name().to_owned(),
+                figure => format!("{}_{figure}", run.workload.name()),
+            };
+            let key = (workload, run.runtime.name());
+            if !values.contains_key(&key) {
+                order.push((key.clone(), sample.unit));
+            }
+            values.entry(key).or_default().push(sample.value);
+        }
+    }
+    let summary = |((workload, runtime), unit): ((String, &'static str), &'static str)| {
+        let mut values = values[&(workload.clone(), runtime)].clone();
+        values.sort_unstable_by(f64::total_cmp);
+        let (min, max) = (values[0], values[values.len() - 1]);
+        Summary { workload, runtime, median: median(&values), min, max, unit }
+    };
+    order.into_iter().map(summary).collect()
+}
+
+/// The middle of sorted values.
+fn median(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+}
+
+/// The value below which `share` of the sorted values lie.
+///
+/// # Panics
+/// When there are no values.
+pub fn percentile<T: Copy>(sorted: &[T], share: f64) -> T {
+    let index = (sorted.len() as f64 * share) as usize;
+    sorted[index.min(sorted.len() - 1)]
+}
+
+/// The table: a row per figure, a column per runtime, and ours divided by the best rival's.
+pub fn markdown(results: &[Summary]) -> String {
+    let columns: Vec<Name> = Name::ALL
+        .into_iter()
+        .filter(|name| results.iter().any(|result| result.runtime == name.name()))
+        .collect();
+    let mut table = String::from("| workload | unit |");
+    for name in &columns {
+        let _ = write!(table, " {} |", name.name());
+    }
+    table.push_str(" ours ÷ best |\n|---|---|");
+    table.push_str(&"---:|".repeat(columns.len() + 1));
+    table.push('\n');
+    let mut rows: Vec<(&str, &str)> = Vec::new();
+    for result in results {
+        if !rows.contains(&(result.workload.as_str(), result.unit)) {
+            rows.push((&result.workload, result.unit));
+        }
+    }
+    for (workload, unit) in rows {
+        let of = |name: Name| {
+            results
+                .iter()
+                .find(|result| result.workload == workload && result.runtime == name.name())
+        };
+        let _ = write!(table, "| {workload} | {unit} |");
+        for &name in &columns {
+            let cell = of(name).map_or("–".to_owned(), cell);
+            let _ = write!(table, " {cell} |");
+        }
+        let rivals = Name::RIVALS.into_iter().filter_map(of).map(|result| result.median);
+        let best = if unit == RATE { rivals.reduce(f64::max) } else { rivals.reduce(f64::min) };
+        match (of(Name::Loopool), best) {
+            (Some(ours), Some(best)) => {
+                let ratio = ours.median / best;
+                let won = if unit == RATE { ratio > 1.0 } else { ratio < 1.0 };
+                let mark = if won { "**" } else { "" };
+                let _ = writeln!(table, " {mark}{ratio:.2}{mark} |");
+            }
+            _ => table.push_str(" – |\n"),
+        }
+    }
+    table
+}
+
+fn cell(result: &Summary) -> String {
+    format!("{} ({}–{})", number(result.median), number(result.min), number(result.max))
+}
+
+/// Three digits, more or less.
+fn number(value: f64) -> String {
+    match value {
+        100_000.0.. => format!("{:.0}k", value / 1_000.0),
+        10_000.0.. => format!("{:.1}k", value / 1_000.0),
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workloads::{Sample, Workload};
+
+    fn run(workload: Workload, runtime: Name, figure: &'static str, value: f64) -> Run {
+        let unit = if figure == "requests" { RATE } else { "CPU ns" };
+        Run { workload, runtime, samples: vec![Sample { figure, value, unit }] }
+    }
+
+    #[test]
+    fn medians_ranges_and_ratios() {
+        let mut runs = Vec::new();
+        for value in [10.0, 30.0, 20.0] {
+            runs.push(run(Workload::SpawnJoin, Name::Loopool, "", value));
+        }
+        runs.push(run(Workload::SpawnJoin, Name::Smol, "", 80.0));
+        runs.push(run(Workload::SpawnJoin, Name::TokioMulti, "", 40.0));
+        runs.push(run(Workload::SpawnJoin, Name::TokioCurrent, "", 1.0));
+        runs.push(run(Workload::Echo(50), Name::Loopool, "requests", 90.0));
+        runs.push(run(Workload::Echo(50), Name::TokioMulti, "requests", 100.0));
+        let results = summarise(&runs);
+        assert_eq!((results[0].median, results[0].min, results[0].max), (20.0, 10.0, 30.0));
+        assert_eq!(results[4].workload, "echo_50_requests");
+        let table = markdown(&results);
+        let row = |name| table.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+        assert!(row("| spawn_join").ends_with("| **0.50** |"), "{table}");
+        assert!(row("| echo_50_requests").ends_with("| 0.90 |"), "{table}");
+    }
+}

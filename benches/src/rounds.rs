@@ -1,0 +1,52 @@
+//! Who runs when.
+
+use std::io::Write;
+
+use crate::Error;
+use crate::options::Options;
+use crate::runtimes::Name;
+use crate::workloads::{Effort, Sample, Workload};
+
+/// What one runtime did in one workload, in one round.
+#[derive(Debug)]
+pub struct Run {
+    /// The workload.
+    pub workload: Workload,
+    /// The runtime.
+    pub runtime: Name,
+    /// Its figures.
+    pub samples: Vec<Sample>,
+}
+
+/// Measures everything that `options` ask for.
+///
+/// Within a round each workload is measured on all runtimes before the next one is, so that what is
+/// compared is measured within seconds; each round begins with another runtime.
+///
+/// # Errors
+/// When a name is unknown or a run breaks.
+pub fn run(options: &Options) -> Result<Vec<Run>, Error> {
+    let workloads = options.workloads()?;
+    let mut runtimes = options.runtimes();
+    let effort = if options.quick { Effort::quick(options.pin) } else { Effort::full(options.pin) };
+    let mut runs = Vec::new();
+    for round in 1..=options.rounds {
+        for &workload in &workloads {
+            for &runtime in &runtimes {
+                // Progress is for who waits; nobody waits when standard error is gone.
+                let _ = write!(
+                    std::io::stderr(),
+                    "\r\x1b[Kround {round} of {}: {} on {}",
+                    options.rounds,
+                    workload.name(),
+                    runtime.name()
+                );
+                let samples = workload.measure(runtime, effort)?;
+                runs.push(Run { workload, runtime, samples });
+            }
+        }
+        runtimes.rotate_left(1);
+    }
+    let _ = writeln!(std::io::stderr(), "\r\x1b[K");
+    Ok(runs)
+}
