@@ -301,6 +301,24 @@ fn dropping_a_runtime_that_never_ran_drops_its_tasks() {
 }
 
 #[test]
+fn a_runtime_may_end_inside_another_ones_task() {
+    runtime(2).run(async {
+        let drops = Count::default();
+        let inner = runtime(2);
+        for _ in 0..20 {
+            let guard = OnDrop(drops.clone());
+            drop(inner.handle().create_task(async move {
+                let _guard = guard;
+                std::future::pending::<()>().await
+            }));
+        }
+        drop(inner);
+        assert_eq!(drops.get(), 20);
+        create_task(async {}).await.unwrap();
+    });
+}
+
+#[test]
 fn tasks_made_while_the_runtime_ends_are_born_cancelled() {
     struct SpawnOnDrop(Count);
     impl Drop for SpawnOnDrop {
@@ -352,10 +370,6 @@ fn the_main_future_completes_while_others_spin() {
 
 #[test]
 fn two_tasks_that_wake_each_other_do_not_starve_a_third() {
-    runtime(1).run(async {
-        let event_loop = loopool::get_running_loop();
-        drop(event_loop);
-    });
     runtime(2).run(async {
         struct Pair {
             wakers: [Option<Waker>; 2],

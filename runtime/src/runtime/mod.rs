@@ -36,6 +36,9 @@ const DROP_GRACE: Duration = Duration::from_secs(5);
 
 /// Several event loops, one per core, that share their work.
 ///
+/// Dropping a runtime ends it as [`run`](Self::run) does, but gives the tasks 5 seconds only; inside a
+/// task of another runtime, where waiting would stop a loop, none.
+///
 /// ```
 /// let runtime = loopool::Runtime::builder().loops(2).thread_name("worker").build()?;
 /// let sum: u64 = runtime.run(async {
@@ -187,14 +190,11 @@ impl Runtime {
         let deadline = from_now(grace);
         self.shared.advance(Phase::Closing);
         self.shared.cancel_all();
-        if context::inside_a_loop() {
-            // Dropped inside a task or callback: waiting here could be waiting for ourselves.
-            tracing::warn!("a Runtime was dropped inside a task or callback; it ends by itself");
-            self.shared.default_executor.close();
-            self.shared.advance(Phase::Stopped);
-            return;
+        // Inside a task or callback of another runtime's loop, that loop would stand still: there the
+        // tasks are dropped without the chance to end by themselves.
+        if !context::inside_a_loop() {
+            self.wait_for_tasks(deadline);
         }
-        self.wait_for_tasks(deadline);
         self.shared.default_executor.close();
         self.shared.advance(Phase::Stopped);
         let stuck = self.join_threads(deadline.max(Instant::now() + Duration::from_millis(100)));
