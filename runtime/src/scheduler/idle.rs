@@ -10,8 +10,8 @@
 //!   pair: either the pusher sees *parked* or the sleeper sees the work.
 //! - **Search**: at most one loop searches at a time. A push for anybody wakes nobody while somebody
 //!   searches. Hence the searcher gives the role up *before* it publishes *parked* and looks once
-//!   more (F2 again pairs with F1), or, when it has found something, wakes one more loop if there is
-//!   more to do.
+//!   more (F2 again pairs with F1), or, when it has found something, fences (F3), looks once more and
+//!   wakes one more loop if there is more to do.
 //! - **Push by the loop's own thread** needs no fence: if it misses a sleeper, it runs the work itself.
 //!
 //! Knows nothing of queues or descriptors. Modelled in `loom-tests/tests/park.rs`.
@@ -131,10 +131,11 @@ impl Idle {
                 .is_ok()
     }
 
-    /// Gives the role up. The caller looks for work again, after this and a fence
-    /// ([`announce_park`](Self::announce_park)), or has found some and calls
-    /// [`notify_any`](Self::notify_any) if there is more.
+    /// Gives the role up. The caller looks for work again after this: if it has found some, to wake
+    /// one more loop ([`notify_any`](Self::notify_any)) if there is more; else as part of parking.
     pub(crate) fn end_search(&self) {
         self.searching.store(false, Ordering::Relaxed);
+        // F3, pairs with F1: either the pusher sees that nobody searches, or we see the work.
+        fence(Ordering::SeqCst);
     }
 }

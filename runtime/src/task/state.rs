@@ -146,7 +146,7 @@ impl State {
         }
     }
 
-    /// The future stayed pending. `delivered`: a request was delivered in this poll and used up.
+    /// The future stayed pending.
     ///
     /// Release: pairs with the Acquire in `run`.
     pub(crate) fn idle(&self) -> IdleOutcome {
@@ -155,7 +155,8 @@ impl State {
             let (next, outcome) = if now & SCHEDULED != 0 {
                 ((now & !RUNNING) | POLLED, IdleOutcome::Requeue)
             } else if now / REF == 1 {
-                // Only the runner's reference: nobody else can change the word any more.
+                // Only the runner's reference, so nothing can wake the task any more; only a shutdown,
+                // which finds it in its registry, could still touch it.
                 return IdleOutcome::Orphan;
             } else {
                 (((now & !RUNNING) | POLLED) - REF, IdleOutcome::Idle)
@@ -271,8 +272,11 @@ impl State {
     }
 
     /// Whether the completing side may read the join waker. For the handle, the only one who sets it.
+    ///
+    /// Acquire: pairs with `give_join_waker_back`, so that the handle, when it finds the bit clear,
+    /// writes the waker after the completing side has read it.
     pub(crate) fn has_join_waker(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & JOIN_WAKER != 0
+        self.0.load(Ordering::Acquire) & JOIN_WAKER != 0
     }
 
     /// The handle gives the waker it has just written to the completing side. False when the task is
@@ -337,20 +341,26 @@ impl State {
 
     /// One reference less.
     ///
-    /// AcqRel: the last one frees what all the others have used.
+    /// AcqRel: the last one frees what all the others have used. The last reference of a task that
+    /// is not complete becomes the queue's in one step: shutdown may find the task in its registry at
+    /// any moment and count itself in, so the count must never be zero there.
     pub(crate) fn drop_ref(&self) -> DropOutcome {
-        let before = self.0.fetch_sub(REF, Ordering::AcqRel);
-        debug_assert!(before >= REF, "a reference was given up that nobody had");
-        if before / REF != 1 {
-            return DropOutcome::Shared;
+        let mut now = self.0.load(Ordering::Relaxed);
+        loop {
+            debug_assert!(now >= REF, "a reference was given up that nobody had");
+            let last = now / REF == 1;
+            let (next, outcome) = if !last {
+                (now - REF, DropOutcome::Shared)
+            } else if now & COMPLETE != 0 {
+                (now - REF, DropOutcome::Dealloc)
+            } else {
+                (now | SCHEDULED | CANCEL | ORPHAN, DropOutcome::SubmitOrphan)
+            };
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return outcome,
+                Err(current) => now = current,
+            }
         }
-        if before & COMPLETE != 0 {
-            return DropOutcome::Dealloc;
-        }
-        // Nobody else can see the word: no handle, no waker, not queued, not running. Relaxed: the
-        // queue publishes the task.
-        self.0.store((before - REF) | SCHEDULED | CANCEL | ORPHAN | REF, Ordering::Relaxed);
-        DropOutcome::SubmitOrphan
     }
 }
 
