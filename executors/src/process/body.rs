@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -148,7 +148,7 @@ impl ResultFile {
         if regular && in_memory {
             Ok(ResultFile(file))
         } else {
-            Err("its result file is no file in memory".to_owned())
+            Err("a result file that is no file in memory".to_owned())
         }
     }
 
@@ -177,7 +177,7 @@ impl ResultFile {
         let mut last = 0;
         for span in spans {
             let end = span.end().filter(|end| span.offset >= last && *end <= metadata.len());
-            last = end.ok_or("a place outside its result file")?;
+            last = end.ok_or("a result outside its result file")?;
             total += span.len;
         }
         if total > BODY_LIMIT || total > metadata.blocks().saturating_mul(512) {
@@ -190,9 +190,31 @@ impl ResultFile {
         let len = usize::try_from(span.len).map_err(|error| error.to_string())?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).map_err(|error| error.to_string())?;
-        bytes.resize(len, 0);
-        self.0.read_exact_at(&mut bytes, span.offset).map_err(|error| error.to_string())?;
+        while bytes.len() < len {
+            let at = span.offset + bytes.len() as u64;
+            let read =
+                read_more(&self.0, &mut bytes, len, at).map_err(|error| error.to_string())?;
+            if read == 0 {
+                return Err("a result file that became shorter".to_owned());
+            }
+        }
         Ok(bytes)
+    }
+}
+
+/// Appends to `bytes`, which has room for `len` in all, what the file has at `offset`. (Filling the
+/// room with zeros first would cost as much as reading into it.)
+fn read_more(file: &File, bytes: &mut Vec<u8>, len: usize, offset: u64) -> io::Result<usize> {
+    let offset = offset.try_into().map_err(io::Error::other)?;
+    let missing = len - bytes.len();
+    let room = &mut bytes.spare_capacity_mut()[..missing];
+    // SAFETY: the kernel writes at most `room.len()` bytes into the vector's own spare room, and so
+    // many of them are initialised then as it says.
+    unsafe {
+        let read = libc::pread(file.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), offset);
+        let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
+        bytes.set_len(bytes.len() + read);
+        Ok(read)
     }
 }
 

@@ -46,6 +46,11 @@ pub(super) fn works() -> bool {
     seen == arguments::noted(&actual)
 }
 
+/// Where the constructor lies, for the test that starts a program without it.
+pub fn constructor_address() -> usize {
+    on_start as extern "C" fn(c_int, *const *const c_char) as usize
+}
+
 /// glibc gives the arguments to constructors.
 #[cfg(target_env = "gnu")]
 mod arguments {

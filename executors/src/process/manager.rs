@@ -423,7 +423,15 @@ impl Manager {
         if worker.was_ready {
             self.staffing.note_crash();
         } else {
-            self.start_failed(&format!("a worker process died before it was ready: {report}"));
+            let said = report.stderr_tail.trim_end();
+            let code = (report.signal, report.exit_code);
+            self.start_failed(&format!(
+                "a worker process died before it was ready ({}): {said}",
+                match code {
+                    (Some(signal), _) => format!("signal {signal}"),
+                    (None, code) => format!("exit code {}", code.unwrap_or_default()),
+                }
+            ));
         }
         if let Some(running) = worker.job {
             self.shared.counters.end();

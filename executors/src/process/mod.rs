@@ -56,6 +56,8 @@ mod wire;
 mod worker;
 mod worker_handle;
 
+#[doc(hidden)]
+pub use hook::constructor_address;
 pub(crate) use mapping::Mapping;
 pub use pool::{ProcessPoolBuilder, ProcessPoolExecutor, worker_main};
 pub use pool_error::ProcessPoolError;

@@ -25,8 +25,7 @@ pub(super) fn live(fds: [OwnedFd; 3], settings: WorkerSettings) -> ! {
         // First of all, for the case that the fork server can't tell of us any more.
         let hello = FromWorker::Hello { pid: std::process::id() as i32 };
         socket::send(socket.as_fd(), &hello, [&[], &[]], &[])?;
-        settle_in(&socket, &lifeline, &output, settings)?;
-        drop(output);
+        settle_in(&socket, &lifeline, output, settings)?;
         // SAFETY: the descriptor is closed by nobody: the process ends with it open.
         let forever = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
         panics::watch(forever);
@@ -47,12 +46,13 @@ pub(super) fn live(fds: [OwnedFd; 3], settings: WorkerSettings) -> ! {
 fn settle_in(
     socket: &OwnedFd,
     lifeline: &OwnedFd,
-    output: &OwnedFd,
+    output: OwnedFd,
     settings: WorkerSettings,
 ) -> io::Result<()> {
     child::lead_a_group();
     child::become_standard(output.as_fd(), libc::STDOUT_FILENO)?;
     child::become_standard(output.as_fd(), libc::STDERR_FILENO)?;
+    drop(output);
     child::close_others([socket.as_raw_fd(), lifeline.as_raw_fd()]);
     child::die_with(lifeline.as_fd())?;
     child::set_name(c"loopool-worker");
