@@ -12,8 +12,9 @@ use crate::shim::Arc;
 
 /// Submitted work: awaited, or waited on from a thread.
 ///
-/// Dropping a `Job` lets the work go on and throws its outcome away; [`cancel_on_drop`]
-/// (Job::cancel_on_drop) makes a guard that cancels instead. A job can be awaited in any runtime.
+/// Dropping a `Job` lets the work go on and throws its outcome away;
+/// [`cancel_on_drop`](Job::cancel_on_drop) makes a guard that cancels instead. A job can be awaited in
+/// any runtime.
 ///
 /// The outcome can be taken once, by awaiting or by [`result`](Job::result).
 ///

@@ -47,6 +47,16 @@ fn is_unreaped(pidfd: BorrowedFd<'_>) -> bool {
     }
 }
 
+/// Kills and reaps a child of ours that can't be watched for want of a descriptor. It has not run
+/// anything yet, so it is gone in no time.
+pub(super) fn kill_and_wait(pid: i32) {
+    // SAFETY: the child was not reaped, so the number is still its own.
+    unsafe {
+        libc::kill(pid, libc::SIGKILL);
+        libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL);
+    }
+}
+
 /// How a process ended and what it used.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Remains {

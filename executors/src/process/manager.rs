@@ -493,9 +493,11 @@ impl Manager {
         self.is_broken || self.is_closing
     }
 
-    /// Workers that are not dying.
+    /// Workers that take up a place: all but those that are dying and whose death says nothing about
+    /// the next one.
     pub(super) fn live(&self) -> usize {
-        self.workers.values().filter(|worker| worker.phase != Phase::Dying).count()
+        let lives = |worker: &&WorkerHandle| worker.phase != Phase::Dying || worker.is_coming();
+        self.workers.values().filter(lives).count()
     }
 
     pub(super) fn idle(&self) -> usize {

@@ -11,13 +11,13 @@
 //! ```
 //!
 //! # Who is who
-//! 1. The *program* starts the *fork server*: itself, by exec, taken over before `main` ([`hook`],
-//!    [`takeover`]). The program's process, which has threads, is never forked.
+//! 1. The *program* starts the *fork server*: itself, by exec, taken over before `main` (`hook`,
+//!    `takeover`). The program's process, which has threads, is never forked.
 //! 2. The fork server has one thread. On request it copies itself; the copies are *workers* and
-//!    children of the program ([`worker`]). Each has a socket, an output pipe and a lifeline of its own
+//!    children of the program (`worker`). Each has a socket, an output pipe and a lifeline of its own
 //!    and shares nothing with the others.
-//! 3. The *manager* is the one thread in the program that deals with all of them ([`manager`],
-//!    [`staffing`], [`worker_handle`]). Callers reach it through [`shared`].
+//! 3. The *manager* is the one thread in the program that deals with all of them (`manager`,
+//!    `staffing`, `worker_handle`). Callers reach it through `shared`.
 //!
 //! # Rules
 //! 1. A worker has one job at a time, and what is sent to it, it is about to run. So its death costs

@@ -168,7 +168,7 @@ impl Shared {
         orders
     }
 
-    /// Takes the next job that waits.
+    /// Fails every job that waits.
     pub(super) fn fail_waiting(&self, why: &str) {
         let waiting = self.lock().queue.drain();
         for job in waiting {

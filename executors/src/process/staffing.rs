@@ -145,9 +145,7 @@ impl Manager {
     /// How many workers to start at `now`.
     fn missing(&self, now: Instant) -> usize {
         let live = self.live();
-        let coming =
-            |worker: &&WorkerHandle| matches!(worker.phase, Phase::Asked | Phase::Starting);
-        let coming = self.workers.values().filter(coming).count();
+        let coming = self.workers.values().filter(|worker| worker.is_coming()).count();
         let waiting = self.waiting + self.stranded.len();
         let staffing = &self.staffing;
         let room = staffing.limit.saturating_sub(live);
@@ -341,8 +339,8 @@ impl Manager {
         let pidfd = match listening {
             Ok(pidfd) => pidfd,
             Err(error) => {
-                // Its lifeline goes with it.
                 self.forget(serial);
+                death::kill_and_wait(pid);
                 self.start_failed(&format!("a worker process cannot be watched: {error}"));
                 return;
             }

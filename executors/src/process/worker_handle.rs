@@ -1,6 +1,6 @@
 //! [`WorkerHandle`]: the program's side of one worker. Whatever comes from the worker is checked here.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -107,6 +107,15 @@ impl WorkerHandle {
         self.process.as_ref().map_or(0, |process| process.pid as u32)
     }
 
+    /// Whether it is still to be ready, or has failed to be and that was not counted yet.
+    pub(super) fn is_coming(&self) -> bool {
+        match self.phase {
+            Phase::Asked | Phase::Starting => true,
+            Phase::Dying => !self.was_ready && !self.is_ours,
+            Phase::Idle | Phase::Busy => false,
+        }
+    }
+
     /// Sends a job. The worker is idle, so it has taken in everything before it, and there is room for
     /// one frame.
     pub(super) fn send(&mut self, job: &RemoteJob) -> Result<(), SendError> {
@@ -136,8 +145,19 @@ impl WorkerHandle {
             new_arena: new_arena.map(|arena| arena.len),
         };
         let fds: Vec<BorrowedFd<'_>> = new_arena.iter().map(|arena| arena.file.as_fd()).collect();
-        socket::send(self.socket.as_fd(), &frame, job.body.tail(&plan), &fds)
-            .map_err(|_| SendError::Deaf)
+        let sent = socket::send(self.socket.as_fd(), &frame, job.body.tail(&plan), &fds);
+        sent.map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::WouldBlock => {
+                SendError::Deaf
+            }
+            // The system is short of something.
+            _ => {
+                if is_new {
+                    self.arena = None;
+                }
+                SendError::NoRoom(error)
+            }
+        })
     }
 
     /// Takes the answer to a job: none when it is not the answer to the running one. The error says in
