@@ -73,6 +73,16 @@ fn zombies() -> usize {
     children().iter().filter(|pid| is_zombie(pid)).count()
 }
 
+/// How often the manager's thread has gone to sleep so far.
+fn times_slept() -> String {
+    let is_manager = |task: &std::path::PathBuf| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "loopool-procs\n")
+    };
+    let mut tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let status = std::fs::read_to_string(tasks.find(is_manager).unwrap().join("status")).unwrap();
+    status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned()
+}
+
 fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
@@ -147,6 +157,13 @@ fn a_storm_of_faults_costs_exactly_the_faulty_jobs_and_leaks_nothing() {
             .sum::<u64>()
     );
     assert_eq!((stats.running, stats.waiting, stats.timed_out), (0, 0, 0));
+
+    // When nothing happens the manager sleeps: it is not even woken to look.
+    until("idleness", || {
+        let slept = times_slept();
+        std::thread::sleep(Duration::from_millis(300));
+        times_slept() == slept
+    });
 
     // Nothing is left when it ends, and nothing when it is only dropped.
     pool.shutdown(true, false);

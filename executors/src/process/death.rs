@@ -92,8 +92,13 @@ fn time(value: libc::timeval) -> Duration {
 }
 
 impl Remains {
+    /// Whether it may have aborted: somebody else may have taken its status.
+    pub(super) fn may_be_an_abort(&self) -> bool {
+        self.status.is_none() || self.signal() == Some(libc::SIGABRT)
+    }
+
     /// The signal it died of.
-    pub(super) fn signal(&self) -> Option<i32> {
+    fn signal(&self) -> Option<i32> {
         self.status.filter(|status| libc::WIFSIGNALED(*status)).map(|status| libc::WTERMSIG(status))
     }
 
@@ -122,6 +127,7 @@ fn cause(signal: Option<i32>, exited: bool, overflowed: bool, said: &str) -> Cra
         Some(libc::SIGABRT) if tells_of_memory(said) => CrashCause::OutOfMemory,
         Some(libc::SIGABRT) => CrashCause::Abort,
         None if exited => CrashCause::Exit,
+        None if overflowed => CrashCause::StackOverflow,
         _ => CrashCause::Signal,
     }
 }
@@ -148,6 +154,7 @@ mod tests {
         assert_eq!(cause(Some(libc::SIGABRT), false, false, "assertion"), Abort);
         assert_eq!(cause(None, true, false, ""), Exit);
         assert_eq!(cause(Some(libc::SIGKILL), false, false, ""), Signal);
+        assert_eq!(cause(None, false, true, ""), StackOverflow);
         assert_eq!(cause(None, false, false, ""), Signal);
     }
 }

@@ -435,7 +435,7 @@ impl Manager {
         }
         if let Some(running) = worker.job {
             self.shared.counters.end();
-            let panic = worker.last_words.filter(|_| remains.signal() == Some(libc::SIGABRT));
+            let panic = worker.last_words.filter(|_| remains.may_be_an_abort());
             let error = match panic {
                 Some((panic, location)) => JobError::panicked_elsewhere(panic, location),
                 None => JobError::crashed(report),

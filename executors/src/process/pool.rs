@@ -74,6 +74,8 @@ use crate::work::{Call, Executor};
 /// | has an argument or result that serde cannot carry | [`is_codec`](JobError::is_codec) |
 ///
 /// In a program built with `panic = "abort"` a panic costs the worker, too, and is still told as one.
+/// Where the program ignores SIGCHLD, or waits for children that are not its own, the signal or exit
+/// code of a crash may be missing from its report.
 ///
 /// # End
 /// Dropping the pool takes no more work, lets what was submitted run to its end, and does not wait;
