@@ -52,3 +52,8 @@ pub use runtime::{Runtime, RuntimeBuilder, run};
 pub use spawn::{YieldNow, create_local_task, create_task, metrics, spawn, yield_now};
 pub use task::{JoinError, Task};
 pub use time::{Sleep, Timeout, TimeoutError, sleep, sleep_until, timeout, timeout_at};
+
+/// The examples of the front page are tested, too.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct FrontPage;
