@@ -132,7 +132,6 @@ impl Failure {
                 (None, Some(code)) => format!(" (exit code {code})"),
                 (None, None) => String::new(),
             };
-            tracing::warn!("worker {}: {report}; it said: {:?}", report.pid, report.stderr_tail);
             let sentence = format!("The job {what}{end}. Only this request is affected.");
             let cause = Cause { name, signal: report.signal, exit_code: report.exit_code };
             let failure = Self::new(StatusCode::INTERNAL_SERVER_ERROR, sentence);
@@ -226,6 +225,9 @@ mod tests {
     #[test]
     fn a_wrong_method_names_the_right_ones() {
         let response = Failure::wrong_method("GET, HEAD").into_response();
-        assert_eq!((response.status().as_u16(), &response.headers()[ALLOW]), (405, &HeaderValue::from_static("GET, HEAD")));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()[ALLOW]),
+            (405, &HeaderValue::from_static("GET, HEAD"))
+        );
     }
 }

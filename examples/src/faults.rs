@@ -24,8 +24,11 @@ pub enum Fault {
 /// What [`Fault::Exit`] exits with.
 pub const EXIT_CODE: i32 = 3;
 
-/// Where [`Fault::Memory`] gives up, on a machine that never refuses.
-const TOO_MUCH: usize = 64 << 30;
+/// The first piece that [`Fault::Memory`] takes; each is four times as large as the one before.
+const FIRST_PIECE: usize = 32 << 20;
+
+/// After this one it gives up, should nobody refuse it anything.
+const LAST_PIECE: usize = 8 << 30;
 
 impl Fault {
     /// All of them.
@@ -94,13 +97,34 @@ fn deeper(depth: u64) -> u64 {
     deeper(frame[0] + 1) + black_box(&frame)[63]
 }
 
+/// Takes ever larger pieces, so that the end comes soon.
 fn memory((): ()) {
     let mut hoard: Vec<Vec<u8>> = Vec::new();
-    while hoard.len() << 24 < TOO_MUCH {
-        // Ones, because zeroed memory costs nothing until it is touched.
-        hoard.push(black_box(vec![1; 1 << 24]));
+    let mut size = FIRST_PIECE;
+    while size <= LAST_PIECE {
+        let mut piece = Vec::with_capacity(size);
+        fill(&mut piece);
+        hoard.push(black_box(piece));
+        size *= 4;
     }
-    panic!("got {TOO_MUCH} bytes and was never refused");
+    panic!("got a piece of {LAST_PIECE} bytes and was never refused");
+}
+
+/// Writes to all of a vector's memory, as memory costs nothing until it is touched, and in large pages:
+/// a worker stands back behind everybody else, and on a busy machine a gigabyte of small ones takes it
+/// many seconds.
+fn fill(memory: &mut Vec<u8>) {
+    let spare = memory.spare_capacity_mut().as_mut_ptr_range();
+    let start = spare.start.map_addr(|address| address.next_multiple_of(4096));
+    let length = spare.end.addr().saturating_sub(start.addr());
+    // SAFETY: the range is spare capacity of a vector that is ours. The advice changes no contents, and
+    // if it can't be followed it is ignored.
+    unsafe { libc::madvise(start.cast(), length, libc::MADV_HUGEPAGE) };
+    // SAFETY: all that the new length counts, but was not counted before, is written first.
+    unsafe {
+        spare.start.write_bytes(1, memory.capacity() - memory.len());
+        memory.set_len(memory.capacity());
+    }
 }
 
 fn hang((): ()) {

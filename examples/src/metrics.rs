@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
-use loopool::{ExecutorStats, RuntimeMetrics};
+use loopool::{ExecutorStats, LoopMetrics, RuntimeMetrics};
 
 use crate::latency::Histogram;
 
@@ -220,13 +220,15 @@ fn service(out: &mut Exposition, metrics: &Metrics, connections: usize) {
 }
 
 fn executors(out: &mut Exposition, pools: &[(&'static str, ExecutorStats)]) {
-    let gauges: [(&str, &str, fn(&ExecutorStats) -> usize); 3] = [
-        ("loopool_pool_workers", "Threads or processes of a pool.", |stats| stats.workers),
-        ("loopool_pool_waiting_jobs", "Jobs that wait for a worker.", |stats| stats.waiting),
-        ("loopool_pool_running_jobs", "Jobs that run.", |stats| stats.running),
+    let gauges: [Family<ExecutorStats, usize>; 3] = [
+        ("loopool_pool_workers", "gauge", "Threads or processes of a pool.", |stats| stats.workers),
+        ("loopool_pool_waiting_jobs", "gauge", "Jobs that wait for a worker.", |stats| {
+            stats.waiting
+        }),
+        ("loopool_pool_running_jobs", "gauge", "Jobs that run.", |stats| stats.running),
     ];
-    for (name, help, value) in gauges {
-        out.family(name, "gauge", help);
+    for (name, kind, help, value) in gauges {
+        out.family(name, kind, help);
         for (pool, stats) in pools {
             out.sample(name, &format!("pool=\"{pool}\""), value(stats));
         }
@@ -249,11 +251,13 @@ fn executors(out: &mut Exposition, pools: &[(&'static str, ExecutorStats)]) {
 fn loops(out: &mut Exposition, runtime: &RuntimeMetrics) {
     out.family("loopool_tasks", "gauge", "Tasks that are not over.");
     out.sample("loopool_tasks", "", runtime.tasks);
-    let families: [(&str, &str, &str, fn(&loopool::LoopMetrics) -> u64); 7] = [
+    let families: [Family<LoopMetrics, u64>; 7] = [
         ("loopool_loop_polls_total", "counter", "Polls of tasks.", |l| l.polls),
         ("loopool_loop_steals_total", "counter", "Tasks taken from other loops.", |l| l.steals),
         ("loopool_loop_parks_total", "counter", "Times the loop went to sleep.", |l| l.parks),
-        ("loopool_loop_wakes_sent_total", "counter", "Wakes sent to other loops.", |l| l.wakes_sent),
+        ("loopool_loop_wakes_sent_total", "counter", "Wakes sent to other loops.", |l| {
+            l.wakes_sent
+        }),
         ("loopool_loop_queued_tasks", "gauge", "Tasks that wait to be polled.", |l| l.queue_depth),
         ("loopool_loop_timers", "gauge", "Timers that are set.", |l| l.timers),
         ("loopool_loop_sources", "gauge", "Sockets and the like that are watched.", |l| l.sources),
@@ -265,6 +269,9 @@ fn loops(out: &mut Exposition, runtime: &RuntimeMetrics) {
         }
     }
 }
+
+/// Name, kind and help of a metric, and where its value stands.
+type Family<S, V> = (&'static str, &'static str, &'static str, fn(&S) -> V);
 
 /// Text in Prometheus' format. Writing to a string can't fail.
 struct Exposition(String);

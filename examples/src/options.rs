@@ -180,6 +180,8 @@ mod tests {
 
     #[test]
     fn help_is_no_error() {
-        assert!(matches!(read(&["--help"]), Err(Stop::Asked(text)) if text.contains("--job-timeout")));
+        assert!(
+            matches!(read(&["--help"]), Err(Stop::Asked(text)) if text.contains("--job-timeout"))
+        );
     }
 }

@@ -85,7 +85,12 @@ impl Pools {
     ///
     /// # Errors
     /// The answer for the client, when the job was not taken or came to a bad end.
-    pub async fn run<A, R>(&self, which: Which, function: fn(A) -> R, argument: A) -> Result<R, Failure>
+    pub async fn run<A, R>(
+        &self,
+        which: Which,
+        function: fn(A) -> R,
+        argument: A,
+    ) -> Result<R, Failure>
     where
         A: Serialize + DeserializeOwned + Send + 'static,
         R: Serialize + DeserializeOwned + Send + 'static,
@@ -113,7 +118,11 @@ impl Pools {
 
     /// Waits for a job in this process until it has run for as long as it may. A thread can't be
     /// killed: the job goes on, only nobody waits for it any more.
-    async fn wait<R>(&self, mut job: CancelOnDrop<R>, started: &OnceLock<Instant>) -> Result<R, Failure> {
+    async fn wait<R>(
+        &self,
+        mut job: CancelOnDrop<R>,
+        started: &OnceLock<Instant>,
+    ) -> Result<R, Failure> {
         loop {
             // While it waits for a thread its time does not run, so this is then asked again.
             let until = started.get().copied().unwrap_or_else(Instant::now) + self.job_timeout;

@@ -182,9 +182,8 @@ async fn thumbnails(
     };
     let order = Order { width, format, picture: bytes.into() };
     let made = app.pools.run(executor, thumbnail::make, order).await?;
-    let made = made.map_err(|refusal| {
-        Failure::new(StatusCode::UNPROCESSABLE_ENTITY, refusal.to_string())
-    })?;
+    let made = made
+        .map_err(|refusal| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, refusal.to_string()))?;
     let mut response = answer::ok("image/png", made.png.into_vec());
     let original = format!("{}x{}", made.original.0, made.original.1);
     if let Ok(original) = HeaderValue::from_str(&original) {

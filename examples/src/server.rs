@@ -136,8 +136,7 @@ struct Signals {
 
 impl Signals {
     fn watch() -> io::Result<Self> {
-        let signals =
-            Signals { terminate: Signal::new(SIGTERM)?, interrupt: Signal::new(SIGINT)? };
+        let signals = Signals { terminate: Signal::new(SIGTERM)?, interrupt: Signal::new(SIGINT)? };
         let one_came = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
             // In this order: the first signal finds the flag unset and sets it, the second finds it set.

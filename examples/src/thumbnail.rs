@@ -138,8 +138,9 @@ fn shrink(picture: DynamicImage, (width, height): (u32, u32)) -> Result<DynamicI
     }
     // 32-bit floats do not come from any of the four kinds of file, all else can be resized as it is.
     let mut small = DynamicImage::new(width, height, picture.color());
-    let options =
-        ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3)).use_alpha(true);
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3))
+        .use_alpha(true);
     Resizer::new()
         .resize(&picture, &mut small, &options)
         .map_err(|error| Refusal::Broken(format!("it could not be resized ({error})")))?;

@@ -20,7 +20,11 @@ fn encoded(picture: &RgbImage, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-fn make_from(picture: impl Into<Vec<u8>>, format: Format, width: u32) -> Result<Thumbnail, Refusal> {
+fn make_from(
+    picture: impl Into<Vec<u8>>,
+    format: Format,
+    width: u32,
+) -> Result<Thumbnail, Refusal> {
     make(Order { width, format, picture: picture.into().into() })
 }
 
@@ -67,7 +71,10 @@ fn every_format_gives_a_smaller_png() {
         let thumbnail = make_from(encoded(&picture, of_image), format, 100).unwrap();
         assert_eq!((thumbnail.original, thumbnail.size), ((400, 200), (100, 50)), "{format:?}");
         let small = decode(&thumbnail);
-        assert!(is(*small.get_pixel(50, 5), RED) && is(*small.get_pixel(50, 45), BLUE), "{format:?}");
+        assert!(
+            is(*small.get_pixel(50, 5), RED) && is(*small.get_pixel(50, 45), BLUE),
+            "{format:?}"
+        );
     }
 }
 
@@ -197,8 +204,7 @@ fn a_jpeg_whose_preview_ends_but_whose_picture_does_not_is_refused() {
     let whole = encoded(&red_above_blue(300, 300), ImageFormat::Jpeg);
     let preview = encoded(&red_above_blue(30, 30), ImageFormat::Jpeg);
     let length = u16::try_from(2 + preview.len()).unwrap().to_be_bytes();
-    let mut jpeg =
-        [&whole[..2], b"\xff\xe1", &length, &preview, &whole[2..]].concat();
+    let mut jpeg = [&whole[..2], b"\xff\xe1", &length, &preview, &whole[2..]].concat();
     assert!(make_from(jpeg.as_slice(), Format::Jpeg, 30).is_ok());
     jpeg.truncate(jpeg.len() - 20);
     assert!(matches!(make_from(jpeg, Format::Jpeg, 30), Err(Refusal::Broken(_))));
@@ -223,7 +229,9 @@ fn png_header(width: u32, height: u32) -> Vec<u8> {
 
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
     })
 }
 

@@ -8,20 +8,20 @@ use serde_json::Value;
 use crate::harness::SOON;
 
 /// A connection that stays open until it is dropped.
-pub struct Connection {
+pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
 }
 
 /// What the service answered.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Connection {
-    pub fn to(address: SocketAddr) -> Self {
+    pub(crate) fn to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         // A test that hangs says nothing; one that fails says where.
         stream.set_read_timeout(Some(SOON)).unwrap();
@@ -30,13 +30,19 @@ impl Connection {
     }
 
     /// Sends a request and reads its answer.
-    pub fn ask(&mut self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Answer {
+    pub(crate) fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: &[u8],
+    ) -> Answer {
         self.send(method, path, headers, body);
         self.answer_to(method).unwrap()
     }
 
     /// Sends a request.
-    pub fn send(&mut self, method: &str, path: &str, headers: &[&str], body: &[u8]) {
+    pub(crate) fn send(&mut self, method: &str, path: &str, headers: &[&str], body: &[u8]) {
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\n");
         for header in headers {
             head += &format!("{header}\r\n");
@@ -50,17 +56,17 @@ impl Connection {
     }
 
     /// Sends bytes. That the service hung up shows when the answer is read.
-    pub fn send_raw(&mut self, bytes: &[u8]) {
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
         let _ = self.stream.get_mut().write_all(bytes);
     }
 
     /// Reads the answer to a request that was sent.
-    pub fn answer(&mut self) -> Answer {
+    pub(crate) fn answer(&mut self) -> Answer {
         self.answer_to("POST").unwrap()
     }
 
     /// Reads the answer to a request with this method, if there is one.
-    pub fn answer_to(&mut self, method: &str) -> io::Result<Answer> {
+    pub(crate) fn answer_to(&mut self, method: &str) -> io::Result<Answer> {
         let mut answer = self.head()?;
         if method == "HEAD" {
             return Ok(answer);
@@ -77,7 +83,7 @@ impl Connection {
     }
 
     /// Reads the first line and the headers of an answer.
-    pub fn head(&mut self) -> io::Result<Answer> {
+    pub(crate) fn head(&mut self) -> io::Result<Answer> {
         let first = self.line()?;
         let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or_else(|| io::Error::other(format!("no answer but {first:?}")))?;
@@ -91,7 +97,7 @@ impl Connection {
     }
 
     /// Reads one chunk of a body; none at its end.
-    pub fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         let length = usize::from_str_radix(&self.line()?, 16).map_err(io::Error::other)?;
         let mut chunk = vec![0; length];
         self.stream.read_exact(&mut chunk)?;
@@ -100,7 +106,7 @@ impl Connection {
     }
 
     /// Waits for the service to close the connection.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         matches!(self.stream.read(&mut [0]), Ok(0))
     }
 
@@ -114,21 +120,21 @@ impl Connection {
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
         serde_json::from_slice(&self.body).unwrap()
     }
 
     /// The sentence of an error.
-    pub fn error(&self) -> String {
+    pub(crate) fn error(&self) -> String {
         self.json()["error"].as_str().unwrap().to_owned()
     }
 }

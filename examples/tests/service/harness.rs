@@ -8,27 +8,29 @@ use std::time::{Duration, Instant};
 use crate::client::{Answer, Connection};
 
 /// How long anything may take that is to happen soon. Only a failing test waits so long.
-pub const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// A service that was started for one test.
-pub struct Service {
+pub(crate) struct Service {
     child: Child,
     address: SocketAddr,
     /// Kept, so that the service can write to it as long as it lives.
     _stdout: BufReader<ChildStdout>,
 }
 
-pub fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_service"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // Warnings are for a person who looks at a failed test, and they expect faults.
     command.env("RUST_LOG", "error");
+    // The backtrace of a fault takes longer than the fault.
+    command.env_remove("RUST_BACKTRACE");
     command
 }
 
 impl Service {
     /// Starts the service on a free port and waits for the line that says where it listens.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let arguments = [&["--listen", "127.0.0.1:0"], arguments].concat();
         let mut child = command(&arguments).stderr(Stdio::inherit()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -42,31 +44,31 @@ impl Service {
         Service { child, address, _stdout: stdout }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap()
     }
 
     /// A new connection.
-    pub fn connect(&self) -> Connection {
+    pub(crate) fn connect(&self) -> Connection {
         Connection::to(self.address)
     }
 
     /// Asks over a connection of its own.
-    pub fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.connect().ask("GET", path, &[], b"")
     }
 
     /// Sends over a connection of its own, without a content type.
-    pub fn post(&self, path: &str, body: &[u8]) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &[u8]) -> Answer {
         self.connect().ask("POST", path, &[], body)
     }
 
     /// The value of a metric, with its labels as they stand in the text; 0 if it is not there.
-    pub fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         let answer = self.get("/metrics");
         let line = answer.text().lines().find_map(|line| {
             line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' ')).map(str::to_owned)
@@ -75,16 +77,16 @@ impl Service {
     }
 
     /// Waits until a metric has a value.
-    pub fn wait_for_metric(&self, name: &str, value: f64) {
+    pub(crate) fn wait_for_metric(&self, name: &str, value: f64) {
         eventually(&format!("{name} to be {value}"), || self.metric(name) == value);
     }
 
-    pub fn signal(&self, signal: i32) {
+    pub(crate) fn signal(&self, signal: i32) {
         send_signal(self.pid(), signal);
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         eventually("the service to end", || {
             status = self.child.try_wait().unwrap();
@@ -94,11 +96,11 @@ impl Service {
     }
 
     /// Its processes: workers, and the one that starts them.
-    pub fn processes(&self) -> Vec<Process> {
+    pub(crate) fn processes(&self) -> Vec<Process> {
         Process::children_of(self.pid())
     }
 
-    pub fn descriptors(&self) -> usize {
+    pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 }
@@ -110,23 +112,23 @@ impl Drop for Service {
     }
 }
 
-pub const RUNNING: &str = "loopool_pool_running_jobs{pool=\"processes\"}";
-pub const WAITING: &str = "loopool_pool_waiting_jobs{pool=\"processes\"}";
+pub(crate) const RUNNING: &str = "loopool_pool_running_jobs{pool=\"processes\"}";
+pub(crate) const WAITING: &str = "loopool_pool_waiting_jobs{pool=\"processes\"}";
 
-pub fn send_signal(pid: i32, signal: i32) {
+pub(crate) fn send_signal(pid: i32, signal: i32) {
     // SAFETY: a plain system call.
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// Looks until something is so, and fails the test when it does not come about.
 #[track_caller]
-pub fn eventually(what: &str, is_so: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) {
     within(SOON, what, is_so);
 }
 
 /// The same, with a limit that is part of what is promised.
 #[track_caller]
-pub fn within(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn within(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !is_so() {
         assert!(Instant::now() < deadline, "waited {limit:?} for {what}");
@@ -135,7 +137,7 @@ pub fn within(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// What standard error holds when a program has ended.
-pub fn stderr_of(child: &mut Child) -> String {
+pub(crate) fn stderr_of(child: &mut Child) -> String {
     let mut text = String::new();
     child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
     text
@@ -143,8 +145,8 @@ pub fn stderr_of(child: &mut Child) -> String {
 
 /// Another process, told from a later one with the same number by when it was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
-    pub pid: i32,
+pub(crate) struct Process {
+    pub(crate) pid: i32,
     started: u64,
 }
 
@@ -171,16 +173,16 @@ impl Process {
         Stat::of(self.pid).filter(|stat| stat.started == self.started)
     }
 
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         self.stat().is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
     }
 
-    pub fn is_zombie(&self) -> bool {
+    pub(crate) fn is_zombie(&self) -> bool {
         self.stat().is_some_and(|stat| stat.state == 'Z')
     }
 
     /// Processor time, in hundredths of a second.
-    pub fn cpu_ticks(&self) -> u64 {
+    pub(crate) fn cpu_ticks(&self) -> u64 {
         self.stat().map_or(0, |stat| stat.cpu_ticks)
     }
 }

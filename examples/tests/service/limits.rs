@@ -69,8 +69,9 @@ fn bodies_over_the_limit_are_413() {
     // Refused by what is announced, before anything is sent, and without asking for it.
     for expect in ["", "expect: 100-continue\r\n"] {
         let mut connection = service.connect();
-        let head =
-            format!("POST /thumbnails HTTP/1.1\r\nhost: test\r\ncontent-length: 2001\r\n{expect}\r\n");
+        let head = format!(
+            "POST /thumbnails HTTP/1.1\r\nhost: test\r\ncontent-length: 2001\r\n{expect}\r\n"
+        );
         connection.send_raw(head.as_bytes());
         assert_refused(&connection.answer(), 413);
     }

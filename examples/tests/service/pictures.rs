@@ -7,7 +7,7 @@ use image::{ImageFormat, Rgb, RgbImage};
 use crate::client::Answer;
 
 /// Red above blue.
-pub fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
+pub(crate) fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
     let picture = RgbImage::from_fn(width, height, |_, y| {
         if y < height / 2 { Rgb([220, 20, 30]) } else { Rgb([20, 30, 220]) }
     });
@@ -16,13 +16,13 @@ pub fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-pub fn jpeg(width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn jpeg(width: u32, height: u32) -> Vec<u8> {
     picture(width, height, ImageFormat::Jpeg)
 }
 
 /// Checks that an answer is a thumbnail of such a picture, red above blue, of this size.
 #[track_caller]
-pub fn assert_thumbnail(answer: &Answer, width: u32, height: u32) {
+pub(crate) fn assert_thumbnail(answer: &Answer, width: u32, height: u32) {
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     assert_eq!(answer.header("content-type"), Some("image/png"));
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));

@@ -22,7 +22,8 @@ fn an_address_in_use_is_one_sentence_and_exit_code_1() {
 
 #[test]
 fn bad_arguments_are_one_sentence_and_exit_code_2() {
-    for arguments in [&["--listen", "nowhere"][..], &["--queue", "0"], &["--unknown"], &["surplus"]] {
+    for arguments in [&["--listen", "nowhere"][..], &["--queue", "0"], &["--unknown"], &["surplus"]]
+    {
         let (code, said) = run(arguments);
         assert_eq!((code, said.lines().count()), (Some(2), 1), "{arguments:?}: {said}");
     }
@@ -33,9 +34,15 @@ fn help_is_on_standard_output() {
     let output = command(&["--help"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).unwrap();
-    for option in
-        ["--listen", "--processes", "--threads", "--queue", "--job-timeout", "--max-body", "--faults"]
-    {
+    for option in [
+        "--listen",
+        "--processes",
+        "--threads",
+        "--queue",
+        "--job-timeout",
+        "--max-body",
+        "--faults",
+    ] {
         assert!(text.contains(option), "{option} is not in the help");
     }
 }
