@@ -180,8 +180,15 @@ where
 /// # Errors
 /// When the workload has no such form, or the runtime does not start.
 pub fn single(options: &Single) -> Result<(), Error> {
+    if !SINGLE.contains(&options.workload.as_str()) {
+        return Err(format!("{} is none of {}", options.workload, SINGLE.join(", ")).into());
+    }
     options.runtime.dispatch(options)
 }
+
+/// What [`single`] can do.
+const SINGLE: [&str; 6] =
+    ["spawn_join", "spawn_many", "yield", "ping_pong", "channel_pair", "sleep"];
 
 impl Job for &Single {
     type Output = Result<(), Error>;
@@ -196,8 +203,7 @@ impl Job for &Single {
             "ping_pong" => peer.run(ping_pong::run::<P>(ops)),
             "channel_pair" => peer.run(channel_pair::run::<P>(ops)),
             "sleep" => drop(peer.run(sleeps::run::<P>(ops))),
-            "idle" => std::thread::sleep(std::time::Duration::from_millis(ops)),
-            other => panic!("{other} has no single form"),
+            other => unreachable!("{other} was refused before"),
         };
         let ((), cost) = meter::measure(work);
         writeln!(
