@@ -76,7 +76,7 @@ mod model {
     pub use loom::sync::atomic;
     pub use loom::thread;
 
-    #[derive(Debug)]
+    #[derive(Debug, Default)]
     pub struct Mutex<T>(loom::sync::Mutex<T>);
 
     impl<T> Mutex<T> {

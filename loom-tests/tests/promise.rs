@@ -1,0 +1,383 @@
+//! The cell between a promise and its job, and both handles, as they ship.
+
+#[allow(dead_code, unreachable_pub, reason = "the models use a part")]
+#[path = "../../executors/src/promise.rs"]
+mod promise;
+
+#[allow(dead_code, unreachable_pub, reason = "the models use a part")]
+#[path = "../../executors/src/job.rs"]
+mod job;
+
+/// Stand-in: statistics.
+mod counters {
+    use crate::promise::Outcome;
+
+    pub(crate) struct Counters;
+
+    impl Counters {
+        pub(crate) fn run(&self) -> impl Drop + use<> {
+            struct Running;
+            impl Drop for Running {
+                fn drop(&mut self) {}
+            }
+            Running
+        }
+
+        pub(crate) fn record<T>(&self, _: &Outcome<T>) {}
+    }
+}
+
+/// Stand-in: the reasons without what comes with them.
+mod error {
+    use std::any::Any;
+
+    #[allow(unreachable_pub, reason = "its users are as public as in their own crate")]
+    #[derive(Debug, PartialEq, Eq)]
+    pub enum JobError {
+        Cancelled,
+        Panicked,
+        Abandoned,
+        AlreadyTaken,
+        WaitTimedOut,
+    }
+
+    impl JobError {
+        pub(crate) fn cancelled() -> Self {
+            JobError::Cancelled
+        }
+
+        pub(crate) fn panicked(_: Box<dyn Any + Send>) -> Self {
+            JobError::Panicked
+        }
+
+        pub(crate) fn abandoned() -> Self {
+            JobError::Abandoned
+        }
+
+        pub(crate) fn already_taken() -> Self {
+            JobError::AlreadyTaken
+        }
+
+        pub(crate) fn wait_timed_out() -> Self {
+            JobError::WaitTimedOut
+        }
+
+        pub(crate) fn is_cancelled(&self) -> bool {
+            *self == JobError::Cancelled
+        }
+    }
+
+    pub(crate) fn panic_message(_: &(dyn Any + Send)) -> &str {
+        "caught"
+    }
+}
+
+use std::future::Future;
+use std::mem::ManuallyDrop;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, Wake, Waker};
+
+use loom::sync::Arc;
+use loom::thread;
+use loopool_loom_tests::{Alarm, Bounds, Drops, Token, model, shim};
+
+use self::error::JobError;
+use self::job::Job;
+use self::promise::{JobOwner, Outcome, Promise};
+
+const BOUNDS: Bounds = Bounds { small: 3, full: None };
+
+fn poll<T>(job: &mut Job<T>, waker: &Waker) -> Poll<Outcome<T>> {
+    Pin::new(job).poll(&mut Context::from_waker(waker))
+}
+
+/// Awaits a job.
+fn join<T>(job: &mut Job<T>) -> Outcome<T> {
+    let alarm = Alarm::new();
+    let waker = Alarm::waker(&alarm);
+    loop {
+        match poll(job, &waker) {
+            Poll::Ready(outcome) => return outcome,
+            Poll::Pending => alarm.wait(),
+        }
+    }
+}
+
+/// Counts what it is told.
+#[derive(Default)]
+struct Owner {
+    pending: AtomicUsize,
+    running: AtomicUsize,
+}
+
+impl JobOwner for Owner {
+    fn cancelled_while_pending(&self, id: u64) {
+        assert_eq!(id, 7);
+        self.pending.fetch_add(1, Relaxed);
+    }
+
+    fn cancel_running(&self, id: u64) -> bool {
+        assert_eq!(id, 7);
+        self.running.fetch_add(1, Relaxed);
+        false
+    }
+}
+
+/// A counter that loom knows nothing of.
+#[derive(Clone, Default)]
+struct Count(std::sync::Arc<AtomicUsize>);
+
+impl Count {
+    fn add(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+}
+
+#[test]
+fn the_one_who_awaits_is_woken() {
+    model(BOUNDS, || {
+        let (promise, mut job) = Promise::new();
+        let drops = Drops::default();
+        let token = drops.token();
+        let settling = thread::spawn(move || assert!(promise.set_result(token).is_ok()));
+        assert!(join(&mut job).is_ok());
+        assert!(join(&mut job).is_err_and(|error| error == JobError::AlreadyTaken));
+        settling.join().unwrap();
+        assert_eq!(drops.count(), 1);
+    });
+}
+
+/// Only the latest waker counts, and the one before is dropped.
+#[test]
+fn the_last_one_to_poll_is_woken() {
+    model(BOUNDS, || {
+        let (promise, mut job) = Promise::new();
+        let settling = thread::spawn(move || assert!(promise.set_result(()).is_ok()));
+        let (first, second) = (Alarm::new(), Alarm::new());
+        let before = poll(&mut job, &Alarm::waker(&first));
+        if before.is_pending() && poll(&mut job, &Alarm::waker(&second)).is_pending() {
+            second.wait();
+            assert!(matches!(poll(&mut job, &Alarm::waker(&second)), Poll::Ready(Ok(()))));
+        }
+        settling.join().unwrap();
+        assert!(first.rings() + second.rings() <= 1);
+    });
+}
+
+#[test]
+fn a_job_that_nobody_wants_drops_its_value_once() {
+    model(BOUNDS, || {
+        let (promise, job) = Promise::new();
+        let drops = Drops::default();
+        let token = drops.token();
+        let settling = thread::spawn(move || assert!(promise.set_result(token).is_ok()));
+        drop(job);
+        settling.join().unwrap();
+        assert_eq!(drops.count(), 1);
+    });
+}
+
+#[test]
+fn a_promise_that_is_dropped_fails_its_job() {
+    model(BOUNDS, || {
+        let (promise, mut job) = Promise::<()>::new();
+        let dropping = thread::spawn(move || drop(promise));
+        assert_eq!(join(&mut job), Err(JobError::Abandoned));
+        dropping.join().unwrap();
+    });
+}
+
+/// The executor starts the job, or two cancellations keep it from that: never both, and the owner
+/// hears of it once.
+#[test]
+fn a_job_is_started_or_cancelled() {
+    model(BOUNDS, || {
+        let owner = std::sync::Arc::new(Owner::default());
+        let (promise, job) = Promise::owned_by(owner.clone(), 7);
+        let (mut job, drops, ran) = (job, Drops::default(), Count::default());
+        let (token, calls) = (drops.token(), Count::default());
+        job.add_done_callback({
+            let calls = calls.clone();
+            move |_: &Outcome<Token>| calls.add()
+        });
+        let executor = thread::spawn({
+            let ran = ran.clone();
+            move || {
+                if promise.start() {
+                    ran.add();
+                    // Nobody can cancel it any more.
+                    assert!(promise.set_result(token).is_ok());
+                } else {
+                    assert!(promise.is_cancelled());
+                    assert!(promise.set_result(token).is_err());
+                }
+            }
+        });
+        let first = job.cancel();
+        let second = job.cancel();
+        let outcome = join(&mut job);
+        executor.join().unwrap();
+        match ran.get() {
+            0 => {
+                assert!(first && second);
+                assert_eq!(owner.pending.load(Relaxed), 1);
+                assert!(outcome.as_ref().is_err_and(|error| error.is_cancelled()));
+            }
+            _ => {
+                assert!(!first && !second);
+                assert_eq!(owner.pending.load(Relaxed), 0);
+                assert!(owner.running.load(Relaxed) <= 2);
+                assert!(outcome.is_ok());
+            }
+        }
+        drop((job, outcome));
+        assert_eq!(calls.get(), 1);
+        assert_eq!(drops.count(), 1);
+    });
+}
+
+/// As above, with the cancellations in two threads.
+#[test]
+fn two_who_cancel_tell_the_owner_once() {
+    model(BOUNDS, || {
+        let owner = std::sync::Arc::new(Owner::default());
+        let (promise, job) = Promise::<()>::owned_by(owner.clone(), 7);
+        let job = std::sync::Arc::new(job);
+        let executor = thread::spawn(move || {
+            let started = promise.start();
+            promise.set_exception(JobError::Panicked);
+            started
+        });
+        let cancelling = thread::spawn({
+            let job = job.clone();
+            move || job.cancel()
+        });
+        let first = job.cancel();
+        let second = cancelling.join().unwrap();
+        let started = executor.join().unwrap();
+        assert_eq!(owner.pending.load(Relaxed), usize::from(!started));
+        assert!((first, second) == (!started, !started));
+        assert_eq!(job.cancelled(), !started);
+        assert!(job.done());
+    });
+}
+
+/// A job that is settled without having been started, as by a shutdown, against a cancellation.
+#[test]
+fn one_of_two_outcomes_wins() {
+    model(BOUNDS, || {
+        let (promise, mut job) = Promise::new();
+        let drops = Drops::default();
+        let token = drops.token();
+        let settling = thread::spawn(move || promise.set_result(token).map_err(drop).is_ok());
+        let cancelled = job.cancel();
+        let outcome = join(&mut job);
+        let settled = settling.join().unwrap();
+        assert!(settled != cancelled);
+        assert_eq!(outcome.is_ok(), settled);
+        drop(outcome);
+        assert_eq!(drops.count(), 1);
+    });
+}
+
+/// Each callback sees the outcome before it is taken, and may ask the job things.
+#[test]
+fn callbacks_run_once_and_first() {
+    model(BOUNDS, || {
+        let (promise, mut job) = Promise::new();
+        let (drops, calls) = (Drops::default(), Count::default());
+        let token = drops.token();
+        let settling = thread::spawn(move || assert!(promise.set_result(token).is_ok()));
+        for _ in 0..2 {
+            let calls = calls.clone();
+            job.add_done_callback(move |outcome: &Outcome<Token>| {
+                assert!(outcome.is_ok());
+                calls.add();
+            });
+        }
+        assert!(join(&mut job).is_ok());
+        assert_eq!(calls.get(), 2);
+        settling.join().unwrap();
+        assert_eq!(drops.count(), 1);
+    });
+}
+
+/// A callback that comes late borrows the outcome from the one who awaits, and gives it back.
+#[test]
+fn a_late_callback_does_not_take_the_outcome() {
+    model(BOUNDS, || {
+        let (promise, job) = Promise::new();
+        let (drops, calls) = (Drops::default(), Count::default());
+        assert!(promise.set_result(drops.token()).is_ok());
+        let job = std::sync::Arc::new(job);
+        let adding = [(); 2].map(|()| {
+            let (job, calls) = (job.clone(), calls.clone());
+            thread::spawn(move || {
+                job.add_done_callback(move |outcome: &Outcome<Token>| {
+                    let taken = outcome.as_ref().is_err_and(|e| *e == JobError::AlreadyTaken);
+                    assert!(outcome.is_ok() || taken);
+                    calls.add();
+                });
+            })
+        });
+        let taken = join(&mut alias(&job));
+        assert!(taken.is_ok(), "the value went to nobody");
+        for thread in adding {
+            thread.join().unwrap();
+        }
+        assert_eq!(calls.get(), 2);
+        drop(taken);
+        assert_eq!(drops.count(), 1);
+    });
+}
+
+/// No foreign code runs under the lock: wakers and callbacks that ask the job would hang.
+#[test]
+fn wakers_and_callbacks_may_ask_the_job() {
+    model(BOUNDS, || {
+        let (promise, job) = Promise::new();
+        let job = std::sync::Arc::new(job);
+        job.add_done_callback({
+            let job = job.clone();
+            move |_: &Outcome<()>| assert!(job.running())
+        });
+        let settling = thread::spawn(move || assert!(promise.set_result(()).is_ok()));
+        let alarm = Alarm::new();
+        let waker = || Waker::from(std::sync::Arc::new(Asking(job.clone(), alarm.clone())));
+        // The second replaces the first, which is dropped.
+        let mut handle = alias(&job);
+        if poll(&mut handle, &waker()).is_pending() && poll(&mut handle, &waker()).is_pending() {
+            alarm.wait();
+            assert!(poll(&mut handle, &waker()).is_ready());
+        }
+        settling.join().unwrap();
+    });
+}
+
+/// The same job once more. The cell's protocol promises more than its handles, which are polled
+/// exclusively, can ask for.
+fn alias<T>(job: &std::sync::Arc<Job<T>>) -> ManuallyDrop<Job<T>> {
+    // SAFETY: a second owner of the same count, which is not given up; the models keep the first.
+    ManuallyDrop::new(unsafe { std::ptr::read(&raw const **job) })
+}
+
+/// A waker that looks at the job whenever it can.
+struct Asking(std::sync::Arc<Job<()>>, Arc<Alarm>);
+
+impl Wake for Asking {
+    fn wake(self: std::sync::Arc<Self>) {
+        assert!(self.0.done());
+        Alarm::waker(&self.1).wake();
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.cancelled();
+    }
+}

@@ -1,0 +1,324 @@
+//! The table of bugs.
+
+pub(crate) struct Bug {
+    /// What is wrong then.
+    pub(crate) what: &'static str,
+    pub(crate) file: &'static str,
+    /// Found exactly once in the file.
+    pub(crate) find: &'static str,
+    pub(crate) replace: &'static str,
+    /// The model that must fail.
+    pub(crate) test: &'static str,
+    pub(crate) model: &'static str,
+}
+
+const STATE: &str = "runtime/src/task/state.rs";
+const RUN: &str = "runtime/src/task/run.rs";
+const JOIN: &str = "runtime/src/task/join.rs";
+const PROMISE: &str = "executors/src/promise.rs";
+const IDLE: &str = "runtime/src/scheduler/idle.rs";
+/// The callers of `idle.rs` are copies.
+const CALLERS: &str = "loom-tests/tests/park.rs";
+const MAILBOX: &str = "runtime/src/scheduler/mailbox.rs";
+const SOURCE: &str = "runtime/src/reactor/source.rs";
+
+pub(crate) const BUGS: &[Bug] = &[
+    Bug {
+        what: "a wake by reference during a poll is not noted",
+        file: STATE,
+        find: "let next = if submit { (now | SCHEDULED) + REF } else { now | SCHEDULED };",
+        replace: "let next = if submit { (now | SCHEDULED) + REF } else { now };",
+        test: "task",
+        model: "a_wake_by_reference_and_a_wake_by_value_are_both_seen",
+    },
+    Bug {
+        what: "a wake by value during a poll is not noted",
+        file: STATE,
+        find: "((now | SCHEDULED) - REF, WakeOutcome::Nothing)",
+        replace: "(now - REF, WakeOutcome::Nothing)",
+        test: "task",
+        model: "a_task_that_is_woken_while_it_runs_runs_again",
+    },
+    Bug {
+        what: "a poll need not see what was written before the wake",
+        file: STATE,
+        find: "fetch_xor(SCHEDULED | RUNNING, Ordering::AcqRel)",
+        replace: "fetch_xor(SCHEDULED | RUNNING, Ordering::Release)",
+        test: "task",
+        model: "a_wake_by_reference_and_a_wake_by_value_are_both_seen",
+    },
+    Bug {
+        what: "a poll need not see what the poll before it left",
+        file: STATE,
+        find: "(((now & !RUNNING) | POLLED) - REF, IdleOutcome::Idle)
+            };
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {",
+        replace: "(((now & !RUNNING) | POLLED) - REF, IdleOutcome::Idle)
+            };
+            match self.0.compare_exchange_weak(now, next, Ordering::Acquire, Ordering::Relaxed) {",
+        test: "task",
+        model: "a_task_that_is_woken_while_it_runs_runs_again",
+    },
+    Bug {
+        what: "a task that nobody can wake goes idle",
+        file: STATE,
+        find: "} else if now / REF == 1 {\n                // Only",
+        replace: "} else if now == 1 {\n                // Only",
+        test: "task",
+        model: "a_task_that_nobody_can_wake_is_dropped_once",
+    },
+    Bug {
+        what: "the output is not published with COMPLETE",
+        file: STATE,
+        find: "fetch_xor(RUNNING | COMPLETE, Ordering::AcqRel)",
+        replace: "fetch_xor(RUNNING | COMPLETE, Ordering::Acquire)",
+        test: "task",
+        model: "the_one_who_awaits_is_woken",
+    },
+    Bug {
+        what: "a handle writes the waker while the completing side may still read it",
+        file: STATE,
+        find: "self.0.load(Ordering::Acquire) & JOIN_WAKER != 0",
+        replace: "self.0.load(Ordering::Relaxed) & JOIN_WAKER != 0",
+        test: "task",
+        model: "a_changed_waker_and_the_end_of_the_handle_meet_the_completion",
+    },
+    Bug {
+        what: "both sides drop the join waker",
+        file: STATE,
+        find: "drop_waker: next & JOIN_WAKER == 0,",
+        replace: "drop_waker: true,",
+        test: "task",
+        model: "a_changed_waker_and_the_end_of_the_handle_meet_the_completion",
+    },
+    Bug {
+        what: "the handle does not look whether the task was complete before its waker was there",
+        file: JOIN,
+        find: "if header.state.offer_join_waker() {",
+        replace: "if header.state.offer_join_waker() || true {",
+        test: "task",
+        model: "the_one_who_awaits_is_woken",
+    },
+    Bug {
+        what: "a request to cancel queues a task that is queued",
+        file: STATE,
+        find: "let submit = now & (SCHEDULED | RUNNING) == 0;
+            let next = now | CANCEL | SCHEDULED;",
+        replace: "let submit = now & RUNNING == 0;
+            let next = now | CANCEL | SCHEDULED;",
+        test: "task",
+        model: "a_request_to_cancel_and_a_wake_queue_a_task_once",
+    },
+    Bug {
+        what: "shutdown takes a task that is running",
+        file: STATE,
+        find: "let idle = now & (SCHEDULED | RUNNING) == 0;",
+        replace: "let idle = now & SCHEDULED == 0;",
+        test: "task",
+        model: "shutdown_drops_each_future_once",
+    },
+    Bug {
+        what: "the count of a live task is zero for a moment",
+        file: STATE,
+        find: "(now | SCHEDULED | CANCEL | ORPHAN, DropOutcome::SubmitOrphan)",
+        replace: "let before = self.0.fetch_sub(REF, Ordering::AcqRel);
+                self.0.store(before | SCHEDULED | CANCEL | ORPHAN, Ordering::Relaxed);
+                return DropOutcome::SubmitOrphan;",
+        test: "task",
+        model: "shutdown_takes_a_task_that_is_losing_its_last_waker",
+    },
+    Bug {
+        what: "memory is freed before the others are done with it",
+        file: STATE,
+        find: "(now | SCHEDULED | CANCEL | ORPHAN, DropOutcome::SubmitOrphan)
+            };
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {",
+        replace: "(now | SCHEDULED | CANCEL | ORPHAN, DropOutcome::SubmitOrphan)
+            };
+            match self.0.compare_exchange_weak(now, next, Ordering::Relaxed, Ordering::Relaxed) {",
+        test: "task",
+        model: "a_changed_waker_and_the_end_of_the_handle_meet_the_completion",
+    },
+    Bug {
+        what: "a wake from outside has no count of the runtime",
+        file: RUN,
+        find: "            Arc::increment_strong_count(shared);
+            Arc::from_raw(shared)",
+        replace: "            std::mem::ManuallyDrop::new(Arc::from_raw(shared))",
+        test: "task",
+        model: "a_wake_from_outside_keeps_the_runtime",
+    },
+    Bug {
+        what: "a job that was started can be cancelled as if it waited",
+        file: PROMISE,
+        find: "            inner.state = State::Running;\n",
+        replace: "",
+        test: "promise",
+        model: "a_job_is_started_or_cancelled",
+    },
+    Bug {
+        what: "an outcome is put in while another one is being published",
+        file: PROMISE,
+        find: "matches!(inner.state, State::Settling | State::Done)",
+        replace: "matches!(inner.state, State::Done)",
+        test: "promise",
+        model: "one_of_two_outcomes_wins",
+    },
+    Bug {
+        what: "a late callback leaves the job done, without its outcome",
+        file: PROMISE,
+        find: "Err(JobError::already_taken()));\n        inner.state = State::Settling;\n",
+        replace: "Err(JobError::already_taken()));\n",
+        test: "promise",
+        model: "a_late_callback_does_not_take_the_outcome",
+    },
+    Bug {
+        what: "the other waker is put into the cell after the lock was given back",
+        file: PROMISE,
+        find: "        let previous = inner.waiter.replace(waker);",
+        replace: "        drop(inner);
+        let mut inner = self.inner.lock();
+        let previous = inner.waiter.replace(waker);",
+        test: "promise",
+        model: "the_one_who_awaits_is_woken",
+    },
+    Bug {
+        what: "the waiter is woken under the lock",
+        file: PROMISE,
+        find: "                let waiter = inner.waiter.take();
+                drop(inner);
+",
+        replace: "                let waiter = inner.waiter.take();
+",
+        test: "promise",
+        model: "wakers_and_callbacks_may_ask_the_job",
+    },
+    Bug {
+        what: "the outcome is published before the callbacks that came meanwhile",
+        file: PROMISE,
+        find: "if inner.callbacks.is_empty() {",
+        replace: "if inner.callbacks.len() < 2 {",
+        test: "promise",
+        model: "a_job_is_started_or_cancelled",
+    },
+    Bug {
+        what: "a push for one loop has no fence (F1)",
+        file: IDLE,
+        find: "        // F1.\n        fence(Ordering::SeqCst);\n        self.claim(index)",
+        replace: "        self.claim(index)",
+        test: "park",
+        model: "a_message_wakes_the_sleeper",
+    },
+    Bug {
+        what: "a push for anybody has no fence (F1)",
+        file: IDLE,
+        find: "        // F1.\n        fence(Ordering::SeqCst);\n        if self.searching",
+        replace: "        if self.searching",
+        test: "park",
+        model: "a_task_for_anybody_reaches_the_last_searcher",
+    },
+    Bug {
+        what: "parking has no fence (F2)",
+        file: IDLE,
+        find: "        // F2.\n        fence(Ordering::SeqCst);\n",
+        replace: "",
+        test: "park",
+        model: "a_message_wakes_the_sleeper",
+    },
+    Bug {
+        what: "the end of a search has no fence (F3)",
+        file: IDLE,
+        find: "self.searching.store(false, Ordering::Relaxed);
+        // F3, pairs with F1: either the pusher sees that nobody searches, or we see the work.
+        fence(Ordering::SeqCst);",
+        replace: "self.searching.store(false, Ordering::Relaxed);",
+        test: "park",
+        model: "a_searcher_that_found_something_passes_the_search_on",
+    },
+    Bug {
+        what: "who takes a task without having searched leaves the next one lying",
+        file: CALLERS,
+        find: "if self.take_and_pass_on() || self.search() {",
+        replace: "if self.injector.take() || self.search() {",
+        test: "park",
+        model: "a_searcher_that_found_something_passes_the_search_on",
+    },
+    Bug {
+        what: "a notification is spent on a loop that is busy with something else",
+        file: CALLERS,
+        find: "if notified && timer &&",
+        replace: "if false && notified && timer &&",
+        test: "park",
+        model: "a_notification_that_is_of_no_use_is_passed_on",
+    },
+    Bug {
+        what: "the end of the last task has no fence",
+        file: CALLERS,
+        find: "                fence(Ordering::SeqCst);\n                if runtime.phase",
+        replace: "                if runtime.phase",
+        test: "park",
+        model: "the_last_task_wakes_who_closes_the_runtime",
+    },
+    Bug {
+        what: "two who wake both win the sleeper",
+        file: IDLE,
+        find: ".compare_exchange(PARKED, NOTIFIED, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok();",
+        replace: ".swap(NOTIFIED, Ordering::AcqRel) <= NOTIFIED;",
+        test: "park",
+        model: "two_messages_do_not_pay_for_one_sleeper",
+    },
+    Bug {
+        what: "who wakes by itself still counts as asleep",
+        file: IDLE,
+        find: "        if !notified {\n",
+        replace: "        if !notified && index > 9 {\n",
+        test: "park",
+        model: "a_timer_meets_two_messages",
+    },
+    Bug {
+        what: "the mark of the mailbox is cleared after the lock was given back",
+        file: MAILBOX,
+        find: "        let mut messages = self.messages.lock();
+        std::mem::swap(&mut *messages, empty);",
+        replace: "        std::mem::swap(&mut *self.messages.lock(), empty);",
+        test: "mailbox",
+        model: "every_message_arrives_once",
+    },
+    Bug {
+        what: "the mark of the mailbox is set before the lock is taken",
+        file: MAILBOX,
+        find: "        let mut messages = self.messages.lock();
+        messages.push(message);
+        // Release: pairs with the Acquire in `is_empty`.
+        self.some.store(true, Ordering::Release);",
+        replace: "        self.some.store(true, Ordering::Release);
+        self.messages.lock().push(message);",
+        test: "mailbox",
+        model: "every_message_arrives_once",
+    },
+    Bug {
+        what: "readiness is cleared whatever was delivered since",
+        file: SOURCE,
+        find: "self.word.compare_exchange(seen.word, next, Ordering::AcqRel, Ordering::Relaxed);",
+        replace: "(next, self.word.fetch_and(!direction.open().0, Ordering::AcqRel));",
+        test: "source",
+        model: "every_edge_reaches_the_reader",
+    },
+    Bug {
+        what: "a delivery does not advance the tick",
+        file: SOURCE,
+        find: "(now & !BITS).wrapping_add(TICK)",
+        replace: "(now & !BITS)",
+        test: "source",
+        model: "every_edge_reaches_the_reader",
+    },
+    Bug {
+        what: "who waits does not look again once its waker is in the list",
+        file: SOURCE,
+        find: "        drop(unused);\n        self.ready(direction)",
+        replace: "        drop(unused);\n        None",
+        test: "source",
+        model: "every_edge_reaches_the_reader",
+    },
+];
