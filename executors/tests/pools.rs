@@ -162,7 +162,7 @@ fn there_are_never_more_threads_than_allowed() {
     let mut jobs: Vec<_> = (0..30)
         .map(|_| {
             let at_once = at_once.clone();
-            pool.submit(move || drop(at_once.wait())).unwrap()
+            pool.submit(move || at_once.wait().is_leader()).unwrap()
         })
         .collect();
     for job in &mut jobs {
@@ -235,7 +235,7 @@ fn storm(pool: &dyn Executor<BoxedWork>, ran: &Arc<AtomicUsize>, seed: usize) ->
     let mut jobs = Vec::new();
     for n in 0..2_000 {
         let ran = ran.clone();
-        let panics = (n * 7 + seed) % 5 == 0;
+        let panics = (n * 7 + seed).is_multiple_of(5);
         let job = submit(pool, move || {
             ran.fetch_add(1, Ordering::Relaxed);
             if panics {
@@ -244,7 +244,7 @@ fn storm(pool: &dyn Executor<BoxedWork>, ran: &Arc<AtomicUsize>, seed: usize) ->
             }
         });
         let job = job.unwrap();
-        if (n + seed) % 3 == 0 {
+        if (n + seed).is_multiple_of(3) {
             job.cancel();
         }
         jobs.push(job);

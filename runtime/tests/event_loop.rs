@@ -314,8 +314,12 @@ fn a_coroutine_sent_by_a_thread_is_waited_for_and_cancelled_there() {
     let count = drops.clone();
     let thread = std::thread::spawn(move || {
         let value = remote.run_coroutine_threadsafe(async { 7 }).result(None).unwrap();
-        let panic = remote.run_coroutine_threadsafe(async { panic!("inside") });
-        let panic = { panic }.result(None).map(|()| ()).unwrap_err();
+        let mut panic = remote.run_coroutine_threadsafe(async {
+            if value_is(7) {
+                panic!("inside");
+            }
+        });
+        let panic = panic.result(None).unwrap_err();
         let guard = SendDrop(count);
         let mut stuck = remote.run_coroutine_threadsafe(async move {
             let _guard = guard;
@@ -331,6 +335,11 @@ fn a_coroutine_sent_by_a_thread_is_waited_for_and_cancelled_there() {
     assert_eq!(thread.join().unwrap(), (7, Some("inside".to_owned())));
     event_loop.close();
     assert_eq!(drops.load(Ordering::Relaxed), 1);
+}
+
+/// Always true, which the compiler does not see.
+fn value_is(number: u32) -> bool {
+    std::hint::black_box(number) == 7
 }
 
 struct SendDrop(Arc<AtomicUsize>);

@@ -121,10 +121,18 @@ fn a_local_task_on_a_worker_stays_there_too() {
     });
 }
 
+/// Something that could return.
+fn panic_with(number: u32) -> u32 {
+    if number > 0 {
+        panic!("boom {number}");
+    }
+    number
+}
+
 #[test]
 fn a_panic_is_the_handles_and_the_runtime_goes_on() {
     runtime(2).run(async {
-        let error = create_task(async { panic!("boom {}", 7) }).await.map(|()| ()).unwrap_err();
+        let error = create_task(async { panic_with(7) }).await.unwrap_err();
         assert!(error.is_panic());
         assert_eq!(loopool::panic_message(&*error.into_panic().unwrap()), "boom 7");
         assert_eq!(create_task(async { 1 }).await.unwrap(), 1);
@@ -253,8 +261,9 @@ fn a_waker_may_outlive_its_task_and_its_runtime() {
     });
     for waker in std::mem::take(&mut *kept.lock().unwrap()) {
         waker.wake_by_ref();
-        waker.clone().wake();
-        drop(waker);
+        let other = waker.clone();
+        waker.wake();
+        drop(other);
     }
 }
 
@@ -400,8 +409,8 @@ fn blocking_functions_run_in_threads_and_their_panics_come_back() {
         let here = std::thread::current().id();
         let there = loopool::to_thread(|| std::thread::current().id()).await.unwrap();
         assert_ne!(here, there);
-        let error = loopool::to_thread(|| panic!("there")).await.map(|()| ()).unwrap_err();
-        assert_eq!(error.panic_message(), Some("there"));
+        let error = loopool::to_thread(|| panic_with(8)).await.unwrap_err();
+        assert_eq!(error.panic_message(), Some("boom 8"));
     });
 }
 
@@ -473,7 +482,7 @@ fn a_sleep_that_moves_to_another_task_wakes_that_one() {
         let mut sleep = Box::pin(loopool::sleep(Duration::from_millis(5)));
         let polled = poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx).is_pending())).await;
         assert!(polled);
-        create_task(async move { sleep.await }).await.unwrap();
+        create_task(sleep).await.unwrap();
     });
 }
 
