@@ -28,6 +28,9 @@ pub struct Summary {
 /// The unit of which more is better; of all others, less is.
 pub const RATE: &str = "requests/s";
 
+/// A ratio that is printed as 1.00 is not a win.
+const TIE: f64 = 0.005;
+
 /// One entry per workload, figure and runtime, in the order of measuring.
 pub fn summarise(runs: &[Run]) -> Vec<Summary> {
     let mut order = Vec::new();
@@ -104,7 +107,7 @@ pub fn markdown(results: &[Summary]) -> String {
         match (of(Name::Loopool), best) {
             (Some(ours), Some(best)) => {
                 let ratio = ours.median / best;
-                let won = if unit == RATE { ratio > 1.0 } else { ratio < 1.0 };
+                let won = if unit == RATE { ratio > 1.0 + TIE } else { ratio < 1.0 - TIE };
                 let mark = if won { "**" } else { "" };
                 let _ = writeln!(table, " {mark}{ratio:.2}{mark} |");
             }
