@@ -29,8 +29,8 @@ function count(value) {
   return String(Math.round(value));
 }
 
-// The last minute of a number, as a line.
-const LENGTH = 120;
+// The last half minute of a number, as a line.
+const LENGTH = 60;
 class Spark {
   constructor() {
     this.values = [];
