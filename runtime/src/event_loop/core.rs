@@ -88,7 +88,7 @@ impl Core {
             tick: Cell::new(0),
             since_maintenance: Cell::new(0),
             slot_budget: Cell::new(SLOT_BUDGET),
-            typical: Cell::new(WAKE_COST),
+            typical: Cell::new(WAKE_COST + 1),
             random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
             sentinel_rounds: Cell::new(0),
             search: RefCell::new(Search::new()),
@@ -146,10 +146,15 @@ impl Core {
         self.share();
     }
 
-    /// Wakes a sleeper if there is more to do than we get to soon.
+    /// Wakes a sleeper if there is more to do than we get to soon. The task that we run next is not
+    /// counted: outside a task that is one of those in the deque.
     fn share(&self) {
-        if self.shared.idle.could_use_help()
-            && self.deque.len() as u64 * self.typical.get() > WAKE_COST
+        if !self.shared.idle.could_use_help() {
+            return;
+        }
+        let next = usize::from(!context::inside_a_task());
+        let backlog = self.deque.len().saturating_sub(next) as u64;
+        if backlog.saturating_mul(self.typical.get()) > WAKE_COST
             && let Some(index) = self.shared.idle.claim_any()
         {
             self.shared.write_wake(index);
@@ -270,7 +275,13 @@ impl Core {
             self.deque.push(task);
             self.share();
         }
-        self.wait_for_events(Some(Duration::ZERO));
+        // With no descriptor to ask for there are only timers.
+        if self.half().reactor.registered() > 0 {
+            self.wait_for_events(Some(Duration::ZERO));
+        } else {
+            self.since_maintenance.set(0);
+            self.expire_timers();
+        }
     }
 
     /// Nothing is ready: look elsewhere, then sleep until something is.

@@ -34,16 +34,17 @@ impl Registry {
             links(head, |links| links.prev = Some(task));
         }
         let head = self.head.replace(task);
-        links(task, |links| *links = Links { prev: None, next: head, entered: true });
+        links(task, |links| *links = Links { prev: None, next: head });
+        registered(task, |registered| *registered = true);
         true
     }
 
     /// Takes a task out; false when it was never entered.
     pub(crate) fn remove(&mut self, task: NonNull<Header>) -> bool {
-        let Links { prev, next, entered } = links(task, std::mem::take);
-        if !entered {
+        if !registered(task, std::mem::take) {
             return false;
         }
+        let Links { prev, next } = links(task, std::mem::take);
         match prev {
             Some(prev) => links(prev, |links| links.next = next),
             None => self.head = next,
@@ -82,4 +83,9 @@ fn links<R>(task: NonNull<Header>, f: impl FnOnce(&mut Links) -> R) -> R {
     // SAFETY: in the list or being entered, so alive; the links are touched under the list's lock
     // only, which every caller holds.
     unsafe { task.as_ref().links.with_mut(|links| f(&mut *links)) }
+}
+
+fn registered<R>(task: NonNull<Header>, f: impl FnOnce(&mut bool) -> R) -> R {
+    // SAFETY: as for the links.
+    unsafe { task.as_ref().registered.with_mut(|registered| f(&mut *registered)) }
 }

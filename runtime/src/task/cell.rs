@@ -33,6 +33,8 @@ pub(crate) struct Header {
     pub(crate) home: u32,
     /// Whether it must stay on its loop.
     pub(crate) local: bool,
+    /// Whether it is in the registry; like `links`.
+    pub(crate) registered: UnsafeCell<bool>,
 }
 
 /// Neighbours in a registry.
@@ -40,8 +42,6 @@ pub(crate) struct Header {
 pub(crate) struct Links {
     pub(crate) prev: Option<NonNull<Header>>,
     pub(crate) next: Option<NonNull<Header>>,
-    /// Whether the task is in a registry.
-    pub(crate) entered: bool,
 }
 
 pub(super) struct Vtable {
@@ -94,6 +94,7 @@ pub(super) fn allocate<F: Future>(
         location,
         home,
         local,
+        registered: UnsafeCell::new(false),
     };
     let cell = Box::new(Cell { header, stage: UnsafeCell::new(Stage::Running(future)) });
     NonNull::from(Box::leak(cell)).cast()
@@ -207,3 +208,7 @@ pub(crate) fn report_panic(what: &'static str, payload: &(dyn Any + Send)) {
     let panic = loopool_executors::panic_message(payload);
     tracing::error!(what, panic, "a panic was caught that nobody waits for");
 }
+
+/// A header is written for every task that is made: it stays small.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Header>() == 72);
