@@ -1,9 +1,9 @@
 //! Sleeping, searching and waking: whatever is pushed, somebody wakes up for it.
 //!
-//! `idle.rs` and `mailbox.rs` are the files that ship. How they are called is a copy, line by line,
-//! of `Core::park`, `Core::search`, `Shared::send`, `Shared::schedule_remote`, `Shared::unregister`
-//! and `Shared::advance`, which know too much of the system to be checked as they are. A loop sleeps
-//! on an [`Eventfd`], so a wake-up that is lost is a deadlock.
+//! `idle.rs` and `mailbox.rs` are the files that ship. How they have to be called is written out here,
+//! after `Core::find_work`, `Core::search` and `Core::park`, and `Shared::send`, `schedule_remote`,
+//! `unregister` and `advance`, which know too much of the system to be checked as they are. A loop
+//! sleeps on an [`Eventfd`], so a wake-up that is lost is a deadlock.
 
 #[allow(dead_code, reason = "the models use a part")]
 #[path = "../../runtime/src/scheduler/idle.rs"]
@@ -225,7 +225,7 @@ fn two_messages_do_not_pay_for_one_sleeper() {
 /// The loop wakes by itself between, or during, the notifications.
 #[test]
 fn a_timer_meets_two_messages() {
-    model(LARGE, || {
+    model(Bounds { small: 2, full: Some(3) }, || {
         let runtime = Runtime::new(1);
         let senders = [(); 2].map(|()| spawn(&runtime, Runtime::send));
         runtime.receive(2, true);
@@ -250,7 +250,7 @@ fn a_task_for_anybody_reaches_the_last_searcher() {
 /// not wait for it.
 #[test]
 fn a_searcher_that_found_something_passes_the_search_on() {
-    model(LARGE, || {
+    model(Bounds { small: 2, full: Some(3) }, || {
         let runtime = Runtime::new(2);
         let other = spawn(&runtime, |runtime| runtime.find_one(1));
         let pushing = spawn(&runtime, |runtime| {

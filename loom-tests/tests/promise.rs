@@ -310,7 +310,7 @@ fn callbacks_run_once_and_first() {
 /// A callback that comes late borrows the outcome from the one who awaits, and gives it back.
 #[test]
 fn a_late_callback_does_not_take_the_outcome() {
-    model(BOUNDS, || {
+    model(Bounds { small: 3, full: Some(5) }, || {
         let (promise, job) = Promise::new();
         let (drops, calls) = (Drops::default(), Count::default());
         assert!(promise.set_result(drops.token()).is_ok());

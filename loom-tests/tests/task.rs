@@ -298,7 +298,7 @@ fn both(flags: &Flags) -> bool {
 
 #[test]
 fn a_wake_by_reference_and_a_wake_by_value_are_both_seen() {
-    model(LARGE, || {
+    model(Bounds { small: 2, full: Some(3) }, || {
         let (shared, log, wakers, flags) =
             (Shared::new(), Log::default(), Wakers::default(), Flags::default());
         let task = shared.spawn({
@@ -393,7 +393,7 @@ fn a_request_to_cancel_a_new_task_comes_before_its_only_poll_or_after() {
 /// Each of the two must win the right to queue the task, or leave it to the other.
 #[test]
 fn a_request_to_cancel_and_a_wake_queue_a_task_once() {
-    model(LARGE, || {
+    model(Bounds { small: 2, full: Some(3) }, || {
         let (shared, log, wakers, flag) =
             (Shared::new(), Log::default(), Wakers::default(), Arc::new(AtomicBool::new(false)));
         let task = shared.spawn({
@@ -524,7 +524,7 @@ fn polling_a_handle_again_with_the_same_waker_loses_no_wake() {
 /// The last waker, the handle and the runner give the task up at the same time.
 #[test]
 fn a_task_that_nobody_can_wake_is_dropped_once() {
-    model(SMALL, || {
+    model(Bounds { small: 3, full: Some(5) }, || {
         let (shared, log) = (Shared::new(), Log::default());
         let dropping = std::sync::Arc::new(std::sync::Mutex::new(None));
         let task = shared.spawn({
@@ -661,7 +661,7 @@ fn shutdown_takes_a_task_that_is_losing_its_last_waker() {
 /// The runtime goes as soon as its last task is complete; a wake from outside is still on its way.
 #[test]
 fn a_wake_from_outside_keeps_the_runtime() {
-    model(SMALL, || {
+    model(Bounds { small: 3, full: Some(4) }, || {
         let (shared, log, wakers, flag) =
             (Shared::new(), Log::default(), Wakers::default(), Arc::new(AtomicBool::new(false)));
         let task = shared.spawn({
