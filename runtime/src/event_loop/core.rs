@@ -273,7 +273,7 @@ impl Core {
         }
         if let Some(task) = self.shared.take_injected(&self.deque) {
             self.deque.push(task);
-            self.share();
+            self.pass_on();
         }
         // With no descriptor to ask for there are only timers.
         if self.half().reactor.registered() > 0 {
@@ -288,6 +288,7 @@ impl Core {
     fn find_work(&self, may_sleep: bool) {
         self.since_maintenance.set(0);
         if self.take_from_others(false) {
+            self.pass_on();
             return;
         }
         if !may_sleep {
@@ -298,6 +299,19 @@ impl Core {
             return;
         }
         self.park();
+    }
+
+    /// For whoever has found work: a call for help that was meant for anybody may have reached us
+    /// alone, so if more is left, somebody else is called.
+    fn pass_on(&self) {
+        if !self.shared.idle.could_use_help() {
+            return;
+        }
+        if !self.shared.has_injected() {
+            self.share();
+        } else if let Some(index) = self.shared.idle.notify_any() {
+            self.shared.write_wake(index);
+        }
     }
 
     /// Takes work from the injector or a peer into our deque.
@@ -377,7 +391,10 @@ impl Core {
         });
         self.half().counters.parked();
         let begun = Instant::now();
-        self.wait_for_events_parked(limit, begun);
+        let notified = self.wait_for_events_parked(limit, begun);
+        if notified && !self.nothing_ready() {
+            self.pass_on();
+        }
         if sentinel {
             shared.end_sentinel();
             if self.nothing_ready() && self.take_from_others(true) {
@@ -388,7 +405,8 @@ impl Core {
         }
     }
 
-    fn wait_for_events_parked(&self, limit: Option<Duration>, begun: Instant) {
+    /// True when somebody woke us.
+    fn wait_for_events_parked(&self, limit: Option<Duration>, begun: Instant) -> bool {
         let timer = self.half().timers.lock().next_deadline();
         let until_timer = timer.map(|deadline| deadline.saturating_duration_since(begun));
         let limit = [limit, until_timer].into_iter().flatten().min();
@@ -399,6 +417,7 @@ impl Core {
         self.search.borrow_mut().parked(begun.elapsed(), notified);
         drop(scratch);
         self.after_wait(waited);
+        notified
     }
 
     fn wait_for_events(&self, limit: Option<Duration>) {

@@ -38,14 +38,15 @@ impl Events {
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Ready)> {
         self.0.iter().filter(|event| event.data() != WAKE).map(|event| {
             let flags = event.events();
+            // An error is fetched by the next operation and is gone then, so it does not close.
             let error = flags.contains(EpollFlags::EPOLLERR);
             let hung_up = flags.contains(EpollFlags::EPOLLHUP);
+            let readable = flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI);
             let ready = Ready::READABLE
-                .when(flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI))
-                .or(Ready::WRITABLE.when(flags.contains(EpollFlags::EPOLLOUT)))
-                .or(Ready::READ_CLOSED
-                    .when(hung_up || error || flags.contains(EpollFlags::EPOLLRDHUP)))
-                .or(Ready::WRITE_CLOSED.when(hung_up || error));
+                .when(readable || error)
+                .or(Ready::WRITABLE.when(flags.contains(EpollFlags::EPOLLOUT) || error))
+                .or(Ready::READ_CLOSED.when(hung_up || flags.contains(EpollFlags::EPOLLRDHUP)))
+                .or(Ready::WRITE_CLOSED.when(hung_up));
             (event.data(), ready)
         })
     }

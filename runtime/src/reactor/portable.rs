@@ -27,11 +27,12 @@ impl Events {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Ready)> {
         self.0.iter().map(|event| {
-            let broken = event.is_interrupt() || event.is_err().unwrap_or(false);
+            // An error is fetched by the next operation and is gone then, so it does not close.
+            let error = event.is_err().unwrap_or(false);
             let ready = Ready::READABLE
-                .when(event.readable)
-                .or(Ready::WRITABLE.when(event.writable))
-                .or(Ready::READ_CLOSED.or(Ready::WRITE_CLOSED).when(broken));
+                .when(event.readable || error)
+                .or(Ready::WRITABLE.when(event.writable || error))
+                .or(Ready::READ_CLOSED.or(Ready::WRITE_CLOSED).when(event.is_interrupt()));
             (event.key as u64, ready)
         })
     }

@@ -36,7 +36,7 @@ use crate::metrics::Counters;
 use crate::reactor::Reactor;
 use crate::runtime::DefaultExecutor;
 use crate::shim::Mutex;
-use crate::shim::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+use crate::shim::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering, fence};
 use crate::task::{Header, Runnable};
 use crate::time::Wheel;
 
@@ -162,10 +162,13 @@ impl Shared {
         let home = unsafe { task.as_ref() }.home as usize;
         if self.loops[home].registry.lock().remove(task)
             && self.live.fetch_sub(1, Ordering::Release) == 1
-            && self.phase() != Phase::Open
         {
-            // Whoever shuts down waits on loop 0.
-            self.wake_loop(0);
+            // Pairs with the fence of whoever shuts down, in the park of loop 0: either that sees
+            // that no task is left, or we see that the runtime is closing.
+            fence(Ordering::SeqCst);
+            if self.phase() != Phase::Open {
+                self.wake_loop(0);
+            }
         }
     }
 
@@ -198,6 +201,11 @@ impl Shared {
     pub(crate) fn write_wake(&self, index: usize) {
         self.loops[index].counters.woken();
         self.loops[index].reactor.wake();
+    }
+
+    /// Whether a task from outside waits for any loop.
+    pub(crate) fn has_injected(&self) -> bool {
+        !self.injector.is_empty()
     }
 
     /// Whether somebody could find a task to take.
