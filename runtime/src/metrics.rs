@@ -24,6 +24,8 @@ pub struct LoopMetrics {
     pub polls: u64,
     /// Times the loop took tasks from another one.
     pub steals: u64,
+    /// Times the loop looked after the reactor and timers of one that did not come round.
+    pub serves: u64,
     /// Times the loop went to sleep.
     pub parks: u64,
     /// Times somebody woke it.
@@ -42,6 +44,7 @@ pub struct LoopMetrics {
 pub(crate) struct Counters {
     polls: AtomicU64,
     steals: AtomicU64,
+    serves: AtomicU64,
     parks: AtomicU64,
     wakes: AtomicU64,
     turns: AtomicU64,
@@ -69,6 +72,19 @@ impl Counters {
         count(&self.steals);
     }
 
+    pub(crate) fn polls(&self) -> u64 {
+        self.polls.load(Relaxed)
+    }
+
+    /// Grows with everything that the loop does.
+    pub(crate) fn progress(&self) -> u64 {
+        self.polls.load(Relaxed).wrapping_add(self.turns.load(Relaxed))
+    }
+
+    pub(crate) fn served(&self) {
+        count(&self.serves);
+    }
+
     pub(crate) fn parked(&self) {
         count(&self.parks);
     }
@@ -92,6 +108,7 @@ impl LoopShared {
         LoopMetrics {
             polls: self.counters.polls.load(Relaxed),
             steals: self.counters.steals.load(Relaxed),
+            serves: self.counters.serves.load(Relaxed),
             parks: self.counters.parks.load(Relaxed),
             wakes_sent: self.counters.wakes.load(Relaxed),
             reactor_turns: self.counters.turns.load(Relaxed),

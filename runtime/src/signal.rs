@@ -4,7 +4,6 @@
 //! faster than they are looked at count once, as the system itself does. Any number of tasks, loops
 //! and runtimes may wait for the same signal.
 
-use std::future::poll_fn;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 
@@ -64,12 +63,10 @@ impl Signal {
     /// No signal is lost.
     pub async fn recv(&mut self) -> io::Result<()> {
         let mut bytes = [0; 64];
-        poll_fn(|cx| {
-            self.io.poll_io(cx, Direction::Read, |mut stream: &UnixStream| {
-                stream.read(&mut bytes).map(|_| Done { value: (), drained: false })
-            })
-        })
-        .await
+        let read = |mut stream: &UnixStream| {
+            stream.read(&mut bytes).map(|_| Done { value: (), drained: false })
+        };
+        self.io.io(Direction::Read, read).await
     }
 }
 

@@ -65,7 +65,7 @@ impl RemoteCallback {
         }
     }
 
-    pub(super) fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         if let Some(function) = self.take(RemoteState::Cancelled) {
             drop_caught("a cancelled callback", function);
         }
@@ -124,17 +124,17 @@ pub struct TimerHandle {
     pub(super) callback: Rc<Callback>,
     pub(super) core: Weak<Core>,
     pub(super) when: Instant,
-    pub(super) number: usize,
-    pub(super) key: TimerKey,
+    /// Its number and its place in the wheel; `None` if it never had one.
+    pub(super) timer: Option<(usize, TimerKey)>,
 }
 
 impl TimerHandle {
     /// Drops the callback and its timer, if it has not been called.
     pub fn cancel(&self) {
-        if let Some(core) = self.core.upgrade() {
-            let mine = core.callback_timers.borrow_mut().remove_if(self.number, &self.callback);
+        if let (Some(core), Some((number, key))) = (self.core.upgrade(), self.timer) {
+            let mine = core.callback_timers.borrow_mut().remove_if(number, &self.callback);
             if mine {
-                core.cancel_callback_timer(self.key);
+                core.cancel_callback_timer(key);
             }
         }
         self.callback.cancel();

@@ -22,15 +22,18 @@ use std::time::{Duration, Instant};
 use crossbeam_deque::Worker;
 
 use super::callback::{Callback, CallbackTimers, RemoteCallback};
+use super::serve::Watch;
 use crate::context;
 use crate::metrics::LoopGauges;
 use crate::reactor::{self, Events};
-use crate::scheduler::{LoopShared, Message, Search, Shared};
+use crate::scheduler::{LoopShared, Message, Registry, Search, Shared};
 use crate::task::{Header, Runnable};
 use crate::time::{Action, TimerKey};
 
 /// So many things are run before the reactor, the mailbox and the injector are looked at again.
 const MAINTENANCE: u32 = 61;
+/// Or after about this time, in nanoseconds, if what is run takes long.
+const MAINTENANCE_TIME: u64 = 1_000_000;
 /// So many tasks in a row may come out of the slot before others have their turn.
 const SLOT_BUDGET: u8 = 3;
 /// One poll in so many is timed.
@@ -38,7 +41,7 @@ const SAMPLE: u32 = 16;
 /// Waking a sleeper costs about this much, together with the time until it runs.
 const WAKE_COST: u64 = 25_000;
 /// The time limits with which one loop sleeps while others run, in milliseconds.
-const SENTINEL_LIMITS: [u64; 3] = [3, 6, 12];
+const SENTINEL_LIMITS: [u64; 4] = [1, 3, 6, 12];
 
 /// Something that is ready.
 pub(crate) enum Entry {
@@ -56,6 +59,10 @@ pub(crate) struct Core {
     pub(super) callback_timers: RefCell<CallbackTimers>,
     pub(super) stopping: Cell<bool>,
     pub(crate) closed: Cell<bool>,
+    /// Everything is being dropped.
+    pub(super) clearing: Cell<bool>,
+    /// A timer was set whose time is past.
+    pub(super) timer_overdue: Cell<bool>,
     tick: Cell<u32>,
     since_maintenance: Cell<u32>,
     slot_budget: Cell<u8>,
@@ -64,12 +71,19 @@ pub(crate) struct Core {
     random: Cell<u32>,
     sentinel_rounds: Cell<usize>,
     search: RefCell<Search>,
-    scratch: RefCell<Scratch>,
+    pub(super) scratch: RefCell<Scratch>,
+    pub(super) watch: RefCell<Watch>,
+}
+
+/// A pointer from which [`Arc`]'s counts can be reached.
+pub(super) fn pointer_to(shared: &Arc<Shared>) -> NonNull<Shared> {
+    // SAFETY: the pointer of an `Arc` is not null.
+    unsafe { NonNull::new_unchecked(Arc::as_ptr(shared).cast_mut()) }
 }
 
 /// Buffers that are used again and again.
-struct Scratch {
-    events: Events,
+pub(super) struct Scratch {
+    pub(super) events: Events,
     wakers: Vec<Waker>,
     due: Vec<Action>,
     messages: Vec<Message>,
@@ -85,6 +99,8 @@ impl Core {
             callback_timers: RefCell::new(CallbackTimers::default()),
             stopping: Cell::new(false),
             closed: Cell::new(false),
+            clearing: Cell::new(false),
+            timer_overdue: Cell::new(false),
             tick: Cell::new(0),
             since_maintenance: Cell::new(0),
             slot_budget: Cell::new(SLOT_BUDGET),
@@ -92,6 +108,7 @@ impl Core {
             random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
             sentinel_rounds: Cell::new(0),
             search: RefCell::new(Search::new()),
+            watch: RefCell::new(Watch::default()),
             scratch: RefCell::new(Scratch {
                 events: Events::new(),
                 wakers: Vec::new(),
@@ -107,6 +124,11 @@ impl Core {
 
     pub(crate) fn shared_arc(&self) -> Arc<Shared> {
         self.shared.clone()
+    }
+
+    /// The runtime, as tasks hold it. Made from the `Arc`, so that a count can be taken from it.
+    pub(crate) fn shared_pointer(&self) -> NonNull<Shared> {
+        pointer_to(&self.shared)
     }
 
     pub(crate) fn index(&self) -> usize {
@@ -128,7 +150,7 @@ impl Core {
             if task.home() == self.index {
                 self.push_ready(Entry::Task(task));
             } else {
-                self.shared.send(task.home(), Message::Task(task));
+                self.shared.send_task(task);
             }
         } else if self.shared.stands_alone() {
             self.push_ready(Entry::Task(task));
@@ -168,8 +190,11 @@ impl Core {
         }
         if self.nothing_ready() {
             self.find_work(may_sleep);
-        } else if self.since_maintenance.get() >= MAINTENANCE {
+        } else if self.maintenance_is_due() {
             self.maintain();
+        }
+        if self.timer_overdue.get() {
+            self.expire_timers();
         }
         let mut own = self.ready.borrow().len();
         let mut others = MAINTENANCE;
@@ -192,13 +217,19 @@ impl Core {
             if idle {
                 break;
             }
-            if self.since_maintenance.get() >= MAINTENANCE && own > 0 {
+            if own > 0 && self.maintenance_is_due() {
                 self.maintain();
             }
         }
         self.half()
             .counters
             .publish(&LoopGauges { queue_depth: self.ready.borrow().len() + self.deque.len() });
+    }
+
+    /// After so many runs, or after fewer that take long.
+    fn maintenance_is_due(&self) -> bool {
+        let runs = self.since_maintenance.get();
+        runs >= MAINTENANCE || u64::from(runs).saturating_mul(self.typical.get()) > MAINTENANCE_TIME
     }
 
     fn nothing_ready(&self) -> bool {
@@ -225,17 +256,17 @@ impl Core {
         let tick = self.tick.get().wrapping_add(1);
         self.tick.set(tick);
         self.since_maintenance.set(self.since_maintenance.get() + 1);
+        let begun = tick.is_multiple_of(SAMPLE).then(Instant::now);
         match entry {
             Entry::Task(task) => {
-                let begun = tick.is_multiple_of(SAMPLE).then(Instant::now);
                 task.run(&self.shared, |again| self.requeue(again));
                 self.half().counters.polled();
-                if let Some(begun) = begun {
-                    self.note_poll_time(begun.elapsed());
-                }
             }
             Entry::Callback(callback) => callback.call(),
             Entry::Remote(callback) => callback.call(),
+        }
+        if let Some(begun) = begun {
+            self.note_poll_time(begun.elapsed());
         }
     }
 
@@ -282,6 +313,7 @@ impl Core {
             self.since_maintenance.set(0);
             self.expire_timers();
         }
+        self.look_after_peers();
     }
 
     /// Nothing is ready: look elsewhere, then sleep until something is.
@@ -307,7 +339,7 @@ impl Core {
         if !self.shared.idle.could_use_help() {
             return;
         }
-        if !self.shared.has_injected() {
+        if !self.shared.has_work_besides(self.index) {
             self.share();
         } else if let Some(index) = self.shared.idle.notify_any() {
             self.shared.write_wake(index);
@@ -363,12 +395,9 @@ impl Core {
             }
         }
         self.shared.idle.end_search();
-        // While we had the role nobody was woken for what was pushed: see to that now.
-        if found
-            && self.shared.has_stealable()
-            && let Some(index) = self.shared.idle.notify_any()
-        {
-            self.shared.write_wake(index);
+        if found {
+            // While we had the role nobody was woken for what was pushed: see to that now.
+            self.pass_on();
         }
         found
     }
@@ -383,25 +412,30 @@ impl Core {
             shared.idle.unpark(self.index);
             return;
         }
-        let sentinel = !shared.stands_alone() && shared.begin_sentinel(self.index);
+        let begun = Instant::now();
+        let sentinel = !shared.stands_alone()
+            && shared.begin_sentinel(self.index, self.watch.borrow_mut().lately(shared, begun));
         let limit = sentinel.then(|| {
             let round = self.sentinel_rounds.get();
             self.sentinel_rounds.set((round + 1).min(SENTINEL_LIMITS.len() - 1));
             Duration::from_millis(SENTINEL_LIMITS[round])
         });
         self.half().counters.parked();
-        let begun = Instant::now();
         let notified = self.wait_for_events_parked(limit, begun);
         if notified && !self.nothing_ready() {
             self.pass_on();
         }
+        let mut dull = false;
         if sentinel {
             shared.end_sentinel();
-            if self.nothing_ready() && self.take_from_others(true) {
-                self.sentinel_rounds.set(0);
-            }
-        } else {
+            let stuck = self.look_after_peers();
+            dull = !stuck && self.nothing_ready() && !self.take_from_others(true);
+        }
+        if !dull {
             self.sentinel_rounds.set(0);
+        }
+        if !self.nothing_ready() {
+            self.call_sentinel();
         }
     }
 
@@ -445,6 +479,7 @@ impl Core {
     }
 
     fn expire_timers(&self) {
+        self.timer_overdue.set(false);
         let mut due = std::mem::take(&mut self.scratch.borrow_mut().due);
         {
             let mut timers = self.half().timers.lock();
@@ -452,15 +487,23 @@ impl Core {
                 timers.expire(Instant::now(), &mut due);
             }
         }
+        // Numbers become callbacks before any waker, which is foreign code, could give them to others.
+        let mut callbacks: VecDeque<_> = {
+            let mut timers = self.callback_timers.borrow_mut();
+            let call = |action: &Action| match action {
+                Action::Call(number) => Some(timers.remove(*number)),
+                Action::Wake(_) => None,
+            };
+            due.iter().filter_map(call).collect()
+        };
         for action in due.drain(..) {
             match action {
                 Action::Wake(waker) => {
                     context::wake_caught(&waker);
                     crate::task::drop_caught("a waker", waker);
                 }
-                Action::Call(number) => {
-                    let callback = self.callback_timers.borrow_mut().remove(number);
-                    if let Some(callback) = callback {
+                Action::Call(_) => {
+                    if let Some(callback) = callbacks.pop_front().flatten() {
                         self.push_ready(Entry::Callback(callback));
                     }
                 }
@@ -489,12 +532,15 @@ impl Core {
         x
     }
 
-    /// What is left in the slot goes where others see it; called when the thread leaves the loop.
-    pub(crate) fn leave_work_to_others(&self) {
+    /// The thread leaves the loop, which nobody drives then: what others may take is shown to them.
+    pub(super) fn leave(&self) {
         if let Some(task) = self.half().take_slot() {
             self.deque.push(task);
         }
-        if !self.deque.is_empty()
+        self.shared.idle.leave(self.index);
+        // Also what was pushed from outside: the call for help may have reached us.
+        if !self.shared.stands_alone()
+            && self.shared.has_stealable()
             && let Some(index) = self.shared.idle.notify_any()
         {
             self.shared.write_wake(index);
@@ -514,49 +560,61 @@ impl Core {
     }
 
     /// Drops everything that belongs to this thread: callbacks, local tasks, what lies in its queues.
-    /// On the loop's own thread, once nothing is run any more.
+    /// On the loop's own thread, once nothing is run any more; from then on it takes nothing.
     pub(crate) fn clear(&self) {
-        loop {
-            let mut idle = true;
-            self.read_mailbox();
-            let entries = std::mem::take(&mut *self.ready.borrow_mut());
-            for entry in entries {
-                idle = false;
-                match entry {
-                    Entry::Task(task) => task.shut_down(&self.shared),
-                    Entry::Callback(callback) => callback.cancel(),
-                    Entry::Remote(callback) => callback.cancel(),
-                }
-            }
-            while let Some(task) = self.half().take_slot().or_else(|| self.deque.pop()) {
-                idle = false;
-                task.shut_down(&self.shared);
-            }
-            let timers = std::mem::take(&mut *self.callback_timers.borrow_mut());
-            for callback in timers.into_callbacks() {
-                idle = false;
-                callback.cancel();
-            }
-            let local = |task: &Header| task.local;
-            let claimed = self.half().registry.lock().claim(local);
-            for task in claimed {
-                idle = false;
-                task.finish(&self.shared);
-            }
-            if idle {
-                if self.local_tasks() == 0 {
-                    return;
-                }
-                // A waker on another thread has won the right to queue a local task and has not
-                // queued it yet.
-                std::thread::yield_now();
-            }
-        }
+        self.clearing.set(true);
+        while self.clear_some() || !self.close_registry() {}
+        self.closed.set(true);
+        self.clearing.set(false);
     }
 
-    fn local_tasks(&self) -> usize {
+    /// Closes the list of tasks, if no local one is left. One that is left is being woken by another
+    /// thread, which has not queued it yet.
+    fn close_registry(&self) -> bool {
+        let mut registry = self.half().registry.lock();
+        let done = self.local_tasks(&registry) == 0;
+        if done {
+            registry.close();
+        } else {
+            drop(registry);
+            std::thread::yield_now();
+        }
+        done
+    }
+
+    /// Drops what is there; true when there was something.
+    fn clear_some(&self) -> bool {
+        let mut some = false;
+        self.read_mailbox();
+        let entries = std::mem::take(&mut *self.ready.borrow_mut());
+        for entry in entries {
+            some = true;
+            match entry {
+                Entry::Task(task) => task.shut_down(&self.shared),
+                Entry::Callback(callback) => callback.cancel(),
+                Entry::Remote(callback) => callback.cancel(),
+            }
+        }
+        while let Some(task) = self.half().take_slot().or_else(|| self.deque.pop()) {
+            some = true;
+            task.shut_down(&self.shared);
+        }
+        let timers = std::mem::take(&mut *self.callback_timers.borrow_mut());
+        for callback in timers.into_callbacks() {
+            some = true;
+            callback.cancel();
+        }
+        let claimed = self.half().registry.lock().claim(|task| task.local);
+        for task in claimed {
+            some = true;
+            task.finish(&self.shared);
+        }
+        some
+    }
+
+    fn local_tasks(&self, registry: &Registry) -> usize {
         let mut count = 0;
-        self.half().registry.lock().for_each(|task| {
+        registry.for_each(|task| {
             // SAFETY: in the registry, under its lock.
             count += usize::from(unsafe { task.as_ref() }.local);
         });

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use super::callback::{Callback, Handle, TimerHandle};
@@ -48,9 +48,12 @@ impl LoopHandle {
     /// When the loop is closed.
     #[track_caller]
     pub fn call_soon(&self, callback: impl FnOnce() + 'static) -> Handle {
-        self.assert_open();
         let callback = Callback::new(callback);
-        self.core.push_ready(Entry::Callback(callback.clone()));
+        if self.accepts_callbacks() {
+            self.core.push_ready(Entry::Callback(callback.clone()));
+        } else {
+            callback.cancel();
+        }
         Handle(callback)
     }
 
@@ -70,11 +73,17 @@ impl LoopHandle {
     /// When the loop is closed.
     #[track_caller]
     pub fn call_at(&self, when: Instant, callback: impl FnOnce() + 'static) -> TimerHandle {
-        self.assert_open();
         let callback = Callback::new(callback);
+        if !self.accepts_callbacks() {
+            callback.cancel();
+            return TimerHandle { callback, core: Weak::new(), when, timer: None };
+        }
         let number = self.core.callback_timers.borrow_mut().insert(callback.clone());
         let key = self.core.insert_callback_timer(when, number);
-        TimerHandle { callback, core: Rc::downgrade(&self.core), when, number, key }
+        if when <= Instant::now() {
+            self.core.timer_overdue.set(true);
+        }
+        TimerHandle { callback, core: Rc::downgrade(&self.core), when, timer: Some((number, key)) }
     }
 
     /// The loop's clock: monotonic, the one of [`call_at`](Self::call_at).
@@ -82,32 +91,32 @@ impl LoopHandle {
         Instant::now()
     }
 
-    /// As [`create_task`](crate::create_task), on this loop's runtime.
+    /// As [`create_task`](crate::create_task), on this loop's runtime. On a loop that is closed the
+    /// future is dropped, and the handle says that it was cancelled.
     #[track_caller]
     pub fn create_task<F>(&self, future: F) -> Task<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.assert_open();
         // SAFETY: `'static` and `Send`.
         unsafe { self.core.spawn_unchecked(future, false, Location::caller()) }
     }
 
-    /// As [`create_local_task`](crate::create_local_task), on this loop.
+    /// As [`create_local_task`](crate::create_local_task), on this loop. On a loop that is closed the
+    /// future is dropped, and the handle says that it was cancelled.
     #[track_caller]
     pub fn create_local_task<F>(&self, future: F) -> Task<F::Output>
     where
         F: Future + 'static,
         F::Output: 'static,
     {
-        self.assert_open();
         // SAFETY: `'static`; local, and a `LoopHandle` stays on the loop's thread.
         unsafe { self.core.spawn_unchecked(future, true, Location::caller()) }
     }
 
-    /// Asks the loop to stop: what is ready now still runs, then the run call returns. Called before
-    /// a run, that run makes one turn without sleeping. Tasks are not cancelled; they go on in the
+    /// Asks the loop to stop: it finishes the present turn, then the run call returns. Called before a
+    /// run, that run makes one turn without sleeping. Tasks are not cancelled; they go on in the
     /// next run.
     ///
     /// Only for a loop that stands alone; those of a [`Runtime`](crate::Runtime) end with it, and
@@ -121,9 +130,15 @@ impl LoopHandle {
         ThreadsafeHandle::new(self.core.shared_arc(), self.core.index())
     }
 
+    /// False while the loop drops what it has: destructors may call anything, and what they want to be
+    /// called later never is.
     #[track_caller]
-    fn assert_open(&self) {
+    fn accepts_callbacks(&self) -> bool {
+        if self.core.clearing.get() {
+            return false;
+        }
         assert!(!self.core.closed.get(), "the event loop is closed");
+        true
     }
 }
 
@@ -148,7 +163,7 @@ impl Core {
     ) -> Task<F::Output> {
         // SAFETY: the caller's promise; a task that is registered keeps the runtime alive.
         let (runnable, task) = unsafe {
-            crate::task::new_task(future, self.shared().into(), self.index(), local, location)
+            crate::task::new_task(future, self.shared_pointer(), self.index(), local, location)
         };
         if !self.shared().register(&runnable) {
             runnable.shut_down(self.shared());
@@ -157,7 +172,13 @@ impl Core {
         if self.shared().phase() == Phase::Closing {
             task.cancel();
         }
-        self.schedule(runnable);
+        if local || self.shared().stands_alone() {
+            self.schedule(runnable);
+        } else if let Err(runnable) = context::with_loop_of(self.shared(), runnable, Core::schedule)
+        {
+            // The thread does not drive this loop just now: the task goes where others look.
+            self.shared_arc().schedule_remote(runnable);
+        }
         task
     }
 

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `core.rs` | the owner half: queues, and how a loop turns |
+//! | `serve.rs` | what a loop does for peers that do not come round |
 //! | `callback.rs` | callbacks and the handles that cancel them |
 //! | `handle.rs` | [`LoopHandle`], for the loop's own thread |
 //! | `threadsafe.rs` | [`ThreadsafeHandle`], for all others |
@@ -10,6 +11,7 @@
 mod callback;
 mod core;
 mod handle;
+mod serve;
 mod threadsafe;
 
 use std::fmt;
@@ -26,6 +28,7 @@ pub use self::handle::{LoopHandle, get_running_loop, try_get_running_loop};
 pub use self::threadsafe::{LoopClosed, ThreadsafeHandle};
 use crate::context;
 use crate::scheduler::{Phase, Shared};
+use crate::task::JoinError;
 
 /// One event loop, driven by whichever thread runs it: asyncio's `new_event_loop()`.
 ///
@@ -84,7 +87,7 @@ impl EventLoop {
     /// With `main`'s own panic; and when this thread is inside a task or callback of a loop already.
     #[track_caller]
     pub fn run_until_complete<F: Future>(&self, main: F) -> Result<F::Output, RunError> {
-        run_main(&self.core, main)
+        run_main(&self.core, main)?.or_else(|payload| resume_unwind(payload))
     }
 
     /// Runs until [`stop`](LoopHandle::stop) is called.
@@ -186,8 +189,7 @@ impl<'a> Driving<'a> {
 
 impl Drop for Driving<'_> {
     fn drop(&mut self) {
-        self.core.leave_work_to_others();
-        self.core.shared().idle.leave(self.core.index());
+        self.core.leave();
     }
 }
 
@@ -198,9 +200,12 @@ fn turn_or_stop(core: &Core) -> bool {
     core.stopping.replace(false)
 }
 
-/// Drives a loop until `main` is done.
+/// Drives a loop until `main` is done or has panicked.
 #[track_caller]
-pub(crate) fn run_main<F: Future>(core: &Rc<Core>, main: F) -> Result<F::Output, RunError> {
+pub(crate) fn run_main<F: Future>(
+    core: &Rc<Core>,
+    main: F,
+) -> Result<std::thread::Result<F::Output>, RunError> {
     let location = Location::caller();
     let _driving = Driving::begin(core)?;
     // SAFETY: local, and this is the loop's thread. The future and its output may borrow from our
@@ -208,13 +213,11 @@ pub(crate) fn run_main<F: Future>(core: &Rc<Core>, main: F) -> Result<F::Output,
     let mut main = unsafe { MainTask::start(core, main, location) };
     loop {
         if let Some(outcome) = main.take_if_finished() {
-            return match outcome {
-                Ok(output) => Ok(output),
-                Err(error) => match error.into_panic() {
-                    Ok(payload) => resume_unwind(payload),
-                    // Nobody has the handle; only the end of the loop cancels it.
-                    Err(_) => Err(RunError(Why::Closed)),
-                },
+            return match outcome.map_err(JoinError::into_panic) {
+                Ok(output) => Ok(Ok(output)),
+                Err(Ok(payload)) => Ok(Err(payload)),
+                // Nobody has the handle; only the end of the loop cancels it.
+                Err(Err(_)) => Err(RunError(Why::Closed)),
             };
         }
         if turn_or_stop(core) && !main.task.is_finished() {
@@ -242,7 +245,7 @@ impl<'a, T> MainTask<'a, T> {
         MainTask { core, task }
     }
 
-    fn take_if_finished(&mut self) -> Option<Result<T, crate::JoinError>> {
+    fn take_if_finished(&mut self) -> Option<Result<T, JoinError>> {
         if !self.task.is_finished() {
             return None;
         }

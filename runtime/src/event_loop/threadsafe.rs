@@ -10,10 +10,10 @@ use std::task::{Context, Poll};
 use loopool_executors::{Job, JobError, JobOwner, Promise};
 
 use super::callback::{RemoteCallback, ThreadsafeCallbackHandle};
-use super::core::Core;
+use super::core::{Core, pointer_to};
 use crate::context;
 use crate::metrics::RuntimeMetrics;
-use crate::scheduler::{Message, Phase, Shared};
+use crate::scheduler::{Phase, Shared};
 use crate::task::Task;
 
 /// A loop and its runtime, for other threads.
@@ -39,12 +39,12 @@ impl ThreadsafeHandle {
         &self,
         callback: impl FnOnce() + Send + 'static,
     ) -> Result<ThreadsafeCallbackHandle, LoopClosed> {
-        if self.is_closed() {
-            return Err(LoopClosed(()));
-        }
         let callback = RemoteCallback::new(callback);
-        self.shared.send(self.loop_index, Message::Callback(callback.clone()));
-        Ok(ThreadsafeCallbackHandle(callback))
+        if !self.is_closed() && self.shared.send_callback(self.loop_index, callback.clone()) {
+            Ok(ThreadsafeCallbackHandle(callback))
+        } else {
+            Err(LoopClosed(()))
+        }
     }
 
     /// Makes a task of `future`; see [`create_task`](crate::create_task).
@@ -60,7 +60,7 @@ impl ThreadsafeHandle {
         let shared = &self.shared;
         // SAFETY: `'static` and `Send`; a task that is registered keeps the runtime alive.
         let (runnable, task) = unsafe {
-            crate::task::new_task(future, (&**shared).into(), self.loop_index, false, location)
+            crate::task::new_task(future, pointer_to(shared), self.loop_index, false, location)
         };
         if !shared.register(&runnable) {
             runnable.shut_down(shared);

@@ -1,6 +1,5 @@
 //! [`TcpListener`].
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
@@ -67,7 +66,7 @@ impl TcpListener {
     /// # Cancel safety
     /// No connection is lost.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        poll_fn(|cx| self.poll_accept(cx)).await
+        self.io.io(Direction::Read, accept).await
     }
 
     /// As [`accept`](Self::accept), for who writes futures by hand.
@@ -75,18 +74,7 @@ impl TcpListener {
     /// # Errors
     /// As for [`accept`](Self::accept).
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        self.io.poll_io(cx, Direction::Read, |listener| {
-            loop {
-                match listener.accept() {
-                    Ok((stream, peer)) => {
-                        let stream = TcpStream::from_std(stream)?;
-                        return Ok(Done { value: (stream, peer), drained: false });
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        })
+        self.io.poll_io(cx, Direction::Read, accept)
     }
 
     /// Where it listens.
@@ -95,5 +83,18 @@ impl TcpListener {
     /// What the system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.get().local_addr()
+    }
+}
+
+fn accept(listener: &std::net::TcpListener) -> io::Result<Done<(TcpStream, SocketAddr)>> {
+    loop {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                let stream = TcpStream::from_std(stream)?;
+                return Ok(Done { value: (stream, peer), drained: false });
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => return Err(error),
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! [`TcpStream`].
 
-use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
@@ -13,6 +12,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::reactor::registration::Done;
 use crate::reactor::{Direction, Registration, SHORT_READ_DRAINS};
+
+/// As many buffers are moved by one system call at most (`IOV_MAX`); the standard library passes the
+/// first so many.
+const MOST_BUFFERS: usize = 1024;
 
 /// A TCP connection.
 ///
@@ -67,7 +70,7 @@ impl TcpStream {
             Err(error) => return Err(error),
         }
         let stream = Self::from_std(socket.into())?;
-        poll_fn(|cx| stream.io.poll_ready(cx, Direction::Write)).await?;
+        stream.io.ready(Direction::Write).await?;
         match stream.io.get().take_error()? {
             Some(error) => Err(error),
             None => Ok(stream),
@@ -166,7 +169,7 @@ impl AsyncRead for &TcpStream {
         cx: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        let room = buffers.iter().map(|buffer| buffer.len()).sum();
+        let room = buffers.iter().take(MOST_BUFFERS).map(|buffer| buffer.len()).sum();
         self.poll_read_with(cx, room, |mut stream| stream.read_vectored(buffers))
     }
 }
@@ -185,7 +188,7 @@ impl AsyncWrite for &TcpStream {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let offered = buffers.iter().map(|buffer| buffer.len()).sum();
+        let offered = buffers.iter().take(MOST_BUFFERS).map(|buffer| buffer.len()).sum();
         self.poll_write_with(cx, offered, |mut stream| stream.write_vectored(buffers))
     }
 

@@ -5,7 +5,7 @@
 //! is edge-triggered, too, and never read: each write is an event of its own.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -17,6 +17,9 @@ use super::source::Ready;
 /// Whether a read that fills less than its buffer has emptied the socket.
 pub(crate) const SHORT_READ_DRAINS: bool = true;
 
+/// Whether a thread other than the owner may ask for events.
+pub(crate) const OPEN_TO_PEERS: bool = true;
+
 /// The token of the wake-up.
 const WAKE: u64 = u64::MAX;
 
@@ -26,6 +29,8 @@ const BATCH: usize = 256;
 pub(super) struct Driver {
     epoll: Epoll,
     wake: EventFd,
+    /// Whether the system waits with a limit in nanoseconds.
+    fine: bool,
 }
 
 pub(crate) struct Events(Vec<EpollEvent>);
@@ -33,6 +38,11 @@ pub(crate) struct Events(Vec<EpollEvent>);
 impl Events {
     pub(crate) fn new() -> Self {
         Events(Vec::with_capacity(BATCH))
+    }
+
+    /// Whether the wake-up is among them.
+    pub(super) fn has_wake(&self) -> bool {
+        self.0.iter().any(|event| event.data() == WAKE)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Ready)> {
@@ -57,7 +67,10 @@ impl Driver {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, WAKE))?;
-        Ok(Driver { epoll, wake })
+        // Kernels before 5.11, and some sandboxes, do not have the finer call.
+        let mut events = Events::new();
+        let fine = wait_nanos(epoll.0.as_raw_fd(), &mut events, Some(Duration::ZERO)) >= 0;
+        Ok(Driver { epoll, wake, fine })
     }
 
     pub(super) fn register(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
@@ -81,27 +94,12 @@ impl Driver {
     /// Waits for events, at most `limit`; a signal ends the wait early.
     pub(super) fn wait(&self, events: &mut Events, limit: Option<Duration>) -> io::Result<()> {
         events.0.clear();
-        let limit = limit.map(|limit| libc::timespec {
-            tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
-            tv_nsec: limit.subsec_nanos() as libc::c_long,
-        });
-        let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: the buffer has room for BATCH events, and as many as the call says are written.
-        // `EpollEvent` is `repr(transparent)` over `epoll_event`.
-        let count = unsafe {
-            libc::syscall(
-                libc::SYS_epoll_pwait2,
-                self.epoll.0.as_raw_fd(),
-                events.0.as_mut_ptr().cast::<libc::epoll_event>(),
-                BATCH as libc::c_int,
-                limit,
-                std::ptr::null::<libc::sigset_t>(),
-                size_of::<libc::c_ulong>(),
-            )
-        };
+        let fd = self.epoll.0.as_raw_fd();
+        let count =
+            if self.fine { wait_nanos(fd, events, limit) } else { wait_millis(fd, events, limit) };
         match Errno::result(count) {
             Ok(count) => {
-                // SAFETY: see above.
+                // SAFETY: the call has written so many events.
                 unsafe { events.0.set_len(count as usize) };
                 Ok(())
             }
@@ -109,4 +107,39 @@ impl Driver {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// How many events there are, or -1.
+fn wait_nanos(epoll: RawFd, events: &mut Events, limit: Option<Duration>) -> libc::c_long {
+    let limit = limit.map(|limit| libc::timespec {
+        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: limit.subsec_nanos() as libc::c_long,
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the buffer has room for BATCH events; `EpollEvent` is `repr(transparent)` over
+    // `epoll_event`.
+    unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait2,
+            epoll,
+            events.0.as_mut_ptr().cast::<libc::epoll_event>(),
+            BATCH as libc::c_int,
+            limit,
+            std::ptr::null::<libc::sigset_t>(),
+            size_of::<libc::c_ulong>(),
+        )
+    }
+}
+
+/// As [`wait_nanos`], in milliseconds, rounded up.
+fn wait_millis(epoll: RawFd, events: &mut Events, limit: Option<Duration>) -> libc::c_long {
+    let limit = limit.map_or(-1, |limit| {
+        libc::c_int::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
+    });
+    // SAFETY: as above.
+    let count = unsafe {
+        let buffer = events.0.as_mut_ptr().cast::<libc::epoll_event>();
+        libc::epoll_wait(epoll, buffer, BATCH as libc::c_int, limit)
+    };
+    count.into()
 }

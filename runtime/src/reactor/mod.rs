@@ -22,6 +22,7 @@ use std::os::fd::BorrowedFd;
 use std::task::Waker;
 use std::time::Duration;
 
+use self::driver::OPEN_TO_PEERS;
 pub(crate) use self::driver::{Events, SHORT_READ_DRAINS};
 pub(crate) use self::registration::Registration;
 use self::slots::Slots;
@@ -75,6 +76,23 @@ impl Reactor {
         Ok(())
     }
 
+    /// As [`wait`](Self::wait) for a thread that is not the owner's, without waiting. An event goes to
+    /// one thread only, so the owner's wake-up is written again if it was among them.
+    pub(crate) fn poll_for_peer(
+        &self,
+        events: &mut Events,
+        wakers: &mut Vec<Waker>,
+    ) -> io::Result<()> {
+        if !OPEN_TO_PEERS {
+            return Ok(());
+        }
+        self.wait(events, Some(Duration::ZERO), wakers)?;
+        if events.has_wake() {
+            self.wake();
+        }
+        Ok(())
+    }
+
     /// Descriptors that are registered.
     pub(crate) fn registered(&self) -> usize {
         self.registered.load(Ordering::Relaxed)
@@ -98,7 +116,9 @@ impl Reactor {
 
     fn register(&self, fd: BorrowedFd<'_>) -> io::Result<u32> {
         let index = self.sources.acquire().ok_or(io::ErrorKind::OutOfMemory)?;
-        let generation = self.source(index).generation() & GENERATION;
+        let source = self.source(index);
+        source.reset();
+        let generation = source.generation() & GENERATION;
         let token = (u64::from(generation) << 32) | u64::from(index);
         if let Err(error) = self.driver.register(fd, token) {
             self.sources.release(index);

@@ -14,6 +14,10 @@ use super::source::Ready;
 
 pub(crate) const SHORT_READ_DRAINS: bool = false;
 
+/// Whether a thread other than the owner may ask for events: it could swallow the owner's wake-up, and
+/// would not know.
+pub(crate) const OPEN_TO_PEERS: bool = false;
+
 const BATCH: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 pub(super) struct Driver(Poller);
@@ -23,6 +27,11 @@ pub(crate) struct Events(polling::Events);
 impl Events {
     pub(crate) fn new() -> Self {
         Events(polling::Events::with_capacity(BATCH))
+    }
+
+    /// Whether the wake-up is among them; never told.
+    pub(super) fn has_wake(&self) -> bool {
+        false
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Ready)> {

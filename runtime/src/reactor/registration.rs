@@ -1,10 +1,11 @@
 //! The owner's end of a source: a descriptor that waits on one loop's reactor.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use super::source::{Direction, Seen, Source};
 use crate::context;
@@ -108,6 +109,32 @@ impl<T: AsFd> Registration<T> {
         }
     }
 
+    /// As [`poll_io`](Self::poll_io), as a future that leaves no waker behind when it is given up.
+    pub(crate) async fn io<R>(
+        &self,
+        direction: Direction,
+        mut operation: impl FnMut(&T) -> io::Result<Done<R>>,
+    ) -> io::Result<R> {
+        let mut waiting = Waiting { registration: self, direction, waker: None };
+        poll_fn(|cx| {
+            let poll = self.poll_io(cx, direction, &mut operation);
+            waiting.note(cx, poll.is_pending());
+            poll
+        })
+        .await
+    }
+
+    /// Waits for readiness, as a future that leaves no waker behind when it is given up.
+    pub(crate) async fn ready(&self, direction: Direction) -> io::Result<()> {
+        let mut waiting = Waiting { registration: self, direction, waker: None };
+        poll_fn(|cx| {
+            let poll = self.poll_ready(cx, direction);
+            waiting.note(cx, poll.is_pending());
+            poll
+        })
+        .await
+    }
+
     fn register(&self) -> io::Result<()> {
         let place = Place::new(self.io.as_fd())?;
         // Two tasks on two loops may both come here first; one registration is enough.
@@ -116,6 +143,36 @@ impl<T: AsFd> Registration<T> {
             reactor.deregister(self.io.as_fd(), place.source);
         }
         Ok(())
+    }
+}
+
+/// The waker that a future has left in a source, taken back when the future is dropped.
+struct Waiting<'a, T: AsFd> {
+    registration: &'a Registration<T>,
+    direction: Direction,
+    waker: Option<Waker>,
+}
+
+impl<T: AsFd> Waiting<'_, T> {
+    fn note(&mut self, cx: &Context<'_>, pending: bool) {
+        if !pending {
+            self.waker = None;
+        } else if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.forget();
+            self.waker = Some(cx.waker().clone());
+        }
+    }
+
+    fn forget(&mut self) {
+        if let (Some(waker), Some(place)) = (self.waker.take(), self.registration.place.get()) {
+            place.source().forget(self.direction, &waker);
+        }
+    }
+}
+
+impl<T: AsFd> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        self.forget();
     }
 }
 

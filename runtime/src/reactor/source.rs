@@ -9,7 +9,7 @@
 //! 4. The reactor sets bits *before* it takes wakers out. The list's lock orders 3 and 4: either the
 //!    future sees the bit, or the reactor sees the waker.
 //!
-//! The bits for a closed side are never cleared.
+//! The bits for a closed side stay, unless the system call says "would block" all the same.
 
 use std::task::Waker;
 
@@ -124,9 +124,15 @@ impl Source {
         (closed || Ready(word).meets(direction.open())).then_some(Seen { word, closed })
     }
 
-    /// Step 2.
+    /// Nothing is known of the descriptor that the source is to stand for from now on. What a late
+    /// event for the one before has left goes.
+    pub(super) fn reset(&self) {
+        self.word.store(0, Ordering::Relaxed);
+    }
+
+    /// Step 2. Also clears the bit for a closed side: one that is closed never says "would block".
     pub(crate) fn clear(&self, direction: Direction, seen: Seen) {
-        let next = seen.word & !direction.open().0;
+        let next = seen.word & !direction.open().or(direction.closed()).0;
         // A failure means that something was delivered since: then the bit stays.
         let _ = self.word.compare_exchange(seen.word, next, Ordering::AcqRel, Ordering::Relaxed);
     }
@@ -145,6 +151,18 @@ impl Source {
         }
         drop(unused);
         self.ready(direction)
+    }
+
+    /// Takes a waker out of the list. Others who wait with the same one are woken, to put it back.
+    pub(crate) fn forget(&self, direction: Direction, waker: &Waker) {
+        let place = {
+            let mut waiting = self.waiting(direction).lock();
+            let place = waiting.iter().position(|known| known.will_wake(waker));
+            place.map(|place| waiting.swap_remove(place))
+        };
+        if let Some(waker) = place {
+            waker.wake();
+        }
     }
 
     fn waiting(&self, direction: Direction) -> &Mutex<Vec<Waker>> {

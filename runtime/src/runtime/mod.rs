@@ -19,6 +19,7 @@ mod default_executor;
 
 use std::fmt;
 use std::future::Future;
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -147,14 +148,19 @@ impl Runtime {
     /// With `main`'s own panic; and when this thread is inside a task or callback of a loop already.
     #[track_caller]
     pub fn run<F: Future>(mut self, main: F) -> F::Output {
-        let output = self.run_until_complete(main);
-        let grace = self.shutdown_timeout;
-        self.shut_down(grace);
-        output
+        let outcome = run_main(&self.main, main);
+        self.shut_down(self.shutdown_timeout);
+        match outcome {
+            Ok(Ok(output)) => output,
+            Ok(Err(payload)) => resume_unwind(payload),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Runs `main` on the main loop, on this thread. Other tasks go on meanwhile, and on the other
-    /// loops also afterwards.
+    /// loops also afterwards; but what waits for a socket or a timer of the main loop waits for the
+    /// next run. So a service stays in here: with [`run`](Self::run), or with a main future that waits
+    /// for its end.
     ///
     /// # Panics
     /// With `main`'s own panic; when this thread is inside a task or callback of a loop already; and
@@ -162,7 +168,8 @@ impl Runtime {
     #[track_caller]
     pub fn run_until_complete<F: Future>(&self, main: F) -> F::Output {
         match run_main(&self.main, main) {
-            Ok(output) => output,
+            Ok(Ok(output)) => output,
+            Ok(Err(payload)) => resume_unwind(payload),
             Err(error) => panic!("{error}"),
         }
     }

@@ -120,6 +120,11 @@ impl Idle {
         self.states.iter().enumerate().any(|(other, state)| other != index && awake(state))
     }
 
+    /// Whether loop `index` sleeps, or is driven by nobody. A hint.
+    pub(crate) fn is_parked(&self, index: usize) -> bool {
+        matches!(self.states[index].load(Ordering::Relaxed), PARKED | ABSENT)
+    }
+
     /// Takes the role of the searcher, if nobody has it.
     #[must_use]
     pub(crate) fn begin_search(&self) -> bool {

@@ -15,7 +15,8 @@ pub(crate) enum Message {
 }
 
 pub(crate) struct Mailbox {
-    messages: Mutex<Vec<Message>>,
+    /// `None` once nobody will read it any more.
+    messages: Mutex<Option<Vec<Message>>>,
     /// Set with the first message, cleared when the list is emptied, both under the lock. Read
     /// without it, by the owner, who sees its own clearing and, at the latest in the look that
     /// follows the park's fence, every setting.
@@ -24,15 +25,17 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     pub(crate) fn new() -> Self {
-        Mailbox { messages: Mutex::new(Vec::new()), some: AtomicBool::new(false) }
+        Mailbox { messages: Mutex::new(Some(Vec::new())), some: AtomicBool::new(false) }
     }
 
-    /// The caller notifies the owner after this.
-    pub(crate) fn push(&self, message: Message) {
+    /// The caller notifies the owner after this. A closed mailbox hands the message back.
+    pub(crate) fn push(&self, message: Message) -> Result<(), Message> {
         let mut messages = self.messages.lock();
+        let Some(messages) = &mut *messages else { return Err(message) };
         messages.push(message);
         // Release: pairs with the Acquire in `is_empty`.
         self.some.store(true, Ordering::Release);
+        Ok(())
     }
 
     #[inline]
@@ -44,7 +47,15 @@ impl Mailbox {
     pub(crate) fn swap(&self, empty: &mut Vec<Message>) {
         debug_assert!(empty.is_empty());
         let mut messages = self.messages.lock();
-        std::mem::swap(&mut *messages, empty);
+        if let Some(messages) = &mut *messages {
+            std::mem::swap(messages, empty);
+        }
         self.some.store(false, Ordering::Relaxed);
+    }
+
+    /// Takes no more messages; those that are there come back.
+    #[must_use = "drop them without the lock"]
+    pub(crate) fn close(&self) -> Vec<Message> {
+        self.messages.lock().take().unwrap_or_default()
     }
 }

@@ -32,6 +32,7 @@ pub(crate) use self::idle::Idle;
 pub(crate) use self::mailbox::{Mailbox, Message};
 pub(crate) use self::registry::Registry;
 pub(crate) use self::search::Search;
+use crate::event_loop::RemoteCallback;
 use crate::metrics::Counters;
 use crate::reactor::Reactor;
 use crate::runtime::DefaultExecutor;
@@ -43,6 +44,10 @@ use crate::time::Wheel;
 /// The most tasks taken from a peer or the injector at once.
 const STEAL_LIMIT: usize = 32;
 
+/// So many loops sleep with a time limit while others run: two, so that one is left when the other gets
+/// something to do.
+const SENTINELS: usize = 2;
+
 /// Everything that the loops of one runtime share.
 pub(crate) struct Shared {
     pub(crate) loops: Box<[CachePadded<LoopShared>]>,
@@ -51,8 +56,8 @@ pub(crate) struct Shared {
     /// Tasks that are not complete.
     live: CachePadded<AtomicUsize>,
     phase: AtomicU8,
-    /// The loop that sleeps with a time limit while others run; `usize::MAX` for none.
-    sentinel: AtomicUsize,
+    /// How many loops sleep with a time limit because others run.
+    sentinels: AtomicUsize,
     pub(crate) default_executor: DefaultExecutor,
 }
 
@@ -103,7 +108,7 @@ impl Shared {
             injector: CachePadded::new(Injector::new()),
             live: CachePadded::new(AtomicUsize::new(0)),
             phase: AtomicU8::new(Phase::Open as u8),
-            sentinel: AtomicUsize::new(usize::MAX),
+            sentinels: AtomicUsize::new(0),
             default_executor: DefaultExecutor::new(),
         };
         Ok((Arc::new(shared), deques))
@@ -175,7 +180,7 @@ impl Shared {
     /// A task was woken by a thread that drives none of our loops.
     pub(crate) fn schedule_remote(&self, task: Runnable) {
         if task.is_local() || self.stands_alone() {
-            self.send(task.home(), Message::Task(task));
+            self.send_task(task);
         } else {
             self.injector.push(task);
             if let Some(index) = self.idle.notify_any() {
@@ -184,10 +189,24 @@ impl Shared {
         }
     }
 
-    /// Puts a message into the mailbox of loop `index`.
-    pub(crate) fn send(&self, index: usize, message: Message) {
-        self.loops[index].mailbox.push(message);
-        self.wake_loop(index);
+    /// Puts a callback into the mailbox of loop `index`. False when the loop is closed.
+    pub(crate) fn send_callback(&self, index: usize, callback: Arc<RemoteCallback>) -> bool {
+        let sent = self.loops[index].mailbox.push(Message::Callback(callback)).is_ok();
+        if sent {
+            self.wake_loop(index);
+        }
+        sent
+    }
+
+    /// Puts a task into the mailbox of its home loop.
+    pub(crate) fn send_task(&self, task: Runnable) {
+        let home = task.home();
+        match self.loops[home].mailbox.push(Message::Task(task)) {
+            Ok(()) => self.wake_loop(home),
+            // Mailboxes are closed when no task is left, or with a loop that is stuck: then its tasks
+            // are leaked with it.
+            Err(task) => std::mem::forget(task),
+        }
     }
 
     /// Sees to it that loop `index` looks at what was published for it.
@@ -203,9 +222,10 @@ impl Shared {
         self.loops[index].reactor.wake();
     }
 
-    /// Whether a task from outside waits for any loop.
-    pub(crate) fn has_injected(&self) -> bool {
-        !self.injector.is_empty()
+    /// Whether there is a task to take that does not lie with loop `index`.
+    pub(crate) fn has_work_besides(&self, index: usize) -> bool {
+        let mut peers = self.loops.iter().enumerate().filter(|(other, _)| *other != index);
+        !self.injector.is_empty() || peers.any(|(_, peer)| !peer.stealer.is_empty())
     }
 
     /// Whether somebody could find a task to take.
@@ -253,19 +273,22 @@ impl Shared {
         None
     }
 
-    /// The time limit with which loop `index` sleeps because others run, if that is its role: then it
-    /// looks again for work that is stuck behind a long poll.
-    pub(crate) fn begin_sentinel(&self, index: usize) -> bool {
+    /// Whether loop `index` is to sleep with a time limit, to look after the others: some do while
+    /// somebody runs, or did `lately`.
+    pub(crate) fn begin_sentinel(&self, index: usize, lately: bool) -> bool {
+        let one_more = |count| (count < SENTINELS).then_some(count + 1);
         // Relaxed: a role that protects nothing.
-        self.idle.others_awake(index)
-            && self
-                .sentinel
-                .compare_exchange(usize::MAX, index, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+        (lately || self.idle.others_awake(index))
+            && self.sentinels.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
     pub(crate) fn end_sentinel(&self) {
-        self.sentinel.store(usize::MAX, Ordering::Relaxed);
+        self.sentinels.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether nobody looks after the others.
+    pub(crate) fn lacks_sentinel(&self) -> bool {
+        self.sentinels.load(Ordering::Relaxed) == 0
     }
 
     /// Asks every task to end.
@@ -327,10 +350,17 @@ impl Shared {
         }
     }
 
-    /// Tells everybody who still waits for a descriptor.
+    /// Tells everybody who still waits for a descriptor, and takes no more callbacks.
     pub(crate) fn close_reactors(&self) {
         for half in &self.loops {
             half.reactor.close();
+            for message in half.mailbox.close() {
+                match message {
+                    Message::Callback(callback) => callback.cancel(),
+                    // As in `send_task`.
+                    Message::Task(task) => std::mem::forget(task),
+                }
+            }
         }
     }
 }

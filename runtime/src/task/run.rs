@@ -236,41 +236,44 @@ fn raw_waker(pointer: NonNull<Header>) -> RawWaker {
     RawWaker::new(pointer.as_ptr().cast_const().cast(), &WAKER)
 }
 
+/// The task of a waker. Not by way of a reference to the header, from which the rest of the cell could
+/// not be reached.
+///
 /// # Safety
-/// `data` comes from `raw_waker`, and its reference is still held.
-unsafe fn header_of<'a>(data: *const ()) -> &'a Header {
-    // SAFETY: the caller's promise.
-    unsafe { &*data.cast::<Header>() }
+/// `data` comes from `raw_waker`.
+unsafe fn task_of(data: *const ()) -> NonNull<Header> {
+    // SAFETY: the caller's promise: it was made from a `NonNull`.
+    unsafe { NonNull::new_unchecked(data.cast_mut().cast()) }
 }
 
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: wakers hold a reference.
-    let header = unsafe { header_of(data) };
-    header.state.add_ref();
-    raw_waker(NonNull::from(header))
+    unsafe { task_of(data).as_ref() }.state.add_ref();
+    RawWaker::new(data, &WAKER)
 }
 
 unsafe fn wake(data: *const ()) {
     // SAFETY: wakers hold a reference, which this call uses up.
-    let header = unsafe { header_of(data) };
-    let pointer = NonNull::from(header);
-    match header.state.wake_by_value() {
-        WakeOutcome::Submit => submit(pointer),
+    let task = unsafe { task_of(data) };
+    // SAFETY: as above.
+    match unsafe { task.as_ref() }.state.wake_by_value() {
+        WakeOutcome::Submit => submit(task),
         WakeOutcome::Nothing => {}
         // SAFETY: the last reference of a complete task.
-        WakeOutcome::Dealloc => unsafe { (header.vtable().dealloc)(pointer) },
+        WakeOutcome::Dealloc => unsafe { (task.as_ref().vtable().dealloc)(task) },
     }
 }
 
 unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: wakers hold a reference.
-    let header = unsafe { header_of(data) };
-    if header.state.wake_by_ref() == WakeOutcome::Submit {
-        submit(NonNull::from(header));
+    let task = unsafe { task_of(data) };
+    // SAFETY: as above.
+    if unsafe { task.as_ref() }.state.wake_by_ref() == WakeOutcome::Submit {
+        submit(task);
     }
 }
 
 unsafe fn drop_waker(data: *const ()) {
     // SAFETY: wakers hold a reference, which this call uses up.
-    drop_reference(NonNull::from(unsafe { header_of(data) }));
+    drop_reference(unsafe { task_of(data) });
 }

@@ -4,12 +4,13 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::wheel::{Action, TimerKey};
+use super::wheel::{Action, TimerKey, Wheel};
 use crate::context;
 use crate::scheduler::Shared;
+use crate::shim::Mutex;
 use crate::task::drop_caught;
 
 /// Waits for `duration`, never less.
@@ -70,6 +71,50 @@ impl Sleep {
     pub fn is_elapsed(&self) -> bool {
         Instant::now() >= self.deadline
     }
+
+    fn cancel(&mut self) {
+        if let Some(entry) = self.entry.take() {
+            let action = entry.timers().lock().cancel(entry.key);
+            if let Some(Action::Wake(waker)) = action {
+                drop_caught("a waker", waker);
+            }
+        }
+    }
+}
+
+enum Polled {
+    Waiting,
+    Elapsed,
+    Moved,
+}
+
+impl Entry {
+    fn timers(&self) -> &Mutex<Wheel> {
+        &self.shared.loops[self.loop_index].timers
+    }
+
+    fn poll(&self, waker: &Waker) -> Polled {
+        if context::with_loop_of(&*self.shared, (), |_, ()| ()).is_err() {
+            return Polled::Moved;
+        }
+        // No foreign code under the lock: wakers are cloned before and dropped after.
+        let known = self.timers().lock().would_wake(self.key, waker);
+        let updated = match known {
+            None => None,
+            Some(true) => Some(None),
+            Some(false) => {
+                let waker = waker.clone();
+                self.timers().lock().replace_waker(self.key, waker)
+            }
+        };
+        match updated {
+            None => Polled::Elapsed,
+            Some(previous) => {
+                drop_caught("a waker", previous);
+                Polled::Waiting
+            }
+        }
+    }
 }
 
 impl Future for Sleep {
@@ -78,18 +123,15 @@ impl Future for Sleep {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(entry) = &self.entry {
-            let updated =
-                entry.shared.loops[entry.loop_index].timers.lock().update(entry.key, cx.waker());
-            return match updated {
-                Some(previous) => {
-                    drop_caught("a waker", previous);
-                    Poll::Pending
-                }
-                None => {
+            match entry.poll(cx.waker()) {
+                Polled::Waiting => return Poll::Pending,
+                Polled::Elapsed => {
                     self.entry = None;
-                    Poll::Ready(())
+                    return Poll::Ready(());
                 }
-            };
+                // On another runtime now: that of the first poll may have ended.
+                Polled::Moved => self.cancel(),
+            }
         }
         if self.is_elapsed() {
             return Poll::Ready(());
@@ -106,12 +148,7 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        if let Some(entry) = self.entry.take() {
-            let action = entry.shared.loops[entry.loop_index].timers.lock().cancel(entry.key);
-            if let Some(Action::Wake(waker)) = action {
-                drop_caught("a waker", waker);
-            }
-        }
+        self.cancel();
     }
 }
 

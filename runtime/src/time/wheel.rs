@@ -119,14 +119,15 @@ impl Wheel {
         self.release(key.index)
     }
 
-    /// Sees to it that the timer wakes `waker`. `None` when it has been handed out; else the waker
-    /// that was there before, if it was another one.
-    pub(crate) fn update(&mut self, key: TimerKey, waker: &Waker) -> Option<Option<Waker>> {
-        match &mut self.node(key)?.action {
-            Some(Action::Wake(known)) if known.will_wake(waker) => Some(None),
-            Some(Action::Wake(known)) => Some(Some(std::mem::replace(known, waker.clone()))),
-            _ => Some(None),
-        }
+    /// Whether the timer would wake the same task as `waker`. `None` when it has been handed out.
+    pub(crate) fn would_wake(&mut self, key: TimerKey, waker: &Waker) -> Option<bool> {
+        let action = self.node(key)?.action.as_ref();
+        Some(matches!(action, Some(Action::Wake(known)) if known.will_wake(waker)))
+    }
+
+    /// Exchanges the waker; the one before comes back. `None` when the timer has been handed out.
+    pub(crate) fn replace_waker(&mut self, key: TimerKey, waker: Waker) -> Option<Option<Action>> {
+        Some(self.node(key)?.action.replace(Action::Wake(waker)))
     }
 
     fn node(&mut self, key: TimerKey) -> Option<&mut Node> {
@@ -151,10 +152,20 @@ impl Wheel {
 
     /// Hands out what is due at `now`, in order of (deadline, insertion).
     pub(crate) fn expire(&mut self, now: Instant, due: &mut Vec<Action>) {
+        self.turn(now, due, true);
+    }
+
+    /// As [`expire`](Self::expire), for another thread than the loop's: callbacks stay, overdue, for
+    /// the loop itself.
+    pub(crate) fn expire_for_peer(&mut self, now: Instant, due: &mut Vec<Action>) {
+        self.turn(now, due, false);
+    }
+
+    fn turn(&mut self, now: Instant, due: &mut Vec<Action>, callbacks: bool) {
         let now = self.nanos(now);
         let mut batch = Vec::new();
         self.collect(OVERDUE as usize, now, &mut batch);
-        self.hand_out(&mut batch, due);
+        self.hand_out(&mut batch, due, callbacks);
         let target = now >> TICK_BITS;
         while let Some((level, slot)) = self.next_slot() {
             let start = self.start(level, slot);
@@ -164,7 +175,7 @@ impl Wheel {
             self.tick = start;
             if level == 0 {
                 self.collect(slot, now, &mut batch);
-                self.hand_out(&mut batch, due);
+                self.hand_out(&mut batch, due, callbacks);
                 if start == target {
                     return;
                 }
@@ -199,6 +210,10 @@ impl Wheel {
             self.occupied[level as usize] |= 1 << place;
             (level as usize * SLOTS + place) as u16
         };
+        self.link_to(list, index);
+    }
+
+    fn link_to(&mut self, list: u16, index: u32) {
         let head = std::mem::replace(&mut self.heads[list as usize], index);
         if head != NIL {
             self.nodes[head as usize].previous = index;
@@ -240,7 +255,7 @@ impl Wheel {
         batch.extend(self.list(list).filter(due));
     }
 
-    fn hand_out(&mut self, batch: &mut Vec<u32>, due: &mut Vec<Action>) {
+    fn hand_out(&mut self, batch: &mut Vec<u32>, due: &mut Vec<Action>, callbacks: bool) {
         let order = |index: &u32| {
             let node = &self.nodes[*index as usize];
             (node.deadline, node.sequence)
@@ -248,7 +263,12 @@ impl Wheel {
         batch.sort_unstable_by_key(order);
         for index in batch.drain(..) {
             self.unlink(index);
-            due.extend(self.release(index));
+            let callback = matches!(self.nodes[index as usize].action, Some(Action::Call(_)));
+            if callback && !callbacks {
+                self.link_to(OVERDUE, index);
+            } else {
+                due.extend(self.release(index));
+            }
         }
     }
 
@@ -370,6 +390,23 @@ mod tests {
         assert!(due.is_empty());
         wheel.expire(at, &mut due);
         assert_eq!(calls(due), (0..50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_peer_leaves_callbacks_to_the_loop() {
+        let mut wheel = Wheel::new();
+        let at = wheel.origin + Duration::from_millis(3);
+        let callback = wheel.insert(at, Action::Call(1));
+        wheel.insert(at, Action::Wake(Waker::noop().clone()));
+        wheel.insert(at, Action::Call(2));
+        let mut due = Vec::new();
+        wheel.expire_for_peer(at, &mut due);
+        assert!(matches!(due[..], [Action::Wake(_)]), "{due:?}");
+        assert!(wheel.next_deadline().is_some_and(|next| next <= at));
+        assert!(wheel.cancel(callback).is_some());
+        due.clear();
+        wheel.expire(at, &mut due);
+        assert_eq!((calls(due), wheel.len()), (vec![2], 0));
     }
 
     #[test]

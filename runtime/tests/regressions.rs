@@ -1,0 +1,256 @@
+//! What once went wrong, each named after it.
+
+use std::cell::Cell;
+use std::io::{IoSlice, IoSliceMut};
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use futures::{AsyncReadExt, AsyncWriteExt};
+use loopool::net::{TcpListener, TcpStream};
+use loopool::{
+    EventLoop, LoopHandle, Runtime, ThreadPoolExecutor, create_task, set_default_executor, sleep,
+    timeout, to_thread,
+};
+
+/// Nothing here takes this long; it is the limit against hanging.
+const HANG: Duration = Duration::from_secs(30);
+
+fn runtime(loops: usize) -> Runtime {
+    Runtime::builder().loops(loops).build().unwrap()
+}
+
+async fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (client, server) = futures::join!(TcpStream::connect(address), listener.accept());
+    (client.unwrap(), server.unwrap().0)
+}
+
+#[test]
+fn more_buffers_than_one_call_writes_are_not_taken_for_a_full_socket() {
+    const TOTAL: usize = 2000;
+    runtime(2).run(async {
+        let (mut client, mut server) = pair().await;
+        let reader = create_task(async move {
+            let mut got = Vec::new();
+            server.read_to_end(&mut got).await.unwrap();
+            got.len()
+        });
+        // Registered by a read that has to wait.
+        let mut byte = [0];
+        assert!(timeout(Duration::from_millis(1), client.read(&mut byte)).await.is_err());
+        let mut written = 0;
+        while written < TOTAL {
+            let slices: Vec<_> = (written..TOTAL).map(|_| IoSlice::new(b"four")).collect();
+            let write = timeout(HANG, client.write_vectored(&slices)).await.unwrap();
+            written += write.unwrap() / 4;
+        }
+        client.close().await.unwrap();
+        assert_eq!(reader.await.unwrap(), 4 * TOTAL);
+    });
+}
+
+#[test]
+fn more_buffers_than_one_call_reads_are_not_taken_for_an_empty_socket() {
+    const TOTAL: usize = 2000;
+    runtime(2).run(async {
+        let (mut client, mut server) = pair().await;
+        let mut byte = [0];
+        assert!(timeout(Duration::from_millis(1), server.read(&mut byte)).await.is_err());
+        client.write_all(&[1; TOTAL]).await.unwrap();
+        let mut got = 0;
+        while got < TOTAL {
+            let mut bytes = vec![[0]; TOTAL - got];
+            let mut slices: Vec<_> = bytes.iter_mut().map(|b| IoSliceMut::new(b)).collect();
+            got += timeout(HANG, server.read_vectored(&mut slices)).await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_task_pushed_while_the_main_loop_is_left_is_not_forgotten() {
+    for _ in 0..30 {
+        let runtime = runtime(2);
+        let handle = runtime.threadsafe_handle();
+        let (done, main) = futures::channel::oneshot::channel();
+        let (ran, run) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            drop(handle.create_task(async move { ran.send(()) }));
+            done.send(()).unwrap();
+        });
+        runtime.run_until_complete(async { main.await.unwrap() });
+        run.recv_timeout(HANG).unwrap();
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_task_made_by_the_handle_of_a_loop_that_is_not_driven_runs_elsewhere() {
+    let outer = runtime(2);
+    let (ran, run) = mpsc::channel();
+    let again = ran.clone();
+    drop(outer.handle().create_task(async move { ran.send(1) }));
+    assert_eq!(run.recv_timeout(HANG), Ok(1));
+    // Also from inside a task of another runtime.
+    runtime(1).run(async { drop(outer.handle().create_task(async move { again.send(2) })) });
+    assert_eq!(run.recv_timeout(HANG), Ok(2));
+}
+
+#[test]
+fn a_sleep_that_was_begun_on_a_loop_that_ended_goes_on_elsewhere() {
+    let first = EventLoop::new().unwrap();
+    let mut nap = Box::pin(sleep(Duration::from_millis(20)));
+    let begin = async { assert!(timeout(Duration::from_millis(1), &mut nap).await.is_err()) };
+    first.run_until_complete(begin).unwrap();
+    drop(first);
+    let second = EventLoop::new().unwrap();
+    second.run_until_complete(async { timeout(HANG, nap).await.unwrap() }).unwrap();
+}
+
+#[test]
+fn destructors_may_spawn_and_call_while_a_loop_is_closed() {
+    struct Busy;
+    impl Drop for Busy {
+        fn drop(&mut self) {
+            let event_loop = loopool::get_running_loop();
+            assert!(event_loop.create_task(async {}).is_finished());
+            event_loop.call_soon(|| unreachable!("the loop is being closed"));
+            event_loop.call_later(Duration::ZERO, || unreachable!("the loop is being closed"));
+        }
+    }
+    let event_loop = EventLoop::new().unwrap();
+    let _task = event_loop.handle().create_local_task(async {
+        let _both = (Busy, Busy);
+        std::future::pending::<()>().await
+    });
+    event_loop.run_until_complete(async {}).unwrap();
+    event_loop.close();
+}
+
+#[test]
+fn a_blocking_call_that_waits_when_the_runtime_ends_was_cancelled() {
+    let pool = ThreadPoolExecutor::new(1);
+    let (release, blocked) = mpsc::channel::<()>();
+    let waiting = runtime(2).run(async move {
+        set_default_executor(pool);
+        let (begin, begun) = futures::channel::oneshot::channel();
+        let blocker = to_thread(move || {
+            begin.send(()).unwrap();
+            blocked.recv()
+        });
+        begun.await.unwrap();
+        std::mem::forget(blocker);
+        Some(to_thread(|| unreachable!("never begun")))
+    });
+    let outcome: Result<(), _> = futures::executor::block_on(waiting.unwrap());
+    assert!(outcome.unwrap_err().is_cancelled());
+    release.send(()).unwrap();
+}
+
+#[test]
+fn a_blocking_call_that_is_given_up_gives_its_place_in_the_queue_away() {
+    let pool = ThreadPoolExecutor::builder().max_workers(1).queue_limit(1).build();
+    runtime(1).run(async move {
+        set_default_executor(pool);
+        let (release, blocked) = mpsc::channel::<()>();
+        let (begin, begun) = futures::channel::oneshot::channel();
+        let blocker = to_thread(move || {
+            begin.send(()).unwrap();
+            blocked.recv()
+        });
+        begun.await.unwrap();
+        for _ in 0..10 {
+            let given_up = to_thread(|| ());
+            assert!(!given_up.job().done(), "it waits");
+            drop(given_up);
+        }
+        release.send(()).unwrap();
+        blocker.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn those_who_gave_up_waiting_for_a_connection_are_not_kept() {
+    runtime(1).run(async {
+        let listener = Arc::new(TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let kept = Arc::new(());
+        for _ in 0..100 {
+            let (listener, kept) = (listener.clone(), kept.clone());
+            let waiter = create_task(async move {
+                let _in_the_cell = kept;
+                let accept = timeout(Duration::from_micros(1), listener.accept());
+                assert!(accept.await.is_err());
+            });
+            waiter.await.unwrap();
+        }
+        assert_eq!(Arc::strong_count(&kept), 1);
+    });
+}
+
+#[test]
+fn a_timer_of_the_past_does_not_wait_behind_busy_callbacks() {
+    fn again(event_loop: LoopHandle, turns: Rc<Cell<u32>>) {
+        turns.set(turns.get() + 1);
+        let next = event_loop.clone();
+        event_loop.call_soon(move || again(next, turns));
+    }
+    let event_loop = EventLoop::new().unwrap();
+    let handle = event_loop.handle();
+    let turns = Rc::new(Cell::new(0));
+    again(handle.clone(), turns.clone());
+    let (counter, inner) = (turns.clone(), handle.clone());
+    handle.call_soon(move || {
+        let before = counter.get();
+        let stop = inner.clone();
+        inner.call_at(Instant::now(), move || {
+            assert!(counter.get() - before <= 2, "{} turns later", counter.get() - before);
+            stop.stop();
+        });
+    });
+    event_loop.run_forever().unwrap();
+    assert!(turns.get() > 0);
+}
+
+#[test]
+fn what_a_blocked_loop_has_queued_starts_elsewhere_though_all_slept_before() {
+    for loops in [2, 4] {
+        runtime(loops).run(async {
+            sleep(Duration::from_millis(200)).await;
+            let (begin, begun) = mpsc::channel();
+            for _ in 0..2 {
+                let begin = begin.clone();
+                drop(create_task(async move { begin.send(()) }));
+            }
+            // Blocks this loop's thread until both have run.
+            begun.recv_timeout(HANG).unwrap();
+            begun.recv_timeout(HANG).unwrap();
+        });
+    }
+}
+
+#[test]
+fn sockets_and_timers_of_a_blocked_loop_are_served_by_its_peers() {
+    runtime(2).run(async {
+        let (mut client, mut server) = pair().await;
+        let (send, receive) = mpsc::channel();
+        let (answer, slept) = (send.clone(), send);
+        // Both have waited on some loop, likely this one, before it blocks.
+        let echo = create_task(async move {
+            let mut byte = [0];
+            server.read_exact(&mut byte).await.unwrap();
+            answer.send(byte[0]).unwrap();
+        });
+        let timer = create_task(async move {
+            sleep(Duration::from_millis(20)).await;
+            slept.send(1).unwrap();
+        });
+        sleep(Duration::from_millis(5)).await;
+        client.write_all(&[2]).await.unwrap();
+        let mut got = [receive.recv_timeout(HANG).unwrap(), receive.recv_timeout(HANG).unwrap()];
+        got.sort_unstable();
+        assert_eq!(got, [1, 2]);
+        echo.await.unwrap();
+        timer.await.unwrap();
+    });
+}
