@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
+use crate::caught::drop_each_caught;
 use crate::counters::Counters;
 use crate::error::{RejectReason, Rejected};
 use crate::job::Job;
@@ -144,9 +145,7 @@ impl CpuExecutor {
         let cancelled = if cancel_futures { state.queue.drain() } else { Default::default() };
         drop(state);
         for job in cancelled {
-            if job.cancel() {
-                self.shared.counters.record_cancelled();
-            }
+            job.cancel(&self.shared.counters);
         }
         if wait {
             assert!(
@@ -202,16 +201,25 @@ impl Shared {
     }
 
     fn run_one(&self) {
+        let _outstanding = Outstanding(self);
         let mut garbage = Vec::new();
         let job = self.lock().queue.pop(&mut garbage);
-        drop(garbage);
+        drop_each_caught(garbage);
         if let Some(job) = job {
             job.run(&self.counters);
         }
-        let mut state = self.lock();
+    }
+}
+
+/// A closure that rayon runs; counted until this is dropped.
+struct Outstanding<'a>(&'a Shared);
+
+impl Drop for Outstanding<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
         state.outstanding -= 1;
         if state.outstanding == 0 {
-            self.quiet.notify_all();
+            self.0.quiet.notify_all();
         }
     }
 }
@@ -219,8 +227,8 @@ impl Shared {
 impl JobOwner for Shared {
     fn cancelled_while_pending(&self, _id: u64) {
         let garbage = self.lock().queue.note_cancelled();
-        drop(garbage);
         self.counters.record_cancelled();
+        drop_each_caught(garbage);
     }
 
     fn cancel_running(&self, _id: u64) -> bool {

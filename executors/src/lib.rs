@@ -10,6 +10,7 @@
 //! [`result`](Job::result). This crate knows nothing of any runtime; `loopool` builds on it.
 
 mod blob;
+mod caught;
 mod counters;
 mod cpu;
 mod error;

@@ -1,6 +1,8 @@
 //! A job that runs in this process: the work with its promise, as the thread and CPU pools queue it.
 
+use crate::caught::drop_caught;
 use crate::counters::Counters;
+use crate::error::JobError;
 use crate::job::Job;
 use crate::promise::{JobOwner, Promise};
 use crate::queue::Queued;
@@ -11,8 +13,9 @@ pub(crate) trait RunJob: Send {
     fn start(&self) -> bool;
     fn is_cancelled(&self) -> bool;
     fn run(self: Box<Self>, counters: &Counters);
-    /// Cancels it; false when it was cancelled before. For jobs that were taken out of the queue.
-    fn cancel(self: Box<Self>) -> bool;
+    /// Cancels it, and counts that unless it was cancelled before. For jobs that were taken out of the
+    /// queue.
+    fn cancel(self: Box<Self>, counters: &Counters);
 }
 
 pub(crate) type LocalJob = Box<dyn RunJob>;
@@ -52,7 +55,9 @@ impl<W: Work> RunJob for Pair<W> {
         promise.fulfil_counted(|| work.run(), counters);
     }
 
-    fn cancel(self: Box<Self>) -> bool {
-        self.promise.finish(Err(crate::JobError::cancelled()))
+    fn cancel(self: Box<Self>, counters: &Counters) {
+        let Pair { promise, work } = *self;
+        promise.finish_counted(Err(JobError::cancelled()), counters);
+        drop_caught(work);
     }
 }

@@ -4,28 +4,34 @@
 //! # Protocol
 //!
 //! ```text
-//! Pending ──start──▶ Running ──settle──▶ Settling ──callbacks done──▶ Done
-//!    └────────────cancel / settle───────────┘  ▲                       │
-//!                                              └──late callback────────┘
+//! Pending ──start──▶ Running ──settle──▶ Settling ──callbacks done──▶ Done ──late callback──▶ Lent
+//!    └────────────cancel / settle────────────┘                         ▲                       │
+//!                                                                      └────callbacks done─────┘
 //! ```
 //!
 //! 1. Everything lives under one lock; no foreign code (callbacks, wakers' clone, wake and drop,
 //!    destructors of values) runs while it is held.
-//! 2. Whoever moves the cell to *Settling* owns the outcome until it moves it to *Done*. It runs the
-//!    callbacks with a reference to the outcome, again and again until none is left, then publishes.
+//! 2. Whoever moves the cell to *Settling* or *Lent* owns the outcome until it moves it to *Done*. It
+//!    runs the callbacks with a reference to the outcome, again and again until none is left, then
+//!    publishes. No panic keeps it from that: foreign code is run caught.
 //! 3. The outcome is put in once and taken out once.
 //! 4. A cell leaves *Pending* exactly once: by [`Promise::start`] (the executor took it out of its
 //!    queue) or by `cancel` (the executor's [`JobOwner`] is told, once, that a place is free).
 //! 5. The waiter's waker is published under the same lock as the check for *Done*, so either the
 //!    waiter sees *Done* or the settler sees the waker.
+//! 6. What is counted of an outcome is counted in *Settling*, so statistics never lag behind an
+//!    outcome that somebody has seen.
+//! 7. An outcome that nobody takes is dropped, caught, by whoever lets go of the cell last: that may be
+//!    a thread of a pool.
 //!
 //! Modelled in `loom-tests/tests/promise.rs`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Poll, Waker};
 
+use crate::caught::{drop_caught, run_caught};
 use crate::counters::Counters;
-use crate::error::{JobError, panic_message};
+use crate::error::JobError;
 use crate::shim::{Arc, Mutex};
 
 /// A job's value, or why there is none.
@@ -47,8 +53,12 @@ pub trait JobOwner: Send + Sync {
 enum State {
     Pending,
     Running,
+    /// There is an outcome, which the callbacks see first.
     Settling,
+    /// The outcome may be taken, or was.
     Done,
+    /// Done, but for a moment a late callback has the outcome.
+    Lent,
 }
 
 struct Inner<T> {
@@ -57,6 +67,13 @@ struct Inner<T> {
     outcome: Option<Outcome<T>>,
     callbacks: Vec<Callback<T>>,
     waiter: Option<Waker>,
+}
+
+impl<T> Drop for Inner<T> {
+    /// Rule 7. Callbacks and waiter have gone by now: the promise sees to it that every job is settled.
+    fn drop(&mut self) {
+        drop_caught(self.outcome.take());
+    }
 }
 
 pub(crate) struct Cell<T> {
@@ -75,21 +92,27 @@ impl<T> Cell<T> {
         pending
     }
 
-    /// Moves to *Settling* if the outcome is still open, and finishes the job.
-    fn settle(&self, outcome: Outcome<T>) -> Result<(), Outcome<T>> {
+    /// Moves to *Settling* if the outcome is still open, and finishes the job. `count` is called in
+    /// between, and only then (rule 6).
+    fn settle(
+        &self,
+        outcome: Outcome<T>,
+        count: impl FnOnce(&Outcome<T>),
+    ) -> Result<(), Outcome<T>> {
         let mut inner = self.inner.lock();
-        if matches!(inner.state, State::Settling | State::Done) {
+        if matches!(inner.state, State::Settling | State::Done | State::Lent) {
             drop(inner);
             return Err(outcome);
         }
         inner.state = State::Settling;
         inner.cancelled = matches!(&outcome, Err(error) if error.is_cancelled());
         drop(inner);
+        count(&outcome);
         self.publish(outcome);
         Ok(())
     }
 
-    /// Rule 2. Called by whoever owns *Settling*.
+    /// Rule 2. Called by whoever owns *Settling* or *Lent*.
     fn publish(&self, outcome: Outcome<T>) {
         loop {
             let mut inner = self.inner.lock();
@@ -99,18 +122,14 @@ impl<T> Cell<T> {
                 let waiter = inner.waiter.take();
                 drop(inner);
                 if let Some(waiter) = waiter {
-                    waiter.wake();
+                    run_caught("the waker of whoever awaits a job", || waiter.wake());
                 }
                 return;
             }
             let callbacks = std::mem::take(&mut inner.callbacks);
             drop(inner);
             for callback in callbacks {
-                let call = AssertUnwindSafe(|| callback(&outcome));
-                if let Err(payload) = catch_unwind(call) {
-                    let panic = panic_message(&*payload);
-                    tracing::error!(panic, "a job's done-callback panicked; the others still run");
-                }
+                run_caught("a job's done-callback", || callback(&outcome));
             }
         }
     }
@@ -123,7 +142,7 @@ impl<T> Cell<T> {
         }
         // Late: own the outcome once more, so that nobody takes it while the callback looks at it.
         let outcome = inner.outcome.take().unwrap_or_else(|| Err(JobError::already_taken()));
-        inner.state = State::Settling;
+        inner.state = State::Lent;
         drop(inner);
         self.publish(outcome);
     }
@@ -162,7 +181,8 @@ impl<T> Cell<T> {
                 inner.cancelled = true;
                 drop(inner);
                 if let Some((owner, id)) = &self.owner {
-                    owner.cancelled_while_pending(*id);
+                    let tell = || owner.cancelled_while_pending(*id);
+                    run_caught("an executor that was told of a cancellation", tell);
                 }
                 self.publish(Err(JobError::cancelled()));
                 true
@@ -174,12 +194,12 @@ impl<T> Cell<T> {
                     None => false,
                 }
             }
-            State::Settling | State::Done => inner.cancelled,
+            State::Settling | State::Done | State::Lent => inner.cancelled,
         }
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.inner.lock().state == State::Done
+        matches!(self.inner.lock().state, State::Done | State::Lent)
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -250,7 +270,7 @@ impl<T> Promise<T> {
     /// # Errors
     /// Hands the value back when the job already has an outcome (it was cancelled).
     pub fn set_result(self, value: T) -> Result<(), T> {
-        self.cell.settle(Ok(value)).map_err(|outcome| match outcome {
+        self.cell.settle(Ok(value), |_| ()).map_err(|outcome| match outcome {
             Ok(value) => value,
             Err(_) => unreachable!("the outcome that comes back is the one that was offered"),
         })
@@ -259,7 +279,7 @@ impl<T> Promise<T> {
     /// Finishes the job with an error; without effect when it already has an outcome.
     pub fn set_exception(self, error: JobError) {
         // An outcome that comes first stays: the error belongs to nobody any more.
-        let _ = self.cell.settle(Err(error));
+        self.finish(Err(error));
     }
 
     /// Finishes the job with what `work` returns, or with its panic.
@@ -272,40 +292,32 @@ impl<T> Promise<T> {
         let running = counters.run();
         let outcome = catch_unwind(AssertUnwindSafe(work)).map_err(JobError::panicked);
         drop(running);
-        counters.record(&outcome);
-        self.finish(outcome);
+        self.finish_counted(outcome, counters);
     }
 
-    /// Finishes the job with `outcome`; false when that came too late (then it is dropped, whatever its
-    /// destructor does).
-    pub(crate) fn finish(self, outcome: Outcome<T>) -> bool {
-        match self.cell.settle(outcome) {
-            Ok(()) => true,
-            Err(unwanted) => {
-                drop_caught(unwanted);
-                false
-            }
-        }
+    /// Finishes the job with `outcome` and counts it, before anybody can see it; when that comes too
+    /// late, neither.
+    pub(crate) fn finish_counted(self, outcome: Outcome<T>, counters: &Counters) {
+        let settled = self.cell.settle(outcome, |outcome| counters.record(outcome));
+        drop_caught(settled);
+    }
+
+    /// Finishes the job with `outcome`; when that comes too late it is dropped, whatever its destructor
+    /// does.
+    fn finish(self, outcome: Outcome<T>) {
+        drop_caught(self.cell.settle(outcome, |_| ()));
     }
 }
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
         // Refused in the usual case, in which the outcome is there already.
-        let _ = self.cell.settle(Err(JobError::abandoned()));
+        let _ = self.cell.settle(Err(JobError::abandoned()), |_| ());
     }
 }
 
 impl<T> std::fmt::Debug for Promise<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Promise").field("cancelled", &self.is_cancelled()).finish_non_exhaustive()
-    }
-}
-
-/// Drops a value whose destructor may panic, on a thread that must live on.
-pub(crate) fn drop_caught<T>(value: T) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        let panic = panic_message(&*payload);
-        tracing::error!(panic, "the destructor of something a job left behind panicked");
     }
 }

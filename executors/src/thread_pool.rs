@@ -8,13 +8,17 @@
 //!    looked*, so no submission can fall between.
 //! 3. Whoever takes a worker off the list notifies it. A worker that wakes by itself (time limit) is
 //!    still on the list, takes itself off and ends.
-//! 4. A worker never drops or runs a job while it holds the lock.
+//! 4. A worker never drops or runs a job while it holds the lock, and no panic of a job's code or
+//!    destructors ends it.
+//! 5. A worker that ends takes itself off the list of threads *in the critical section in which it
+//!    looked* for work, so no submission can count on it.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
+use crate::caught::drop_each_caught;
 use crate::counters::Counters;
 use crate::error::{RejectReason, Rejected};
 use crate::job::Job;
@@ -50,6 +54,8 @@ pub struct ThreadPoolExecutor {
 
 struct Shared {
     state: Mutex<State>,
+    /// Signalled when a thread ends, or waits for the others' end.
+    ended: Condvar,
     counters: Counters,
     options: Options,
 }
@@ -65,10 +71,14 @@ struct State {
     queue: JobQueue<LocalJob>,
     /// Idle workers, the warmest last.
     idle: Vec<Arc<Signal>>,
-    threads: usize,
+    /// Those that have not ended (rule 5).
+    threads: Vec<ThreadId>,
     next_name: u64,
+    /// Of the threads, and of those that have ended and were not joined.
     handles: Vec<JoinHandle<()>>,
     shut_down: bool,
+    /// How many of the threads wait in [`shutdown`](ThreadPoolExecutor::shutdown), called by their jobs.
+    waiting_inside: usize,
 }
 
 /// How one idle worker is woken.
@@ -136,10 +146,11 @@ impl ThreadPoolBuilder {
         let state = State {
             queue: JobQueue::new(self.queue_limit),
             idle: Vec::new(),
-            threads: 0,
+            threads: Vec::new(),
             next_name: 0,
             handles: Vec::new(),
             shut_down: false,
+            waiting_inside: 0,
         };
         let options = Options {
             max_workers: self.max_workers,
@@ -147,7 +158,12 @@ impl ThreadPoolBuilder {
             keep_alive: self.keep_alive,
             nice: self.nice,
         };
-        let shared = Shared { state: Mutex::new(state), counters: Counters::default(), options };
+        let shared = Shared {
+            state: Mutex::new(state),
+            ended: Condvar::new(),
+            counters: Counters::default(),
+            options,
+        };
         ThreadPoolExecutor { shared: Arc::new(shared) }
     }
 }
@@ -172,7 +188,7 @@ impl ThreadPoolExecutor {
     /// What the pool is doing.
     pub fn stats(&self) -> ExecutorStats {
         let state = self.shared.lock();
-        self.shared.counters.stats(state.threads, state.queue.waiting())
+        self.shared.counters.stats(state.threads.len(), state.queue.waiting())
     }
 
     /// Threads that wait for a job.
@@ -182,19 +198,12 @@ impl ThreadPoolExecutor {
 
     /// Takes no more work. With `cancel_futures`, jobs that have not started are cancelled, else they
     /// are still run. With `wait`, returns when the threads have ended (called from one of them, it
-    /// does not wait for that one). May be called again.
+    /// does not wait for that one, nor for others that wait in this call). May be called again, also at
+    /// the same time.
     pub fn shutdown(&self, wait: bool, cancel_futures: bool) {
         self.shared.shut_down(cancel_futures);
-        if !wait {
-            return;
-        }
-        let handles = std::mem::take(&mut self.shared.lock().handles);
-        let me = std::thread::current().id();
-        for handle in handles {
-            if handle.thread().id() != me {
-                // A worker's body catches every panic of a job, so there is nothing to learn here.
-                let _ = handle.join();
-            }
+        if wait {
+            self.shared.wait_for_threads();
         }
     }
 }
@@ -209,9 +218,9 @@ impl<W: Work> Executor<W> for ThreadPoolExecutor {
             return Err(Rejected::new(work, RejectReason::QueueFull));
         }
         if state.idle.is_empty()
-            && state.threads < self.shared.options.max_workers
+            && state.threads.len() < self.shared.options.max_workers
             && let Err(error) = self.shared.start_thread(&mut state)
-            && state.threads == 0
+            && state.threads.is_empty()
         {
             let reason = RejectReason::Broken(format!("no thread could be started: {error}"));
             return Err(Rejected::new(work, reason));
@@ -256,7 +265,7 @@ impl Shared {
             shared.work();
         })?;
         state.next_name += 1;
-        state.threads += 1;
+        state.threads.push(handle.thread().id());
         // Those that have ended need no join.
         state.handles.retain(|handle| !handle.is_finished());
         state.handles.push(handle);
@@ -265,20 +274,22 @@ impl Shared {
 
     /// The life of one thread.
     fn work(&self) {
+        let me = std::thread::current().id();
+        let _thread = Thread { shared: self, id: me };
         let signal = Arc::new(Signal::default());
         let mut garbage = Vec::new();
         let mut state = self.lock();
         loop {
             if let Some(job) = state.queue.pop(&mut garbage) {
                 drop(state);
-                garbage.clear();
+                drop_each_caught(garbage.drain(..));
                 job.run(&self.counters);
                 state = self.lock();
                 continue;
             }
             if !garbage.is_empty() {
                 drop(state);
-                garbage.clear();
+                drop_each_caught(garbage.drain(..));
                 state = self.lock();
                 continue;
             }
@@ -295,14 +306,47 @@ impl Shared {
                     None => break,
                     Some(place) if timed_out.timed_out() => {
                         state.idle.remove(place);
-                        state.threads -= 1;
+                        self.end(&mut state, me);
                         return;
                     }
                     Some(_) => {}
                 }
             }
         }
-        state.threads -= 1;
+        self.end(&mut state, me);
+    }
+
+    /// Rule 5. Without effect when that was done before.
+    fn end(&self, state: &mut State, thread: ThreadId) {
+        state.threads.retain(|other| *other != thread);
+        self.ended.notify_all();
+    }
+
+    /// Waits until no thread is left, or only those that wait here themselves, if the caller is one.
+    fn wait_for_threads(&self) {
+        let mut state = self.lock();
+        let inside = state.threads.contains(&std::thread::current().id());
+        if inside {
+            state.waiting_inside += 1;
+            self.ended.notify_all();
+        }
+        let others =
+            |state: &mut State| state.threads.len() > if inside { state.waiting_inside } else { 0 };
+        let waited = self.ended.wait_while(state, others);
+        let mut state = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        if inside {
+            state.waiting_inside -= 1;
+        }
+        let handles = std::mem::take(&mut state.handles);
+        let (left, ended): (Vec<_>, Vec<_>) =
+            handles.into_iter().partition(|handle| state.threads.contains(&handle.thread().id()));
+        state.handles = left;
+        drop(state);
+        for handle in ended {
+            // For the destructors of its thread-locals. A worker catches every panic, so there is
+            // nothing to learn here.
+            let _ = handle.join();
+        }
     }
 
     fn shut_down(&self, cancel_futures: bool) {
@@ -315,18 +359,29 @@ impl Shared {
             worker.condvar.notify_one();
         }
         for job in cancelled {
-            if job.cancel() {
-                self.counters.record_cancelled();
-            }
+            job.cancel(&self.counters);
         }
+    }
+}
+
+/// Takes the thread off the list however it ends.
+struct Thread<'a> {
+    shared: &'a Shared,
+    id: ThreadId,
+}
+
+impl Drop for Thread<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        self.shared.end(&mut state, self.id);
     }
 }
 
 impl JobOwner for Shared {
     fn cancelled_while_pending(&self, _id: u64) {
         let garbage = self.lock().queue.note_cancelled();
-        drop(garbage);
         self.counters.record_cancelled();
+        drop_each_caught(garbage);
     }
 
     fn cancel_running(&self, _id: u64) -> bool {

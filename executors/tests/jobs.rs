@@ -166,3 +166,94 @@ fn a_panic_keeps_its_payload() {
     let payload = job.result(None).unwrap_err().into_panic().unwrap();
     assert_eq!(payload.downcast_ref::<u8>(), Some(&41));
 }
+
+/// Panics when it is dropped, and so does what it panics with, as often as its number says.
+struct Bomb(u32);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if let Some(left) = self.0.checked_sub(1) {
+            std::panic::resume_unwind(Box::new(Bomb(left)));
+        }
+    }
+}
+
+#[test]
+fn a_panic_of_the_owner_kept_a_cancelled_job_from_being_done() {
+    struct Careless;
+    impl JobOwner for Careless {
+        fn cancelled_while_pending(&self, _: u64) {
+            std::panic::resume_unwind(Box::new(Bomb(2)));
+        }
+        fn cancel_running(&self, _: u64) -> bool {
+            false
+        }
+    }
+    let (_promise, mut job) = Promise::<()>::owned_by(Arc::new(Careless), 1);
+    assert!(job.cancel());
+    assert!(job.done());
+    assert!(job.result(Duration::ZERO).unwrap_err().is_cancelled());
+}
+
+#[test]
+fn a_waker_that_panics_took_the_settling_thread_with_it() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+    }
+    let (promise, job) = Promise::new();
+    let mut job = pin!(job);
+    let waker = Waker::from(Arc::new(Panics));
+    assert!(job.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    promise.set_result(3).unwrap();
+    let polled = job.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(polled, Poll::Ready(Ok(3))));
+}
+
+#[test]
+fn the_payload_of_a_callbacks_panic_panicked_in_turn() {
+    let (promise, mut job) = Promise::new();
+    let called = Arc::new(AtomicUsize::new(0));
+    for _ in 0..2 {
+        let called = called.clone();
+        job.add_done_callback(move |_| {
+            called.fetch_add(1, Ordering::SeqCst);
+            std::panic::resume_unwind(Box::new(Bomb(2)));
+        });
+    }
+    promise.set_result(3).unwrap();
+    assert_eq!(called.load(Ordering::SeqCst), 2);
+    assert_eq!(job.result(Duration::ZERO).unwrap(), 3);
+}
+
+#[test]
+fn an_outcome_that_nobody_took_panicked_where_the_cell_was_freed() {
+    for job_goes_first in [true, false] {
+        let (promise, job) = Promise::new();
+        let mut job = Some(job);
+        if job_goes_first {
+            job = None;
+        }
+        assert!(promise.set_result(Bomb(2)).is_ok());
+        drop(job);
+        let (promise, job) = Promise::<()>::new();
+        promise.set_exception(JobError::panicked(Box::new(Bomb(2))));
+        drop(job);
+    }
+}
+
+#[test]
+fn a_late_callback_made_a_job_look_undone() {
+    let (promise, job) = Promise::new();
+    let job = Arc::new(job);
+    promise.set_result(5).unwrap();
+    let seen = Arc::new(Mutex::new(None));
+    job.add_done_callback({
+        let (job, seen) = (job.clone(), seen.clone());
+        move |_| *seen.lock().unwrap() = Some((job.done(), job.running(), job.cancel()))
+    });
+    assert_eq!(*seen.lock().unwrap(), Some((true, false, false)));
+    assert!(job.done());
+}

@@ -1,8 +1,11 @@
 //! The pools of threads and of cores: reuse, limits, cancellation, panics, shutdown.
 
 use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use loopool_executors::{
@@ -258,4 +261,209 @@ fn storm(pool: &dyn Executor<BoxedWork>, ran: &Arc<AtomicUsize>, seed: usize) ->
         }
     }
     tally
+}
+
+/// Panics when it is dropped, and so does what it panics with, as often as its number says.
+struct Bomb(u32);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if let Some(left) = self.0.checked_sub(1) {
+            // Without the hook, which would print.
+            std::panic::resume_unwind(Box::new(Bomb(left)));
+        }
+    }
+}
+
+/// No test comes near this unless something hangs.
+const HANG: Duration = Duration::from_secs(30);
+
+/// What a pool of one thread must still do after `damage` was done while the thread was busy.
+fn survives<P: Executor<BoxedWork> + 'static>(pool: &P, damage: impl FnOnce(&P)) {
+    let (release, mut blocker) = block(pool);
+    damage(pool);
+    release.send(()).unwrap();
+    blocker.result(HANG).unwrap();
+    for _ in 0..3 {
+        submit(pool, || ()).unwrap().result(HANG).unwrap();
+    }
+    pool.shutdown(true, false);
+}
+
+#[test]
+fn a_detached_outcome_that_panics_in_drop_took_the_thread() {
+    let threads = ThreadPoolExecutor::new(1);
+    survives(&threads, |pool| drop(pool.submit(|| Bomb(2))));
+    assert_eq!(threads.stats().workers, 0);
+    survives(&CpuExecutor::new(1).unwrap(), |pool| drop(pool.submit(|| Bomb(2))));
+}
+
+#[test]
+fn a_panic_payload_that_panics_in_drop_took_the_thread() {
+    fn work() {
+        std::panic::resume_unwind(Box::new(Bomb(2)));
+    }
+    survives(&ThreadPoolExecutor::new(1), |pool| drop(pool.submit(work)));
+    survives(&CpuExecutor::new(1).unwrap(), |pool| drop(pool.submit(work)));
+}
+
+/// Cancels jobs whose captures panic, few enough that the queue keeps them.
+fn cancel_bombs(pool: &dyn Executor<BoxedWork>) {
+    for _ in 0..3 {
+        let bomb = Bomb(2);
+        let job = submit(pool, move || drop(bomb)).unwrap();
+        assert!(job.cancel());
+    }
+}
+
+#[test]
+fn a_cancelled_closure_that_panics_in_drop_took_the_thread() {
+    survives(&ThreadPoolExecutor::new(1), |pool| cancel_bombs(pool));
+    survives(&CpuExecutor::new(1).unwrap(), |pool| cancel_bombs(pool));
+}
+
+/// Cancels so many that the last cancellation frees them all, in the cancelling thread.
+fn cancel_many(pool: &dyn Executor<BoxedWork>) {
+    let jobs: Vec<_> = (0..40)
+        .map(|_| {
+            let bomb = Bomb(2);
+            submit(pool, move || drop(bomb)).unwrap()
+        })
+        .collect();
+    for mut job in jobs {
+        assert!(job.cancel());
+        assert!(job.done());
+        assert!(job.result(Duration::ZERO).unwrap_err().is_cancelled());
+    }
+}
+
+#[test]
+fn other_jobs_garbage_kept_a_cancelled_job_from_being_done() {
+    survives(&ThreadPoolExecutor::new(1), |pool| cancel_many(pool));
+    survives(&CpuExecutor::new(1).unwrap(), |pool| cancel_many(pool));
+}
+
+#[test]
+fn shutdown_stopped_at_a_closure_that_panics_in_drop() {
+    for (name, pool) in bounded_pools() {
+        let (release, mut blocker) = block(&*pool);
+        let waiting = [(); 2].map(|()| {
+            let bomb = Bomb(2);
+            submit(&*pool, move || drop(bomb)).unwrap()
+        });
+        pool.shutdown(false, true);
+        assert!(waiting.iter().all(|job| job.done() && job.cancelled()), "{name}");
+        release.send(()).unwrap();
+        blocker.result(HANG).unwrap();
+        pool.shutdown(true, false);
+    }
+}
+
+#[test]
+fn a_waker_that_panics_took_the_thread() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+    }
+    fn poll_once(job: Result<Job<()>, Rejected<impl FnOnce()>>) {
+        let mut job = job.unwrap();
+        let waker = Waker::from(Arc::new(Panics));
+        assert!(Pin::new(&mut job).poll(&mut Context::from_waker(&waker)).is_pending());
+        // Kept alive, so that it is the waker that the thread meets.
+        std::mem::forget(job);
+    }
+    survives(&ThreadPoolExecutor::new(1), |pool| poll_once(pool.submit(|| ())));
+    survives(&CpuExecutor::new(1).unwrap(), |pool| poll_once(pool.submit(|| ())));
+}
+
+#[test]
+fn stats_lagged_behind_the_outcome_of_jobs_that_shutdown_cancels() {
+    fn check<P: Executor<BoxedWork> + 'static>(pool: P, cancelled: fn(&P) -> u64) {
+        let pool = Arc::new(pool);
+        let (release, mut blocker) = block(&*pool);
+        let job = submit(&*pool, || ()).unwrap();
+        let seen = Arc::new(AtomicUsize::new(0));
+        job.add_done_callback({
+            let (pool, seen) = (pool.clone(), seen.clone());
+            move |_| seen.store(cancelled(&pool) as usize, Ordering::SeqCst)
+        });
+        pool.shutdown(false, true);
+        assert_eq!(seen.load(Ordering::SeqCst), 1);
+        assert_eq!(cancelled(&pool), 1);
+        release.send(()).unwrap();
+        blocker.result(HANG).unwrap();
+    }
+    check(ThreadPoolExecutor::new(1), |pool| pool.stats().cancelled);
+    check(CpuExecutor::new(1).unwrap(), |pool| pool.stats().cancelled);
+}
+
+#[test]
+fn the_second_of_two_shutdowns_did_not_wait() {
+    let pool = Arc::new(ThreadPoolExecutor::new(2));
+    let (release, blocker) = block(&*pool);
+    let waiters = [(); 2].map(|()| {
+        let pool = pool.clone();
+        let waiter = std::thread::spawn(move || {
+            pool.shutdown(true, false);
+            pool.stats().workers
+        });
+        // Time for it to get where it waits.
+        std::thread::sleep(Duration::from_millis(30));
+        waiter
+    });
+    assert!(waiters.iter().all(|waiter| !waiter.is_finished()), "a job still runs");
+    release.send(()).unwrap();
+    for waiter in waiters {
+        assert_eq!(waiter.join().unwrap(), 0);
+    }
+    drop(blocker);
+}
+
+#[test]
+fn a_shutdown_from_a_worker_hid_that_worker_from_the_next_one() {
+    let pool = Arc::new(ThreadPoolExecutor::new(2));
+    let (release, released) = mpsc::channel::<()>();
+    let (begin, begun) = mpsc::channel();
+    let inner = pool.clone();
+    let job = pool
+        .submit(move || {
+            inner.shutdown(true, false);
+            begin.send(()).unwrap();
+            released.recv().unwrap();
+        })
+        .unwrap();
+    begun.recv_timeout(HANG).unwrap();
+    let waiter = std::thread::spawn({
+        let pool = pool.clone();
+        move || pool.shutdown(true, false)
+    });
+    std::thread::sleep(Duration::from_millis(30));
+    assert!(!waiter.is_finished(), "the worker still runs its job");
+    release.send(()).unwrap();
+    waiter.join().unwrap();
+    assert_eq!(pool.stats().workers, 0);
+    assert!(job.done());
+}
+
+#[test]
+fn workers_that_shut_their_pool_down_do_not_wait_for_each_other() {
+    let pool = Arc::new(ThreadPoolExecutor::new(3));
+    let together = Arc::new(Barrier::new(3));
+    let jobs: Vec<_> = (0..3)
+        .map(|_| {
+            let (pool, together) = (pool.clone(), together.clone());
+            move || {
+                together.wait();
+                pool.shutdown(true, true);
+            }
+        })
+        .map(|work| pool.submit(work).unwrap())
+        .collect();
+    for mut job in jobs {
+        job.result(HANG).unwrap();
+    }
+    pool.shutdown(true, false);
+    assert_eq!(pool.stats().workers, 0);
 }

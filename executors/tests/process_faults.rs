@@ -94,6 +94,31 @@ fn an_abort_is_told_with_what_was_said_before() {
 }
 
 #[test]
+fn a_crash_report_quoted_what_an_earlier_job_had_written() {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    let panics = |_: u32| -> u32 { panic!("memory allocation of 8 bytes failed, or so they say") };
+    let error = outcome(pool.submit(call(panics, 1)).unwrap()).unwrap_err();
+    assert!(error.is_panic(), "{error}");
+    let worker = pool.worker_pids();
+    let abort = |_| {
+        use std::io::Write;
+        let _ = std::io::stderr().write_all(b"mine");
+        std::process::abort()
+    };
+    let report = crash_of(&pool, abort);
+    assert_eq!(worker, [report.pid], "the test is about one worker");
+    assert_eq!((report.cause, &*report.stderr_tail), (CrashCause::Abort, "mine"));
+    // Also when there is more of it than is read at a time.
+    let chatter = |n: u32| {
+        use std::io::Write;
+        let _ = std::io::stderr().write_all(&[b'x'; 500_000]);
+        n
+    };
+    assert_eq!(outcome(pool.submit(call(chatter, 7)).unwrap()).unwrap(), 7);
+    assert_eq!(crash_of(&pool, segfault).stderr_tail, "");
+}
+
+#[test]
 fn a_stack_overflow_is_told_apart_from_a_segfault() {
     let pool = ProcessPoolExecutor::new(1).unwrap();
     let report = crash_of(&pool, overflow);

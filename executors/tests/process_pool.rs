@@ -425,3 +425,23 @@ fn jobs_of_many_threads_all_come_back() {
     let stats = pool.stats();
     assert_eq!((stats.finished, stats.waiting, stats.running), (800, 0, 0));
 }
+
+#[test]
+fn stats_lagged_behind_the_outcome_of_jobs_that_shutdown_cancels() {
+    use std::sync::Arc;
+    let pool = Arc::new(ProcessPoolExecutor::new(1).unwrap());
+    let nap = |ms: u64| std::thread::sleep(Duration::from_millis(ms));
+    let running = pool.submit(call(nap, 200)).unwrap();
+    while !running.running() {
+        std::thread::yield_now();
+    }
+    let waiting = pool.submit(call(nap, 0)).unwrap();
+    let seen = Arc::new(AtomicU32::new(0));
+    waiting.add_done_callback({
+        let (pool, seen) = (pool.clone(), seen.clone());
+        move |_| seen.store(pool.stats().cancelled as u32, Ordering::SeqCst)
+    });
+    pool.shutdown(false, true);
+    assert_eq!(seen.load(Ordering::SeqCst), 1);
+    outcome(running).unwrap();
+}

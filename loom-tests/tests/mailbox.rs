@@ -33,7 +33,7 @@ fn every_message_arrives_once() {
         let mailbox = Arc::new(Mailbox::new());
         let senders = [1, 2].map(|number| {
             let mailbox = mailbox.clone();
-            thread::spawn(move || mailbox.push(Message::Task(task::Runnable(number))))
+            thread::spawn(move || mailbox.push(Message::Task(task::Runnable(number))).is_ok())
         });
         let mut received = Vec::new();
         let mut read = || {
@@ -46,7 +46,7 @@ fn every_message_arrives_once() {
         read();
         read();
         for sender in senders {
-            sender.join().unwrap();
+            assert!(sender.join().unwrap());
         }
         // From here on everything is visible to us: what the box says is the truth.
         read();
@@ -54,7 +54,7 @@ fn every_message_arrives_once() {
         assert_eq!(received, [1, 2]);
         assert!(mailbox.is_empty());
         let callback = Message::Callback(std::sync::Arc::new(event_loop::RemoteCallback));
-        mailbox.push(callback);
+        assert!(mailbox.push(callback).is_ok());
         assert!(!mailbox.is_empty());
     });
 }

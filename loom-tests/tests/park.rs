@@ -1,7 +1,7 @@
 //! Sleeping, searching and waking: whatever is pushed, somebody wakes up for it.
 //!
 //! `idle.rs` and `mailbox.rs` are the files that ship. How they have to be called is written out here,
-//! after `Core::find_work`, `Core::search` and `Core::park`, and `Shared::send`, `schedule_remote`,
+//! after `Core::find_work`, `Core::search` and `Core::park`, and `Shared::send_task`, `schedule_remote`,
 //! `unregister` and `advance`, which know too much of the system to be checked as they are. A loop
 //! sleeps on an [`Eventfd`], so a wake-up that is lost is a deadlock.
 
@@ -93,9 +93,9 @@ impl Runtime {
         Arc::new(runtime)
     }
 
-    /// `Shared::send`.
+    /// `Shared::send_task`.
     fn send(&self) {
-        self.mailbox.push(Message::Task(task::Runnable));
+        assert!(self.mailbox.push(Message::Task(task::Runnable)).is_ok());
         self.wake_loop(0);
     }
 

@@ -4,6 +4,10 @@
 #[path = "../../executors/src/promise.rs"]
 mod promise;
 
+#[allow(dead_code, reason = "the models use a part")]
+#[path = "../../executors/src/caught.rs"]
+mod caught;
+
 #[allow(dead_code, unreachable_pub, reason = "the models use a part")]
 #[path = "../../executors/src/job.rs"]
 mod job;
@@ -307,7 +311,8 @@ fn callbacks_run_once_and_first() {
     });
 }
 
-/// A callback that comes late borrows the outcome from the one who awaits, and gives it back.
+/// A callback that comes late borrows the outcome from the one who awaits, and gives it back. The job
+/// is done all the while.
 #[test]
 fn a_late_callback_does_not_take_the_outcome() {
     model(Bounds { small: 3, full: Some(5) }, || {
@@ -323,6 +328,7 @@ fn a_late_callback_does_not_take_the_outcome() {
                     assert!(outcome.is_ok() || taken);
                     calls.add();
                 });
+                assert!(job.done() && !job.running());
             })
         });
         let taken = join(&mut alias(&job));

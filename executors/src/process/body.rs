@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::wire::{Place, Span};
 use crate::blob::{self, Blob};
-use crate::error::panic_message;
+use crate::caught::text_of;
 
 /// Heads up to this size travel in the frame.
 const TAIL_LIMIT: usize = 32 * 1024;
@@ -45,7 +45,7 @@ impl Body {
         match catch_unwind(AssertUnwindSafe(encode)) {
             Ok((Ok(value), blobs)) => Ok(Body { value, blobs }),
             Ok((Err(error), _)) => Err(error.to_string()),
-            Err(payload) => Err(format!("its Serialize panicked: {}", panic_message(&*payload))),
+            Err(payload) => Err(format!("its Serialize panicked: {}", text_of(payload))),
         }
     }
 
@@ -121,7 +121,7 @@ pub(super) fn decode<T: DeserializeOwned>(value: &[u8], blobs: Vec<Blob>) -> Res
             Err(format!("{} bytes were left over (Serialize and Deserialize differ)", rest.len()))
         }
         Ok(Err(error)) => Err(error.to_string()),
-        Err(payload) => Err(format!("its Deserialize panicked: {}", panic_message(&*payload))),
+        Err(payload) => Err(format!("its Deserialize panicked: {}", text_of(payload))),
     }
 }
 

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,10 +18,11 @@ use super::remote_job::{RemoteJob, Reply};
 use super::shared::Shared;
 use super::socket::{self, FRAME_LIMIT, Received};
 use super::staffing::Staffing;
-use super::tail::Output;
+use super::tail::{Output, last_line};
 use super::wire::{FromWorker, clip};
 use super::worker_handle::{Phase, Running, SendError, WorkerHandle};
-use crate::error::{JobError, panic_message};
+use crate::caught::run_caught;
+use crate::error::JobError;
 
 /// How many frames of one worker are taken before the others get their turn.
 const FRAMES_A_TURN: usize = 16;
@@ -123,12 +123,9 @@ impl Manager {
     /// The life of the manager's thread.
     pub(super) fn run(mut self) {
         let shared = self.shared.clone();
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.work())) {
-            let panic = panic_message(&*payload);
-            tracing::error!(panic, "the manager of a process pool panicked; its jobs fail");
-        }
+        run_caught("the manager of a process pool, whose jobs fail now,", || self.work());
         // Dropping it kills what is left and fails the jobs that ran.
-        drop(catch_unwind(AssertUnwindSafe(|| drop(self))));
+        run_caught("the end of the manager of a process pool", || drop(self));
         shared.end();
     }
 
@@ -191,8 +188,11 @@ impl Manager {
             self.stranded.push_back(job);
             return;
         };
+        // What is in the pipe by now was written by an earlier job.
+        let _ = worker.output.read(worker.pid(), LAST_OUTPUT);
         match worker.send(&job) {
             Ok(()) => {
+                worker.output.forget();
                 let deadline = self.job_timeout.map(|limit| Instant::now() + limit);
                 worker.job = Some(Running { job: job.sent(), deadline });
                 worker.phase = Phase::Busy;
@@ -214,10 +214,7 @@ impl Manager {
     fn deliver(&mut self) {
         for (job, reply) in std::mem::take(&mut self.finished) {
             let deliver = || job.settle(reply, &self.shared.counters);
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(deliver)) {
-                let panic = panic_message(&*payload);
-                tracing::error!(panic, "whoever waits for a job panicked when told of its end");
-            }
+            run_caught("whoever waits for a job", deliver);
         }
     }
 
@@ -419,7 +416,15 @@ impl Manager {
             return;
         }
         let report = remains.report(pid, worker.overflowed, worker.output.text());
-        tracing::warn!(pid, ?report, had_a_job = worker.job.is_some(), "a worker process died");
+        tracing::warn!(
+            pid,
+            cause = ?report.cause,
+            signal = report.signal,
+            exit_code = report.exit_code,
+            had_a_job = worker.job.is_some(),
+            last_line = last_line(&report.stderr_tail),
+            "a worker process died"
+        );
         if worker.was_ready {
             self.staffing.note_crash();
         } else {

@@ -108,15 +108,10 @@ impl<R: DeserializeOwned + Send + 'static> Asker for Promise<R> {
             }
             Reply::Error(error) => Err(error),
         };
-        counters.record(&outcome);
-        self.finish(outcome);
+        self.finish_counted(outcome, counters);
     }
 
     fn give_up(self: Box<Self>, error: JobError, counters: &Counters) {
-        let is_cancellation = error.is_cancelled();
-        if !self.finish(Err(error)) {
-            return;
-        }
-        if is_cancellation { counters.record_cancelled() } else { counters.record_failed() }
+        self.finish_counted(Err(error), counters);
     }
 }

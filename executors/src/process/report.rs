@@ -35,7 +35,7 @@ pub struct CrashReport {
     pub pid: u32,
     /// Whether it left a core file.
     pub core_dumped: bool,
-    /// The last of what it wrote to its standard error (at most 8 KiB).
+    /// The last of what it wrote to its standard error and output while it had the job (at most 8 KiB).
     pub stderr_tail: String,
     /// The most memory it had at a time, in bytes.
     pub peak_memory: u64,

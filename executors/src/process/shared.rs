@@ -218,8 +218,8 @@ impl State {
 impl JobOwner for Shared {
     fn cancelled_while_pending(&self, _id: u64) {
         let garbage = self.lock().queue.note_cancelled();
-        drop(garbage);
         self.counters.record_cancelled();
+        drop(garbage);
     }
 
     fn cancel_running(&self, id: u64) -> bool {

@@ -5,11 +5,16 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use super::wire;
+
 /// How much is kept.
 const KEPT: usize = 8 * 1024;
 
 /// Lines longer than this are passed on in pieces.
 const LINE_LIMIT: usize = 1024;
+
+/// How much of a last line goes into the log.
+const LAST_LINE: usize = 200;
 
 /// The reading end of an output pipe, in non-blocking mode.
 pub(super) struct OutputPipe {
@@ -71,16 +76,27 @@ impl OutputPipe {
         }
     }
 
+    /// Starts anew, for a new job: what was read until now is kept no longer.
+    pub(super) fn forget(&mut self) {
+        self.kept.clear();
+    }
+
     /// How much has come in all.
     pub(super) fn total(&self) -> usize {
         self.total
     }
 
-    /// The last of what came.
+    /// The last of what came, since [`forget`](Self::forget).
     pub(super) fn text(&self) -> String {
         let (first, second) = self.kept.as_slices();
         String::from_utf8_lossy(&[first, second].concat()).into_owned()
     }
+}
+
+/// The last line that says something, and of that only the beginning: for the log.
+pub(super) fn last_line(text: &str) -> &str {
+    let line = text.trim_end().lines().next_back().unwrap_or_default();
+    wire::beginning(line, LAST_LINE)
 }
 
 /// A pipe: the reading end, in non-blocking mode, and the writing end.
@@ -95,6 +111,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_last_line_is_one_line_and_short() {
+        assert_eq!(last_line(""), "");
+        assert_eq!(last_line("\n \n"), "");
+        assert_eq!(last_line("one\ntwo\r\n\n"), "two");
+        let long = format!("a{}", "é".repeat(LAST_LINE));
+        assert_eq!(last_line(&long), format!("a{}", "é".repeat(99)));
+    }
+
+    #[test]
     fn the_last_of_it_is_kept() {
         let (read, write) = pipe().unwrap();
         let mut output = OutputPipe::new(read);
@@ -107,6 +132,8 @@ mod tests {
         let text = output.text();
         assert_eq!(text.len(), KEPT);
         assert!(text.ends_with(&"b".repeat(6000)) && text.starts_with('a'));
+        output.forget();
+        assert_eq!(output.text(), "");
         drop(write);
         assert_eq!(output.read(1, 100), Output::Closed);
     }

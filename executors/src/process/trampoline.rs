@@ -8,8 +8,7 @@ use serde::de::DeserializeOwned;
 use super::body::{self, Body};
 use super::panics;
 use crate::blob::Blob;
-use crate::error::panic_message;
-use crate::promise::drop_caught;
+use crate::caught::{drop_caught, text_of};
 
 /// What a job came to, in bytes.
 pub(super) enum Answer {
@@ -49,9 +48,9 @@ where
             encoded.map_or_else(Answer::BadResult, Answer::Value)
         }
         Err(payload) => {
-            let message = panic_message(&*payload).to_owned();
-            drop_caught(payload);
-            Answer::Panicked { message, location: panics::location() }
+            // Asked first: the payload's destructor may panic, too.
+            let location = panics::location();
+            Answer::Panicked { message: text_of(payload), location }
         }
     }
 }

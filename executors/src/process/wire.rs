@@ -132,11 +132,17 @@ const TEXT_LIMIT: usize = 8 * 1024;
 /// Shortens a text so that it fits into a frame.
 pub(super) fn clip(mut text: String) -> String {
     if text.len() > TEXT_LIMIT {
-        let end = (0..=TEXT_LIMIT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.truncate(end);
+        text.truncate(beginning(&text, TEXT_LIMIT).len());
         text.push('…');
     }
     text
+}
+
+/// At most `limit` bytes of a text.
+pub(super) fn beginning(text: &str, limit: usize) -> &str {
+    let limit = limit.min(text.len());
+    let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    &text[..end]
 }
 
 #[cfg(test)]

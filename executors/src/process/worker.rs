@@ -16,7 +16,7 @@ use super::trampoline::{Answer, Trampoline};
 use super::wire::{FromWorker, Place, ToWorker, Verdict, WorkerSettings, clip};
 use super::{child, fault, panics};
 use crate::blob::Blob;
-use crate::error::panic_message;
+use crate::caught::text_of;
 
 /// The whole life of a worker, from the fork on.
 pub(super) fn live(fds: [OwnedFd; 3], settings: WorkerSettings) -> ! {
@@ -78,7 +78,7 @@ fn initialize(socket: &OwnedFd, settings: WorkerSettings) -> io::Result<()> {
         match catch_unwind(initializer) {
             Ok(Ok(())) => None,
             Ok(Err(why)) => Some(why),
-            Err(payload) => Some(format!("it panicked: {}", panic_message(&*payload))),
+            Err(payload) => Some(format!("it panicked: {}", text_of(payload))),
         }
     });
     let Some(why) = failed else {

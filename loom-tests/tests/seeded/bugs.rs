@@ -159,16 +159,24 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "an outcome is put in while another one is being published",
         file: PROMISE,
-        find: "matches!(inner.state, State::Settling | State::Done)",
-        replace: "matches!(inner.state, State::Done)",
+        find: "matches!(inner.state, State::Settling | State::Done | State::Lent)",
+        replace: "matches!(inner.state, State::Done | State::Lent)",
         test: "promise",
         model: "one_of_two_outcomes_wins",
     },
     Bug {
         what: "a late callback leaves the job done, without its outcome",
         file: PROMISE,
-        find: "Err(JobError::already_taken()));\n        inner.state = State::Settling;\n",
+        find: "Err(JobError::already_taken()));\n        inner.state = State::Lent;\n",
         replace: "Err(JobError::already_taken()));\n",
+        test: "promise",
+        model: "a_late_callback_does_not_take_the_outcome",
+    },
+    Bug {
+        what: "a job is not done while a late callback has its outcome",
+        file: PROMISE,
+        find: "        matches!(self.inner.lock().state, State::Done | State::Lent)",
+        replace: "        matches!(self.inner.lock().state, State::Done)",
         test: "promise",
         model: "a_late_callback_does_not_take_the_outcome",
     },
@@ -280,8 +288,10 @@ pub(crate) const BUGS: &[Bug] = &[
         what: "the mark of the mailbox is cleared after the lock was given back",
         file: MAILBOX,
         find: "        let mut messages = self.messages.lock();
-        std::mem::swap(&mut *messages, empty);",
-        replace: "        std::mem::swap(&mut *self.messages.lock(), empty);",
+        if let Some(messages) = &mut *messages {
+            std::mem::swap",
+        replace: "        if let Some(messages) = &mut *self.messages.lock() {
+            std::mem::swap",
         test: "mailbox",
         model: "every_message_arrives_once",
     },
@@ -289,11 +299,14 @@ pub(crate) const BUGS: &[Bug] = &[
         what: "the mark of the mailbox is set before the lock is taken",
         file: MAILBOX,
         find: "        let mut messages = self.messages.lock();
+        let Some(messages) = &mut *messages else { return Err(message) };
         messages.push(message);
         // Release: pairs with the Acquire in `is_empty`.
         self.some.store(true, Ordering::Release);",
         replace: "        self.some.store(true, Ordering::Release);
-        self.messages.lock().push(message);",
+        let mut messages = self.messages.lock();
+        let Some(messages) = &mut *messages else { return Err(message) };
+        messages.push(message);",
         test: "mailbox",
         model: "every_message_arrives_once",
     },

@@ -1,0 +1,68 @@
+//! What the process pool tells an operator.
+
+use std::fmt::{Debug, Write as _};
+use std::io::Write as _;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use loopool_executors::{Executor, Job, ProcessPoolExecutor, call};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Writes down warnings.
+struct Notebook;
+
+impl Subscriber for Notebook {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::WARN
+    }
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        WARNINGS.lock().unwrap().push(line.0);
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let _ = write!(self.0, "{field}={value:?} ");
+    }
+}
+
+#[test]
+fn the_warning_of_a_crash_quoted_eight_kibibytes() {
+    tracing::subscriber::set_global_default(Notebook).unwrap();
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    let abort = |n: u32| -> u32 {
+        let mut stderr = std::io::stderr();
+        for line in 0..100 * n {
+            let _ = writeln!(stderr, "line {line} {}", "-".repeat(100));
+        }
+        let _ = writeln!(stderr, "the last {}", "é".repeat(500));
+        std::process::abort()
+    };
+    let mut job: Job<u32> = pool.submit(call(abort, 1)).unwrap();
+    let error = job.result(Duration::from_secs(120)).unwrap_err();
+    let report = error.crash().unwrap();
+    assert!(report.stderr_tail.len() > 4096, "the report has all of it");
+    let warnings = WARNINGS.lock().unwrap().clone();
+    let warning = warnings.iter().find(|line| line.contains("a worker process died")).unwrap();
+    assert!(warning.len() < 512, "{} bytes: {warning}", warning.len());
+    let pid = report.pid.to_string();
+    for part in ["cause=Abort", "signal=6", &pid, "had_a_job=true", "the last é"] {
+        assert!(warning.contains(part), "{part} is missing: {warning}");
+    }
+    assert!(!warning.contains("line 99"), "{warning}");
+}
