@@ -9,7 +9,7 @@
 //! | `channel_pair.rs` | the same, the tasks and channels staying |
 //! | `sleeps.rs` | how late a timer is, and what it costs |
 //! | `memory.rs` | how large a task is that waits |
-//! | [`echo`](crate::echo) | what a small request over TCP costs |
+//! | [`echo`](mod@crate::echo) | what a small request over TCP costs |
 
 mod channel_pair;
 mod memory;

@@ -26,8 +26,8 @@ use super::serve::Watch;
 use crate::context;
 use crate::metrics::LoopGauges;
 use crate::reactor::{self, Events};
-use crate::scheduler::{LoopShared, Message, Registry, Search, Shared};
-use crate::task::{Header, Runnable};
+use crate::scheduler::{LoopShared, Message, Search, Shared};
+use crate::task::Runnable;
 use crate::time::{Action, TimerKey};
 
 /// So many things are run before the reactor, the mailbox and the injector are looked at again.
@@ -40,8 +40,6 @@ const SLOT_BUDGET: u8 = 3;
 const SAMPLE: u32 = 16;
 /// Waking a sleeper costs about this much, together with the time until it runs.
 const WAKE_COST: u64 = 25_000;
-/// The time limits with which one loop sleeps while others run, in milliseconds.
-const SENTINEL_LIMITS: [u64; 4] = [1, 3, 6, 12];
 
 /// Something that is ready.
 pub(crate) enum Entry {
@@ -52,10 +50,10 @@ pub(crate) enum Entry {
 
 /// The owner half of a loop.
 pub(crate) struct Core {
-    shared: Arc<Shared>,
-    index: usize,
-    deque: Worker<Runnable>,
-    ready: RefCell<VecDeque<Entry>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) index: usize,
+    pub(super) deque: Worker<Runnable>,
+    pub(super) ready: RefCell<VecDeque<Entry>>,
     pub(super) callback_timers: RefCell<CallbackTimers>,
     pub(super) stopping: Cell<bool>,
     pub(crate) closed: Cell<bool>,
@@ -64,13 +62,13 @@ pub(crate) struct Core {
     /// A timer was set whose time is past.
     pub(super) timer_overdue: Cell<bool>,
     tick: Cell<u32>,
-    since_maintenance: Cell<u32>,
+    pub(super) since_maintenance: Cell<u32>,
     slot_budget: Cell<u8>,
     /// A decayed maximum of sampled poll times, in nanoseconds.
     typical: Cell<u64>,
     random: Cell<u32>,
-    sentinel_rounds: Cell<usize>,
-    search: RefCell<Search>,
+    pub(super) sentinel_rounds: Cell<usize>,
+    pub(super) search: RefCell<Search>,
     pub(super) scratch: RefCell<Scratch>,
     pub(super) watch: RefCell<Watch>,
 }
@@ -84,7 +82,7 @@ pub(super) fn pointer_to(shared: &Arc<Shared>) -> NonNull<Shared> {
 /// Buffers that are used again and again.
 pub(super) struct Scratch {
     pub(super) events: Events,
-    wakers: Vec<Waker>,
+    pub(super) wakers: Vec<Waker>,
     due: Vec<Action>,
     messages: Vec<Message>,
 }
@@ -170,7 +168,7 @@ impl Core {
 
     /// Wakes a sleeper if there is more to do than we get to soon. The task that we run next is not
     /// counted: outside a task that is one of those in the deque.
-    fn share(&self) {
+    pub(super) fn share(&self) {
         if !self.shared.idle.could_use_help() {
             return;
         }
@@ -232,7 +230,7 @@ impl Core {
         runs >= MAINTENANCE || u64::from(runs).saturating_mul(self.typical.get()) > MAINTENANCE_TIME
     }
 
-    fn nothing_ready(&self) -> bool {
+    pub(super) fn nothing_ready(&self) -> bool {
         self.ready.borrow().is_empty() && self.deque.is_empty() && !self.half().has_slot()
     }
 
@@ -316,145 +314,7 @@ impl Core {
         self.look_after_peers();
     }
 
-    /// Nothing is ready: look elsewhere, then sleep until something is.
-    fn find_work(&self, may_sleep: bool) {
-        self.since_maintenance.set(0);
-        if self.take_from_others(false) {
-            self.pass_on();
-            return;
-        }
-        if !may_sleep {
-            self.wait_for_events(Some(Duration::ZERO));
-            return;
-        }
-        if !self.shared.stands_alone() && self.search() {
-            return;
-        }
-        self.park();
-    }
-
-    /// For whoever has found work: a call for help that was meant for anybody may have reached us
-    /// alone, so if more is left, somebody else is called.
-    fn pass_on(&self) {
-        if !self.shared.idle.could_use_help() {
-            return;
-        }
-        if !self.shared.has_work_besides(self.index) {
-            self.share();
-        } else if let Some(index) = self.shared.idle.notify_any() {
-            self.shared.write_wake(index);
-        }
-    }
-
-    /// Takes work from the injector or a peer into our deque.
-    fn take_from_others(&self, slots: bool) -> bool {
-        if self.shared.stands_alone() {
-            return false;
-        }
-        let task = self.shared.take_injected(&self.deque).or_else(|| {
-            let first = self.next_random() as usize % self.shared.loops.len();
-            let stolen = self.shared.steal(self.index, first, slots, &self.deque);
-            if stolen.is_some() {
-                self.half().counters.stolen();
-            }
-            stolen
-        });
-        match task {
-            Some(task) => {
-                self.deque.push(task);
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Looks around for a while, if that has paid lately. True when there is something to do.
-    fn search(&self) -> bool {
-        let rounds = self.search.borrow_mut().rounds();
-        if rounds == 0 || !self.shared.idle.begin_search() {
-            return false;
-        }
-        let mut found = false;
-        for round in 0..rounds {
-            if !self.half().mailbox.is_empty() {
-                self.read_mailbox();
-            }
-            if self.take_from_others(round + 1 == rounds) || !self.nothing_ready() {
-                found = true;
-                break;
-            }
-            if round % 4 == 3 {
-                self.wait_for_events(Some(Duration::ZERO));
-                if !self.nothing_ready() {
-                    found = true;
-                    break;
-                }
-            }
-            if !self.search.borrow_mut().give_way(round % 4 == 0) {
-                break;
-            }
-        }
-        self.shared.idle.end_search();
-        if found {
-            // While we had the role nobody was woken for what was pushed: see to that now.
-            self.pass_on();
-        }
-        found
-    }
-
-    fn park(&self) {
-        let shared = &self.shared;
-        shared.idle.announce_park(self.index);
-        let work = !self.half().mailbox.is_empty()
-            || (!shared.stands_alone() && shared.has_stealable())
-            || shared.is_over_for(self.index);
-        if work {
-            shared.idle.unpark(self.index);
-            return;
-        }
-        let begun = Instant::now();
-        let sentinel = !shared.stands_alone()
-            && shared.begin_sentinel(self.index, self.watch.borrow_mut().lately(shared, begun));
-        let limit = sentinel.then(|| {
-            let round = self.sentinel_rounds.get();
-            self.sentinel_rounds.set((round + 1).min(SENTINEL_LIMITS.len() - 1));
-            Duration::from_millis(SENTINEL_LIMITS[round])
-        });
-        self.half().counters.parked();
-        let notified = self.wait_for_events_parked(limit, begun);
-        if notified && !self.nothing_ready() {
-            self.pass_on();
-        }
-        let mut dull = false;
-        if sentinel {
-            shared.end_sentinel();
-            let stuck = self.look_after_peers();
-            dull = !stuck && self.nothing_ready() && !self.take_from_others(true);
-        }
-        if !dull {
-            self.sentinel_rounds.set(0);
-        }
-        if !self.nothing_ready() {
-            self.call_sentinel();
-        }
-    }
-
-    /// True when somebody woke us.
-    fn wait_for_events_parked(&self, limit: Option<Duration>, begun: Instant) -> bool {
-        let timer = self.half().timers.lock().next_deadline();
-        let until_timer = timer.map(|deadline| deadline.saturating_duration_since(begun));
-        let limit = [limit, until_timer].into_iter().flatten().min();
-        let mut scratch = self.scratch.borrow_mut();
-        let Scratch { events, wakers, .. } = &mut *scratch;
-        let waited = self.half().reactor.wait(events, limit, wakers);
-        let notified = self.shared.idle.unpark(self.index);
-        self.search.borrow_mut().parked(begun.elapsed(), notified);
-        drop(scratch);
-        self.after_wait(waited);
-        notified
-    }
-
-    fn wait_for_events(&self, limit: Option<Duration>) {
+    pub(super) fn wait_for_events(&self, limit: Option<Duration>) {
         self.since_maintenance.set(0);
         let mut scratch = self.scratch.borrow_mut();
         let Scratch { events, wakers, .. } = &mut *scratch;
@@ -464,7 +324,7 @@ impl Core {
     }
 
     /// Wakes those whose descriptors are ready, then those whose timers are due.
-    fn after_wait(&self, waited: std::io::Result<()>) {
+    pub(super) fn after_wait(&self, waited: std::io::Result<()>) {
         self.half().counters.turned();
         if let Err(error) = waited {
             // Only a broken descriptor or memory exhaustion ends here; sleeping a little keeps a
@@ -522,7 +382,7 @@ impl Core {
         let _ = self.half().timers.lock().cancel(key);
     }
 
-    fn next_random(&self) -> u32 {
+    pub(super) fn next_random(&self) -> u32 {
         // Marsaglia's xorshift32.
         let mut x = self.random.get();
         x ^= x << 13;
@@ -530,94 +390,5 @@ impl Core {
         x ^= x << 5;
         self.random.set(x);
         x
-    }
-
-    /// The thread leaves the loop, which nobody drives then: what others may take is shown to them.
-    pub(super) fn leave(&self) {
-        if let Some(task) = self.half().take_slot() {
-            self.deque.push(task);
-        }
-        self.shared.idle.leave(self.index);
-        // Also what was pushed from outside: the call for help may have reached us.
-        if !self.shared.stands_alone()
-            && self.shared.has_stealable()
-            && let Some(index) = self.shared.idle.notify_any()
-        {
-            self.shared.write_wake(index);
-        }
-    }
-
-    /// Takes a task out of the loop's own queue.
-    pub(super) fn take_ready(&self, task: NonNull<Header>) -> Option<Runnable> {
-        let mut ready = self.ready.borrow_mut();
-        let is_it =
-            |entry: &Entry| matches!(entry, Entry::Task(other) if other.header_pointer() == task);
-        let place = ready.iter().position(is_it)?;
-        match ready.remove(place)? {
-            Entry::Task(task) => Some(task),
-            _ => unreachable!("the entry was just found to be a task"),
-        }
-    }
-
-    /// Drops everything that belongs to this thread: callbacks, local tasks, what lies in its queues.
-    /// On the loop's own thread, once nothing is run any more; from then on it takes nothing.
-    pub(crate) fn clear(&self) {
-        self.clearing.set(true);
-        while self.clear_some() || !self.close_registry() {}
-        self.closed.set(true);
-        self.clearing.set(false);
-    }
-
-    /// Closes the list of tasks, if no local one is left. One that is left is being woken by another
-    /// thread, which has not queued it yet.
-    fn close_registry(&self) -> bool {
-        let mut registry = self.half().registry.lock();
-        let done = self.local_tasks(&registry) == 0;
-        if done {
-            registry.close();
-        } else {
-            drop(registry);
-            std::thread::yield_now();
-        }
-        done
-    }
-
-    /// Drops what is there; true when there was something.
-    fn clear_some(&self) -> bool {
-        let mut some = false;
-        self.read_mailbox();
-        let entries = std::mem::take(&mut *self.ready.borrow_mut());
-        for entry in entries {
-            some = true;
-            match entry {
-                Entry::Task(task) => task.shut_down(&self.shared),
-                Entry::Callback(callback) => callback.cancel(),
-                Entry::Remote(callback) => callback.cancel(),
-            }
-        }
-        while let Some(task) = self.half().take_slot().or_else(|| self.deque.pop()) {
-            some = true;
-            task.shut_down(&self.shared);
-        }
-        let timers = std::mem::take(&mut *self.callback_timers.borrow_mut());
-        for callback in timers.into_callbacks() {
-            some = true;
-            callback.cancel();
-        }
-        let claimed = self.half().registry.lock().claim(|task| task.local);
-        for task in claimed {
-            some = true;
-            task.finish(&self.shared);
-        }
-        some
-    }
-
-    fn local_tasks(&self, registry: &Registry) -> usize {
-        let mut count = 0;
-        registry.for_each(|task| {
-            // SAFETY: in the registry, under its lock.
-            count += usize::from(unsafe { task.as_ref() }.local);
-        });
-        count
     }
 }

@@ -11,7 +11,7 @@ use super::core::{Core, Entry};
 use super::threadsafe::ThreadsafeHandle;
 use crate::context;
 use crate::scheduler::Phase;
-use crate::task::{Header, Task};
+use crate::task::Task;
 use crate::time::from_now;
 
 /// A loop, for its own thread: it is not `Send`, so the compiler sees to what asyncio's documentation
@@ -180,26 +180,5 @@ impl Core {
             self.shared_arc().schedule_remote(runnable);
         }
         task
-    }
-
-    /// Ends a local task of this loop at once, wherever it waits; not one that is being polled.
-    pub(super) fn abandon(&self, task: std::ptr::NonNull<Header>) {
-        loop {
-            self.read_mailbox();
-            if let Some(runnable) = self.take_ready(task) {
-                return runnable.shut_down(self.shared());
-            }
-            let claimed =
-                self.half().registry.lock().claim(|other| std::ptr::eq(other, task.as_ptr()));
-            let found = !claimed.is_empty();
-            for claimed in claimed {
-                claimed.finish(self.shared());
-            }
-            if found {
-                return;
-            }
-            // A waker on another thread has won the right to queue it and has not queued it yet.
-            std::thread::yield_now();
-        }
     }
 }

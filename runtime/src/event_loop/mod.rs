@@ -3,13 +3,17 @@
 //! | file | holds |
 //! |---|---|
 //! | `core.rs` | the owner half: queues, and how a loop turns |
+//! | `find_work.rs` | what it does when it has nothing to do |
+//! | `closing.rs` | how it is left and emptied |
 //! | `serve.rs` | what a loop does for peers that do not come round |
 //! | `callback.rs` | callbacks and the handles that cancel them |
 //! | `handle.rs` | [`LoopHandle`], for the loop's own thread |
 //! | `threadsafe.rs` | [`ThreadsafeHandle`], for all others |
 
 mod callback;
+mod closing;
 mod core;
+mod find_work;
 mod handle;
 mod serve;
 mod threadsafe;

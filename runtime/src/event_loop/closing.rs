@@ -1,0 +1,119 @@
+//! How a loop is left, and how it is emptied at the end.
+
+use std::ptr::NonNull;
+
+use super::core::{Core, Entry};
+use crate::scheduler::Registry;
+use crate::task::{Header, Runnable};
+
+impl Core {
+    /// The thread leaves the loop, which nobody drives then: what others may take is shown to them.
+    pub(super) fn leave(&self) {
+        if let Some(task) = self.half().take_slot() {
+            self.deque.push(task);
+        }
+        self.shared().idle.leave(self.index());
+        // Also what was pushed from outside: the call for help may have reached us.
+        if !self.shared().stands_alone()
+            && self.shared().has_stealable()
+            && let Some(index) = self.shared().idle.notify_any()
+        {
+            self.shared().write_wake(index);
+        }
+    }
+
+    /// Ends a local task of this loop at once, wherever it waits; not one that is being polled.
+    pub(super) fn abandon(&self, task: NonNull<Header>) {
+        loop {
+            self.read_mailbox();
+            if let Some(runnable) = self.take_ready(task) {
+                return runnable.shut_down(self.shared());
+            }
+            let claimed =
+                self.half().registry.lock().claim(|other| std::ptr::eq(other, task.as_ptr()));
+            let found = !claimed.is_empty();
+            for claimed in claimed {
+                claimed.finish(self.shared());
+            }
+            if found {
+                return;
+            }
+            // A waker on another thread has won the right to queue it and has not queued it yet.
+            std::thread::yield_now();
+        }
+    }
+
+    /// Takes a task out of the loop's own queue.
+    fn take_ready(&self, task: NonNull<Header>) -> Option<Runnable> {
+        let mut ready = self.ready.borrow_mut();
+        let is_it =
+            |entry: &Entry| matches!(entry, Entry::Task(other) if other.header_pointer() == task);
+        let place = ready.iter().position(is_it)?;
+        match ready.remove(place)? {
+            Entry::Task(task) => Some(task),
+            _ => unreachable!("the entry was just found to be a task"),
+        }
+    }
+
+    /// Drops everything that belongs to this thread: callbacks, local tasks, what lies in its queues.
+    /// On the loop's own thread, once nothing is run any more; from then on it takes nothing.
+    pub(crate) fn clear(&self) {
+        self.clearing.set(true);
+        while self.clear_some() || !self.close_registry() {}
+        self.closed.set(true);
+        self.clearing.set(false);
+    }
+
+    /// Closes the list of tasks, if no local one is left. One that is left is being woken by another
+    /// thread, which has not queued it yet.
+    fn close_registry(&self) -> bool {
+        let mut registry = self.half().registry.lock();
+        let done = self.local_tasks(&registry) == 0;
+        if done {
+            registry.close();
+        } else {
+            drop(registry);
+            std::thread::yield_now();
+        }
+        done
+    }
+
+    /// Drops what is there; true when there was something.
+    fn clear_some(&self) -> bool {
+        let mut some = false;
+        self.read_mailbox();
+        let entries = std::mem::take(&mut *self.ready.borrow_mut());
+        for entry in entries {
+            some = true;
+            match entry {
+                Entry::Task(task) => task.shut_down(self.shared()),
+                Entry::Callback(callback) => callback.cancel(),
+                Entry::Remote(callback) => callback.cancel(),
+            }
+        }
+        while let Some(task) = self.half().take_slot().or_else(|| self.deque.pop()) {
+            some = true;
+            task.shut_down(self.shared());
+        }
+        let timers = std::mem::take(&mut *self.callback_timers.borrow_mut());
+        for callback in timers.into_callbacks() {
+            some = true;
+            callback.cancel();
+        }
+        let claimed = self.half().registry.lock().claim(|task| task.local);
+        for task in claimed {
+            some = true;
+            task.finish(self.shared());
+        }
+        some
+    }
+
+    fn local_tasks(&self, registry: &Registry) -> usize {
+        let mut count = 0;
+        registry.for_each(|task| {
+            // SAFETY: in the registry, under its lock.
+            count += usize::from(unsafe { task.as_ref() }.local);
+        });
+        count
+    }
+}
