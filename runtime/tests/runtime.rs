@@ -367,13 +367,14 @@ fn the_main_future_completes_while_others_spin() {
         let job =
             std::thread::spawn(move || remote.run_coroutine_threadsafe(async { 4 }).result(None));
         let (send, receive) = mpsc::channel();
-        std::thread::spawn(move || send.send(job.join().unwrap()));
+        let relay = std::thread::spawn(move || send.send(job.join().unwrap()));
         loop {
             if let Ok(outcome) = receive.try_recv() {
                 break assert_eq!(outcome.unwrap(), 4);
             }
             yield_now().await;
         }
+        relay.join().unwrap().unwrap();
     });
 }
 
