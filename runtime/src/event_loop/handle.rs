@@ -10,7 +10,6 @@ use super::callback::{Callback, Handle, TimerHandle};
 use super::core::{Core, Entry};
 use super::threadsafe::ThreadsafeHandle;
 use crate::context;
-use crate::scheduler::Phase;
 use crate::task::Task;
 use crate::time::from_now;
 
@@ -149,8 +148,7 @@ impl fmt::Debug for LoopHandle {
 }
 
 impl Core {
-    /// Makes a task and queues it. A runtime that is closing takes it, but cancelled; one that has
-    /// ended drops its future at once. Either way the handle says so.
+    /// Makes a task and queues it, if the runtime takes it (`Shared::admit`).
     ///
     /// # Safety
     /// On the loop's thread. The future is `Send`, or `local` is set. Future and output are
@@ -165,13 +163,7 @@ impl Core {
         let (runnable, task) = unsafe {
             crate::task::new_task(future, self.shared_pointer(), self.index(), local, location)
         };
-        if !self.shared().register(&runnable) {
-            runnable.shut_down(self.shared());
-            return task;
-        }
-        if self.shared().phase() == Phase::Closing {
-            task.cancel();
-        }
+        let Some(runnable) = self.shared().admit(runnable, &task) else { return task };
         if local || self.shared().stands_alone() {
             self.schedule(runnable);
         } else if let Err(runnable) = context::with_loop_of(self.shared(), runnable, Core::schedule)

@@ -62,13 +62,7 @@ impl ThreadsafeHandle {
         let (runnable, task) = unsafe {
             crate::task::new_task(future, pointer_to(shared), self.loop_index, false, location)
         };
-        if !shared.register(&runnable) {
-            runnable.shut_down(shared);
-            return task;
-        }
-        if shared.phase() == Phase::Closing {
-            task.cancel();
-        }
+        let Some(runnable) = shared.admit(runnable, &task) else { return task };
         if let Err(runnable) = context::with_loop_of(&**shared, runnable, Core::schedule) {
             shared.schedule_remote(runnable);
         }

@@ -38,7 +38,7 @@ use crate::reactor::Reactor;
 use crate::runtime::DefaultExecutor;
 use crate::shim::Mutex;
 use crate::shim::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering, fence};
-use crate::task::{Header, Runnable};
+use crate::task::{Header, Runnable, Task};
 use crate::time::Wheel;
 
 /// The most tasks taken from a peer or the injector at once.
@@ -150,8 +150,21 @@ impl Shared {
         }
     }
 
+    /// Takes a new task in; the caller queues what comes back. A runtime that is closing takes it, but
+    /// cancelled; one that has ended drops its future at once. Either way the handle says so.
+    pub(crate) fn admit<T>(&self, runnable: Runnable, task: &Task<T>) -> Option<Runnable> {
+        if !self.register(&runnable) {
+            runnable.shut_down(self);
+            return None;
+        }
+        if self.phase() == Phase::Closing {
+            task.cancel();
+        }
+        Some(runnable)
+    }
+
     /// Enters a new task. False when the runtime takes none: then its future is to be dropped.
-    pub(crate) fn register(&self, task: &Runnable) -> bool {
+    fn register(&self, task: &Runnable) -> bool {
         // Before the entry, so that `live` is never too low.
         self.live.fetch_add(1, Ordering::Relaxed);
         let entered = self.loops[task.home()].registry.lock().insert(task.header_pointer());
