@@ -22,8 +22,13 @@ const QUICK: [&str; 3] = [
 ];
 
 /// The directories that the models include files from.
-const SOURCES: [&str; 4] =
-    ["executors/src", "runtime/src/task", "runtime/src/scheduler", "runtime/src/reactor"];
+const SOURCES: [&str; 5] = [
+    "executors/src",
+    "runtime/src/cancel",
+    "runtime/src/task",
+    "runtime/src/scheduler",
+    "runtime/src/reactor",
+];
 
 #[test]
 fn every_bug_has_its_place() {

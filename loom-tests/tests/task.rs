@@ -5,6 +5,10 @@
 #[path = "../../runtime/src/task/mod.rs"]
 mod task;
 
+#[allow(dead_code, unused_imports, unreachable_pub, reason = "the models use a part")]
+#[path = "../../runtime/src/cancel/mod.rs"]
+mod cancel;
+
 #[allow(dead_code, reason = "the models use a part")]
 #[path = "../../runtime/src/scheduler/registry.rs"]
 mod registry;
@@ -31,14 +35,20 @@ pub fn panic_message(_: &(dyn Any + Send)) -> &str {
     "caught"
 }
 
-/// Stand-in: no thread drives a loop, so that every wake goes the long way.
+/// Stand-in: no thread drives a loop, so that every wake goes the long way; and the pointer to the
+/// record is in a thread-local of loom's, because its threads share those of the standard library.
 mod context {
-    use std::ptr::NonNull;
-    use std::task::Waker;
+    use std::cell::Cell;
+    use std::ptr;
+    use std::task::{Poll, Waker};
 
+    use crate::cancel::Record;
     use crate::event_loop::Core;
     use crate::scheduler::Shared;
-    use crate::task::Header;
+
+    loom::thread_local! {
+        static RECORD: Cell<*const Record> = Cell::new(ptr::null());
+    }
 
     pub(crate) fn with_loop_of<A>(
         _: *const Shared,
@@ -48,10 +58,30 @@ mod context {
         Err(argument)
     }
 
-    pub(crate) struct EnteredTask;
+    pub(crate) struct Entered(*const Record);
 
-    pub(crate) fn enter_task(_: NonNull<Header>) -> EnteredTask {
-        EnteredTask
+    impl Drop for Entered {
+        fn drop(&mut self) {
+            RECORD.with(|record| record.set(self.0));
+        }
+    }
+
+    pub(crate) fn enter(record: &Record) -> Entered {
+        Entered(RECORD.with(|place| place.replace(ptr::from_ref(record))))
+    }
+
+    pub(crate) fn hide_record() -> Entered {
+        Entered(RECORD.with(|place| place.replace(ptr::null())))
+    }
+
+    pub(crate) fn with_record<R>(f: impl FnOnce(Option<&Record>) -> R) -> R {
+        let record = RECORD.with(Cell::get);
+        // SAFETY: whoever entered it is on the stack below us.
+        f(unsafe { record.as_ref() })
+    }
+
+    pub(crate) fn with_own_record<T>(f: impl FnOnce(&Record) -> Poll<T>) -> Poll<T> {
+        with_record(|record| f(record.expect("every model polls in tasks")))
     }
 
     pub(crate) fn wake_caught(waker: &Waker) {
@@ -381,7 +411,7 @@ fn a_request_to_cancel_a_new_task_comes_before_its_only_poll_or_after() {
         match join(task) {
             Ok(_token) => assert_eq!(log.polls(), 1),
             Err(error) => {
-                assert!(error.is_cancelled() && in_time);
+                assert!(error.is_cancelled() && in_time.is_some());
                 assert_eq!(log.polls(), 0);
             }
         }
@@ -420,7 +450,7 @@ fn a_request_to_cancel_and_a_wake_queue_a_task_once() {
         let value = match join(task) {
             Ok(_token) => 1,
             Err(error) => {
-                assert!(error.is_cancelled() && in_time);
+                assert!(error.is_cancelled() && in_time.is_some());
                 0
             }
         };
@@ -448,7 +478,7 @@ fn a_request_to_cancel_a_waiting_task_ends_it() {
             let shared = shared.clone();
             move || shared.work()
         });
-        assert!(task.cancel());
+        assert!(task.cancel().is_some());
         worker.join().unwrap();
         assert!(matches!(log.polls(), 0..=2));
         assert!(join(task).is_err_and(|error| error.is_cancelled()));

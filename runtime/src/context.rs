@@ -1,34 +1,28 @@
-//! What the current thread is doing: which loop it drives, which task it polls, how much that task
-//! may still do before it has to let others run.
+//! What the current thread is doing: which loop it drives, and the record of what it polls.
 //!
-//! A thread-local without destructor, so it can be asked while a thread ends. Everything is saved and
-//! restored by guards, so that leaving by a panic restores what was outside.
+//! Two pointers in a thread-local without destructor, so they can be asked for while a thread ends.
+//! Both are saved and restored by guards, so that leaving by a panic restores what was outside.
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr::NonNull;
+use std::ptr;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
+use crate::cancel::{Record, lost};
 use crate::event_loop::Core;
 use crate::scheduler::Shared;
-use crate::task::{Header, report_panic};
-
-/// How many operations of our own leaf futures one poll of a task may do.
-///
-/// The same figure as tokio's; what matters is that it is large against the cost of a poll and small
-/// against a millisecond.
-const BUDGET: u8 = 128;
+use crate::task::report_panic;
 
 struct State {
     core: Cell<*const Core>,
-    task: Cell<Option<NonNull<Header>>>,
-    budget: Cell<u8>,
+    record: Cell<*const Record>,
 }
 
 thread_local! {
     static STATE: State = const {
-        State { core: Cell::new(std::ptr::null()), task: Cell::new(None), budget: Cell::new(BUDGET) }
+        State { core: Cell::new(ptr::null()), record: Cell::new(ptr::null()) }
     };
 }
 
@@ -95,33 +89,69 @@ pub(crate) fn with_loop_of<A>(
     })
 }
 
-/// Marks `task` as the one that is polled, with a fresh budget, until the guard is dropped.
+/// Makes `record` that of what this thread polls, until the guard is dropped.
 #[inline]
-pub(crate) fn enter_task(task: NonNull<Header>) -> EnteredTask {
-    STATE.with(|state| EnteredTask {
-        task: state.task.replace(Some(task)),
-        budget: state.budget.replace(BUDGET),
+pub(crate) fn enter(record: &Record) -> Entered<'_> {
+    Entered { outer: replace_record(record), record: PhantomData }
+}
+
+/// What is polled until the guard is dropped finds no record.
+pub(crate) fn hide_record() -> Entered<'static> {
+    Entered { outer: replace_record(ptr::null()), record: PhantomData }
+}
+
+#[inline]
+fn replace_record(record: *const Record) -> *const Record {
+    STATE.with(|state| state.record.replace(record))
+}
+
+/// Never leaked: the pointer in `STATE` is valid because this borrows the record.
+pub(crate) struct Entered<'a> {
+    outer: *const Record,
+    record: PhantomData<&'a Record>,
+}
+
+impl Drop for Entered<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        replace_record(self.outer);
+    }
+}
+
+/// Calls `f` with the record of what this thread polls, if it polls something of ours.
+#[inline]
+pub(crate) fn with_record<R>(f: impl FnOnce(Option<&Record>) -> R) -> R {
+    let record = STATE.with(|state| state.record.get());
+    // SAFETY: `Entered` borrows it as long as the pointer is set, on this thread; it is on the stack
+    // below us.
+    f(unsafe { record.as_ref() })
+}
+
+/// As [`with_record`], for a scope: with no record it makes one for itself.
+#[inline]
+pub(crate) fn with_own_record<T>(f: impl FnOnce(&Record) -> Poll<T>) -> Poll<T> {
+    with_record(|record| match record {
+        Some(record) => f(record),
+        None => outside_tasks(f),
     })
 }
 
-pub(crate) struct EnteredTask {
-    task: Option<NonNull<Header>>,
-    budget: u8,
-}
-
-impl Drop for EnteredTask {
-    #[inline]
-    fn drop(&mut self) {
-        STATE.with(|state| {
-            state.task.set(self.task);
-            state.budget.set(self.budget);
-        });
+/// In somebody else's executor.
+#[cold]
+fn outside_tasks<T>(f: impl FnOnce(&Record) -> Poll<T>) -> Poll<T> {
+    let record = Record::new(None);
+    let entered = enter(&record);
+    let polled = f(&record);
+    drop(entered);
+    if let (Poll::Pending, Some(location)) = (&polled, record.raised_at()) {
+        lost(location);
     }
+    polled
 }
 
 /// Whether a task is being polled on this thread.
 pub(crate) fn inside_a_task() -> bool {
-    STATE.with(|state| state.task.get().is_some())
+    with_record(|record| record.is_some_and(|record| record.task().is_some()))
 }
 
 /// One unit of the current task's budget, asked for *before* a resource is taken. False when it is
@@ -129,21 +159,11 @@ pub(crate) fn inside_a_task() -> bool {
 #[must_use]
 #[inline]
 pub(crate) fn consume_budget(cx: &mut Context<'_>) -> bool {
-    STATE.with(|state| {
-        if state.task.get().is_none() {
-            return true;
-        }
-        match state.budget.get().checked_sub(1) {
-            Some(left) => {
-                state.budget.set(left);
-                true
-            }
-            None => {
-                cx.waker().wake_by_ref();
-                false
-            }
-        }
-    })
+    let may_go_on = with_record(|record| record.is_none_or(Record::spend));
+    if !may_go_on {
+        cx.waker().wake_by_ref();
+    }
+    may_go_on
 }
 
 /// Wakes, and keeps a panic of a foreign waker from what we are in the middle of.

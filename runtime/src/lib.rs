@@ -20,12 +20,14 @@
 //! | run a program | [`run`], [`Runtime`], [`EventLoop`] |
 //! | do things at the same time | [`create_task`], [`create_local_task`], [`Task`] |
 //! | wait | [`sleep`], [`timeout`], [`yield_now`] |
+//! | end things, and clean up after them | [`Task::cancel`], [`cancellable`], [`Cancelled::reraise`], [`protect`], [`shield`] |
 //! | talk to the network | [`net`] |
 //! | call later, from here or from other threads | [`get_running_loop`], [`ThreadsafeHandle`] |
 //! | take work off the loop | [`to_thread`], [`run_in_executor`], [`ThreadPoolExecutor`], [`CpuExecutor`], [`ProcessPoolExecutor`] |
 //! | hear of signals | [`signal`] |
 
 mod bridge;
+mod cancel;
 mod context;
 mod event_loop;
 #[cfg(feature = "hyper")]
@@ -43,6 +45,10 @@ mod time;
 pub use loopool_executors::*;
 
 pub use bridge::{run_in_executor, set_default_executor, to_thread};
+pub use cancel::{
+    Cancellable, Cancelled, Isolate, Never, Protect, RequestId, Reraise, Shield, Shieldable,
+    cancellable, cancelling, isolate, protect, shield, uncancel,
+};
 pub use event_loop::{
     EventLoop, Handle, LoopClosed, LoopHandle, RunError, ThreadsafeCallbackHandle,
     ThreadsafeHandle, TimerHandle, get_running_loop, try_get_running_loop,
@@ -51,7 +57,10 @@ pub use metrics::{LoopMetrics, RuntimeMetrics};
 pub use runtime::{Runtime, RuntimeBuilder, run};
 pub use spawn::{YieldNow, create_local_task, create_task, metrics, spawn, yield_now};
 pub use task::{JoinError, Task};
-pub use time::{Sleep, Timeout, TimeoutError, sleep, sleep_until, timeout, timeout_at};
+pub use time::{
+    CancelCause, Sleep, Timeout, TimeoutError, TryTimeout, sleep, sleep_until, timeout, timeout_at,
+    try_timeout,
+};
 
 /// The examples of the front page are tested, too.
 #[cfg(doctest)]

@@ -103,9 +103,9 @@ pub(crate) const BUGS: &[Bug] = &[
         what: "a request to cancel queues a task that is queued",
         file: STATE,
         find: "let submit = now & (SCHEDULED | RUNNING) == 0;
-            let next = now | CANCEL | SCHEDULED;",
+            let next = now | NEW | SCHEDULED;",
         replace: "let submit = now & RUNNING == 0;
-            let next = now | CANCEL | SCHEDULED;",
+            let next = now | NEW | SCHEDULED;",
         test: "task",
         model: "a_request_to_cancel_and_a_wake_queue_a_task_once",
     },
@@ -120,9 +120,9 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "the count of a live task is zero for a moment",
         file: STATE,
-        find: "(now | SCHEDULED | CANCEL | ORPHAN, DropOutcome::SubmitOrphan)",
+        find: "(now | SCHEDULED | NEW | ORPHAN, DropOutcome::SubmitOrphan)",
         replace: "let before = self.0.fetch_sub(REF, Ordering::AcqRel);
-                self.0.store(before | SCHEDULED | CANCEL | ORPHAN, Ordering::Relaxed);
+                self.0.store(before | SCHEDULED | NEW | ORPHAN, Ordering::Relaxed);
                 return DropOutcome::SubmitOrphan;",
         test: "task",
         model: "shutdown_takes_a_task_that_is_losing_its_last_waker",
@@ -130,10 +130,10 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "memory is freed before the others are done with it",
         file: STATE,
-        find: "(now | SCHEDULED | CANCEL | ORPHAN, DropOutcome::SubmitOrphan)
+        find: "(now | SCHEDULED | NEW | ORPHAN, DropOutcome::SubmitOrphan)
             };
             match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {",
-        replace: "(now | SCHEDULED | CANCEL | ORPHAN, DropOutcome::SubmitOrphan)
+        replace: "(now | SCHEDULED | NEW | ORPHAN, DropOutcome::SubmitOrphan)
             };
             match self.0.compare_exchange_weak(now, next, Ordering::Relaxed, Ordering::Relaxed) {",
         test: "task",

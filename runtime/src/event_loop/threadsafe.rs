@@ -147,7 +147,7 @@ impl<F: Future> Future for Bridge<F> {
             let this = self.get_unchecked_mut();
             (&mut this.promise, Pin::new_unchecked(&mut this.future))
         };
-        if promise.as_ref().is_none_or(|promise| promise.is_cancelled()) {
+        if promise.is_none() {
             return Poll::Ready(());
         }
         let poll = std::panic::AssertUnwindSafe(|| future.poll(cx));

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
 
+use super::cold::ColdPointer;
 use super::join::JoinError;
 use super::state::State;
 use crate::scheduler::Shared;
@@ -29,6 +30,7 @@ pub(crate) struct Header {
     /// Rule 3 of `state.rs`.
     pub(super) join_waker: UnsafeCell<Option<Waker>>,
     pub(super) location: &'static Location<'static>,
+    pub(super) cold: ColdPointer,
     /// The loop that the task was made on: its registry, and for a local task its thread.
     pub(crate) home: u32,
     /// Whether it must stay on its loop.
@@ -47,8 +49,9 @@ pub(crate) struct Links {
 pub(super) struct Vtable {
     /// Polls the future; true when its output, or its panic, is in the cell. Caller: RUNNING.
     pub(super) poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> bool,
-    /// Drops the future and puts an error in its place. Caller: RUNNING.
-    pub(super) finish: unsafe fn(NonNull<Header>, JoinError),
+    /// Drops the future and puts an error in its place; false if the outcome is another, because the
+    /// future's destructor panicked. Caller: RUNNING.
+    pub(super) finish: unsafe fn(NonNull<Header>, JoinError) -> bool,
     /// Moves the output to where the pointer shows. Caller: rule 2.
     pub(super) take_output: unsafe fn(NonNull<Header>, NonNull<()>),
     /// Drops the output, if it was not taken. Caller: rule 2.
@@ -92,6 +95,7 @@ pub(super) fn allocate<F: Future>(
         links: UnsafeCell::new(Links::default()),
         join_waker: UnsafeCell::new(None),
         location,
+        cold: ColdPointer::new(),
         home,
         local,
         registered: UnsafeCell::new(false),
@@ -136,17 +140,18 @@ unsafe fn poll<F: Future>(header: NonNull<Header>, cx: &mut Context<'_>) -> bool
     true
 }
 
-unsafe fn finish<F: Future>(header: NonNull<Header>, error: JoinError) {
+unsafe fn finish<F: Future>(header: NonNull<Header>, error: JoinError) -> bool {
     // SAFETY: the vtable belongs to this type, and the caller has RUNNING.
-    unsafe { store(cell::<F>(header), Err(error)) };
+    unsafe { store(cell::<F>(header), Err(error)) }
 }
 
 /// Drops the future and stores the result. A panic of the future's destructor becomes the result,
-/// unless there is a panic already.
+/// unless there is a panic already; false then.
 ///
 /// # Safety
 /// The caller has RUNNING.
-unsafe fn store<F: Future>(cell: &Cell<F>, mut result: Result<F::Output, JoinError>) {
+unsafe fn store<F: Future>(cell: &Cell<F>, mut result: Result<F::Output, JoinError>) -> bool {
+    let mut kept = true;
     let dropped = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the caller's promise. `Consumed` is written even if the destructor panics, because
         // assignment drops the old value and writes the new one on unwinding, too.
@@ -156,6 +161,7 @@ unsafe fn store<F: Future>(cell: &Cell<F>, mut result: Result<F::Output, JoinErr
         match &result {
             Err(error) if error.is_panic() => report_panic("a task's future", &*payload),
             _ => {
+                kept = false;
                 let replaced = std::mem::replace(&mut result, Err(JoinError::panicked(payload)));
                 drop_caught("a task's output", replaced);
             }
@@ -163,6 +169,7 @@ unsafe fn store<F: Future>(cell: &Cell<F>, mut result: Result<F::Output, JoinErr
     }
     // SAFETY: as above; the old value is `Consumed`, which has no destructor.
     cell.stage.with_mut(|stage| unsafe { *stage = Stage::Finished(result) });
+    kept
 }
 
 unsafe fn take_output<F: Future>(header: NonNull<Header>, to: NonNull<()>) {
@@ -191,7 +198,9 @@ unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
 unsafe fn dealloc<F: Future>(header: NonNull<Header>) {
     // SAFETY: made by `Box` in `allocate`; the caller has the last reference. The stage holds no
     // output any more: whoever cleared the second of COMPLETE's two claims dropped it.
-    drop(unsafe { Box::from_raw(header.cast::<Cell<F>>().as_ptr()) });
+    let cell = unsafe { Box::from_raw(header.cast::<Cell<F>>().as_ptr()) };
+    // SAFETY: the last reference.
+    unsafe { cell.header.cold.free() };
 }
 
 /// Drops a value whose destructor may panic, on a thread that must live on.
@@ -211,4 +220,4 @@ pub(crate) fn report_panic(what: &'static str, payload: &(dyn Any + Send)) {
 
 /// A header is written for every task that is made: it stays small.
 #[cfg(all(target_pointer_width = "64", not(loopool_loom)))]
-const _: () = assert!(size_of::<Header>() == 72);
+const _: () = assert!(size_of::<Header>() == 80);

@@ -7,10 +7,13 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::cell::{Header, drop_caught};
 use super::run;
+use crate::cancel::{Cancelled, ForeignWaker, Memory, Record, RequestId};
+use crate::context;
 
 /// A spawned future: awaited for its output, or asked to end.
 ///
@@ -23,11 +26,29 @@ use super::run;
 /// # });
 /// ```
 ///
+/// # Cancellation
+/// Who awaits a task and is asked to end passes the request on to the task and goes on waiting, until
+/// the task has ended in its own way. So the whole chain of those who wait for one another cleans up from
+/// its inner end, as in asyncio. If the task gives a value all the same, that is what the await gives; if
+/// it was cancelled so, the error [says so](JoinError::passed_on), and who awaits it may raise the
+/// request again. A task that ignores requests keeps its awaiter waiting, and timeouts around it.
+/// [`shield`](crate::shield) keeps requests from the task.
+///
 /// # Cancel safety
 /// Awaiting through `&mut task` may be given up and begun again; the output is not lost.
 pub struct Task<T> {
     header: NonNull<Header>,
+    await_: Option<Box<Await>>,
     output: PhantomData<fn() -> T>,
+}
+
+/// What an await remembers, once a request has come by or a combinator has hidden it.
+#[derive(Default)]
+struct Await {
+    memory: Memory,
+    /// The last request that was passed on.
+    passed_on: Option<RequestId>,
+    foreign: ForeignWaker,
 }
 
 // SAFETY: the handle gives access to the output and to the state word only, never to the future. The
@@ -43,7 +64,7 @@ impl<T> Task<T> {
     /// # Safety
     /// The caller has the handle's reference of a task whose output is `T`.
     pub(super) unsafe fn from_header(header: NonNull<Header>) -> Self {
-        Task { header, output: PhantomData }
+        Task { header, await_: None, output: PhantomData }
     }
 
     pub(crate) fn header_pointer(&self) -> NonNull<Header> {
@@ -55,14 +76,47 @@ impl<T> Task<T> {
         unsafe { self.header.as_ref() }
     }
 
-    /// Asks the task to end. False when it is done.
+    /// Asks the task to end. `None` when it is done.
     ///
     /// A request, not a kill: the future is polled once more, and if it completes in that poll its
-    /// value wins. If it is still pending it is dropped, on a thread of its runtime, and awaiting the
-    /// task gives an error that [`is_cancelled`](JoinError::is_cancelled). A task that was never
-    /// polled is dropped without running a line.
-    pub fn cancel(&self) -> bool {
-        run::cancel(self.header)
+    /// value wins. If it is still pending, the innermost open [`cancellable`](crate::cancellable) scope
+    /// in it takes the request and may clean up; without one the future is dropped, on a thread of its
+    /// runtime, and awaiting the task gives an error that [`is_cancelled`](JoinError::is_cancelled). A
+    /// task that was never polled is dropped without running a line.
+    ///
+    /// Requests that come before one is delivered are delivered with it, and are the same one; each is
+    /// counted ([`cancelling`](Self::cancelling)).
+    pub fn cancel(&self) -> Option<RequestId> {
+        run::cancel(self.header, false)
+    }
+
+    /// How many requests to cancel there were that were not taken back.
+    pub fn cancelling(&self) -> usize {
+        self.header().requests()
+    }
+
+    /// Takes a request to cancel back, and gives the number that is left. The last one also withdraws
+    /// a request that was not delivered yet.
+    pub fn uncancel(&self) -> usize {
+        self.header().uncancel()
+    }
+
+    /// The task's name, if it was given one.
+    pub fn name(&self) -> Option<Arc<str>> {
+        self.header().name()
+    }
+
+    /// Names the task, for logs and reports.
+    ///
+    /// ```
+    /// # loopool::run(async {
+    /// let task = loopool::create_task(async {});
+    /// task.set_name("janitor");
+    /// assert_eq!(task.name().as_deref(), Some("janitor"));
+    /// # });
+    /// ```
+    pub fn set_name(&self, name: impl Into<Arc<str>>) {
+        self.header().set_name(name.into());
     }
 
     /// Whether the task is done: its output is there or was taken.
@@ -83,14 +137,18 @@ impl<T> Task<T> {
         unsafe {
             (self.header().vtable().take_output)(self.header, NonNull::from(&mut output).cast());
         }
-        output.unwrap_or_else(|| Err(JoinError::already_taken()))
+        let mut output = output.unwrap_or_else(|| Err(JoinError::already_taken()));
+        if let Some(mut state) = self.await_.take() {
+            state.foreign.forget();
+            if let Err(error) = &mut output {
+                error.passed_on_by(state.passed_on);
+            }
+        }
+        output
     }
-}
 
-impl<T> Future for Task<T> {
-    type Output = Result<T, JoinError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    /// Polls for the output. The request that is visible stays where it is.
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
         let header = self.header();
         if header.state.is_complete() {
             return Poll::Ready(self.take_output());
@@ -116,6 +174,51 @@ impl<T> Future for Task<T> {
             Poll::Pending
         } else {
             Poll::Ready(self.take_output())
+        }
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        context::with_record(|record| match record {
+            Some(record) => self.poll_with(record, cx),
+            None => self.poll_output(cx),
+        })
+    }
+}
+
+impl<T> Task<T> {
+    #[inline]
+    fn poll_with(&mut self, record: &Record, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        if record.task() == Some(self.header) {
+            return Poll::Ready(Err(JoinError::awaits_itself()));
+        }
+        // With a waker in the cell it was polled before.
+        let fresh = !self.header().state.has_join_waker();
+        if !record.spend() {
+            cx.waker().wake_by_ref();
+        } else if let Poll::Ready(output) = self.poll_output(cx) {
+            return Poll::Ready(output);
+        }
+        // Rules 13 and 14 of `cancel/mod.rs`.
+        if record.is_in_pass() {
+            self.pass_on(record, fresh);
+        }
+        if self.await_.is_some() || ForeignWaker::is_needed(record, cx) {
+            self.await_.get_or_insert_default().foreign.leave(record, cx);
+        }
+        Poll::Pending
+    }
+
+    #[cold]
+    fn pass_on(&mut self, record: &Record, fresh: bool) {
+        let state = self.await_.get_or_insert_default();
+        if let Some(request) = record.pass_on(&mut state.memory, fresh) {
+            state.passed_on = Some(request);
+            // `None` only if it has ended meanwhile: then its output is on its way.
+            let _ = run::cancel(self.header, true);
         }
     }
 }
@@ -150,14 +253,32 @@ impl<T> fmt::Debug for Task<T> {
 pub struct JoinError(Kind);
 
 enum Kind {
-    Cancelled,
+    Cancelled {
+        /// It ended by a request that came from who awaited it.
+        by_await: bool,
+        /// That one's own request.
+        passed_on: Option<Cancelled>,
+    },
+    AwaitsItself,
     Panicked(Box<dyn Any + Send>),
     AlreadyTaken,
 }
 
 impl JoinError {
-    pub(crate) fn cancelled() -> Self {
-        JoinError(Kind::Cancelled)
+    /// `by_await`: by a request of who awaits the task.
+    pub(crate) fn cancelled(by_await: bool) -> Self {
+        JoinError(Kind::Cancelled { by_await, passed_on: None })
+    }
+
+    fn awaits_itself() -> Self {
+        JoinError(Kind::AwaitsItself)
+    }
+
+    /// For the handle, which knows the request that it has passed on.
+    fn passed_on_by(&mut self, request: Option<RequestId>) {
+        if let Kind::Cancelled { by_await: true, passed_on } = &mut self.0 {
+            *passed_on = request.map(Cancelled::new);
+        }
     }
 
     pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
@@ -170,7 +291,34 @@ impl JoinError {
 
     /// Whether the task was cancelled.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.0, Kind::Cancelled)
+        matches!(self.0, Kind::Cancelled { .. })
+    }
+
+    /// If the task was cancelled because the one who awaited it was asked to end and passed that on:
+    /// the latter's request, to be [raised again](Cancelled::reraise). `None` when the task was cancelled
+    /// by somebody else.
+    ///
+    /// ```
+    /// # loopool::run(async {
+    /// let outer = loopool::create_task(async {
+    ///     let inner = loopool::create_task(std::future::pending::<()>());
+    ///     match inner.await {
+    ///         Err(error) if error.passed_on().is_some() => "I was asked to end",
+    ///         _ => "something else",
+    ///     }
+    /// });
+    /// let mut outer = outer;
+    /// # let early = std::time::Duration::from_millis(5);
+    /// # assert!(loopool::timeout(early, loopool::shield(&mut outer)).await.is_err());
+    /// outer.cancel();
+    /// assert_eq!(outer.await.unwrap(), "I was asked to end");
+    /// # });
+    /// ```
+    pub fn passed_on(&self) -> Option<Cancelled> {
+        match self.0 {
+            Kind::Cancelled { passed_on, .. } => passed_on,
+            _ => None,
+        }
     }
 
     /// Whether the task panicked.
@@ -193,7 +341,8 @@ impl JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Cancelled => f.write_str("the task was cancelled"),
+            Kind::Cancelled { .. } => f.write_str("the task was cancelled"),
+            Kind::AwaitsItself => f.write_str("a task awaits itself, which would never end"),
             Kind::Panicked(payload) => {
                 write!(f, "the task panicked: {}", loopool_executors::panic_message(&**payload))
             }

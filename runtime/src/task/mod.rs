@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `state.rs` | the state word: bits, count, transitions, and who may touch what |
 //! | `cell.rs` | the allocation: header, future, output |
+//! | `cold.rs` | what few tasks have: a name, requests to cancel |
 //! | `run.rs` | polling, waking, cancelling, freeing |
 //! | `join.rs` | [`Task`] and [`JoinError`] |
 //!
@@ -13,6 +14,7 @@
 //! the worker.
 
 mod cell;
+mod cold;
 mod join;
 mod run;
 mod state;
@@ -22,6 +24,7 @@ use std::panic::Location;
 use std::ptr::NonNull;
 
 pub(crate) use cell::{Header, Links, drop_caught, report_panic};
+pub(crate) use cold::{requests, uncancel, wake_foreign, wake_list};
 pub use join::{JoinError, Task};
 pub(crate) use run::{Claimed, Runnable, claim_for_shutdown, handle_for_cancel};
 

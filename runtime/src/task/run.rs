@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
 use super::cell::{Header, drop_caught};
+use super::cold::Requested;
 use super::join::JoinError;
-use super::state::{CancelOutcome, DropOutcome, IdleOutcome, WakeOutcome};
+use super::state::{DropOutcome, IdleOutcome, WakeOutcome};
+use crate::cancel::{Below, Record, RequestId};
 use crate::context;
 use crate::event_loop::Core;
 use crate::scheduler::Shared;
@@ -57,28 +59,43 @@ impl Runnable {
         let pointer = self.into_header();
         // SAFETY: our reference keeps the cell alive until we give it up below.
         let header = unsafe { pointer.as_ref() };
-        let outcome = header.state.run();
-        if outcome.cancel && outcome.first {
-            // Not a line of it has run, and none will.
-            return end(pointer, shared, JoinError::cancelled());
+        if header.state.has_new_request() {
+            // While the task is SCHEDULED, so that these wakes do not queue it again.
+            header.wake_foreign();
         }
+        let outcome = header.state.run();
         if outcome.orphan {
             tracing::error!(spawned_at = %header.location, "a pending task was destroyed: nothing could wake it any more");
-            return end(pointer, shared, JoinError::cancelled());
+            return cancelled(pointer, shared, None);
+        }
+        let record = Record::new(Some(pointer));
+        let pass = outcome.cancel.then(|| header.take_due());
+        if let Some(request) = pass {
+            if outcome.first {
+                // Not a line of it has run, and none will.
+                return cancelled(pointer, shared, pass);
+            }
+            record.begin(request);
         }
         let ready = {
-            let _current = context::enter_task(pointer);
+            let _entered = context::enter(&record);
             // SAFETY: the waker borrows our reference; `ManuallyDrop` keeps it from giving it up.
             let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(pointer)) });
             // SAFETY: `run` gave us RUNNING.
             unsafe { (header.vtable().poll)(pointer, &mut Context::from_waker(&waker)) }
         };
         if ready {
-            return complete(pointer, shared);
+            return complete(pointer, shared, false);
         }
-        if outcome.cancel {
-            // Polled first; still pending, so the request takes it.
-            return end(pointer, shared, JoinError::cancelled());
+        if let Some(request) = record.raised() {
+            return cancelled(pointer, shared, Some(request));
+        }
+        if let Some(request) = pass {
+            match record.below() {
+                Below::Nothing => return cancelled(pointer, shared, pass),
+                Below::Held => header.put_off(request),
+                Below::Answered => {}
+            }
         }
         match header.state.idle() {
             IdleOutcome::Idle => {}
@@ -86,7 +103,7 @@ impl Runnable {
             IdleOutcome::Requeue => requeue(unsafe { Runnable::from_header(pointer) }),
             IdleOutcome::Orphan => {
                 tracing::error!(spawned_at = %header.location, "a pending task was destroyed: nothing could wake it any more");
-                end(pointer, shared, JoinError::cancelled());
+                cancelled(pointer, shared, None);
             }
         }
     }
@@ -96,7 +113,7 @@ impl Runnable {
         let pointer = self.into_header();
         // SAFETY: our reference keeps the cell alive.
         let _ = unsafe { pointer.as_ref() }.state.run();
-        end(pointer, shared, JoinError::cancelled());
+        cancelled(pointer, shared, None);
     }
 }
 
@@ -123,7 +140,7 @@ pub(crate) struct Claimed(NonNull<Header>);
 
 impl Claimed {
     pub(crate) fn finish(self, shared: &Shared) {
-        end(self.0, shared, JoinError::cancelled());
+        cancelled(self.0, shared, None);
     }
 }
 
@@ -141,7 +158,7 @@ pub(crate) struct CancelLater(NonNull<Header>);
 
 impl CancelLater {
     pub(crate) fn cancel(self) {
-        cancel(self.0);
+        let _ = cancel(self.0, false);
     }
 }
 
@@ -156,20 +173,24 @@ unsafe impl Send for CancelLater {}
 // SAFETY: as above.
 unsafe impl Sync for CancelLater {}
 
-/// Ends a task that is RUNNING with an error in place of an output.
-fn end(pointer: NonNull<Header>, shared: &Shared, error: JoinError) {
+/// Drops the future of a task that is RUNNING. By this request, or by nobody's.
+#[cold]
+fn cancelled(pointer: NonNull<Header>, shared: &Shared, request: Option<RequestId>) {
     // SAFETY: the caller has RUNNING and a reference.
-    unsafe { (pointer.as_ref().vtable().finish)(pointer, error) };
-    complete(pointer, shared);
+    let header = unsafe { pointer.as_ref() };
+    let passed_on = request.is_some_and(|request| header.was_passed_on(request));
+    // SAFETY: as above.
+    let kept = unsafe { (header.vtable().finish)(pointer, JoinError::cancelled(passed_on)) };
+    complete(pointer, shared, kept);
 }
 
 /// The output is in the cell: out of the registry, wake who waits, give up the runner's reference.
-fn complete(pointer: NonNull<Header>, shared: &Shared) {
+fn complete(pointer: NonNull<Header>, shared: &Shared, cancelled: bool) {
     // SAFETY: the runner's reference keeps the cell alive.
     let header = unsafe { pointer.as_ref() };
     // First, while the task is not complete: from `complete` on, the runtime may be freed by others.
     shared.unregister(pointer);
-    let outcome = header.state.complete();
+    let outcome = header.state.complete(cancelled);
     if !outcome.join_interest {
         // SAFETY: complete and no handle: the output is ours (rule 2).
         unsafe { (header.vtable().drop_output)(pointer) };
@@ -217,16 +238,16 @@ fn submit(pointer: NonNull<Header>) {
     }
 }
 
-/// Requests the end of a task; false when it is done already.
-pub(super) fn cancel(pointer: NonNull<Header>) -> bool {
-    // SAFETY: the handle's reference keeps the cell alive.
-    match unsafe { pointer.as_ref() }.state.cancel() {
-        CancelOutcome::Submit => {
+/// Asks a task to end; `passed_on` by who awaits it. `None` when it is done already.
+pub(super) fn cancel(pointer: NonNull<Header>, passed_on: bool) -> Option<RequestId> {
+    // SAFETY: the caller's reference keeps the cell alive.
+    match unsafe { pointer.as_ref() }.request(passed_on) {
+        Requested::Submit(request) => {
             submit(pointer);
-            true
+            Some(request)
         }
-        CancelOutcome::Noted => true,
-        CancelOutcome::TooLate => false,
+        Requested::Noted(request) => Some(request),
+        Requested::TooLate => None,
     }
 }
 

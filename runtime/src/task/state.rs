@@ -10,11 +10,17 @@
 //! | SCHEDULED | must be polled (again) | idle: whoever sets it puts the task into a queue, with a reference; running: the runner does so |
 //! | RUNNING | somebody owns the future | set by who takes it out of a queue, or by shutdown on an idle task |
 //! | COMPLETE | the future is gone, the output is there or was taken | for ever |
-//! | CANCEL | somebody asked the task to end | until it is delivered |
+//! | NEW | somebody asked the task to end: it must be polled for that | until a pass begins |
+//! | DUE | the next poll, whenever it comes, is a pass: the last one was put off | until then |
 //! | POLLED | the future has been polled | for ever |
 //! | ORPHAN | nobody could wake it any more | from then on |
 //! | JOIN_INTEREST | the handle exists | until it is dropped |
 //! | JOIN_WAKER | the completing side may read the waker in the cell | see below |
+//! | CANCELLED | the task is COMPLETE because it was cancelled | for ever |
+//!
+//! NEW and DUE are two bits because a task that puts a request off while it waits for something else
+//! would otherwise be found unfinished, and polled, for ever. A *pass* is a poll that delivers a request
+//! (`cancel/mod.rs`).
 //!
 //! # Who may touch what
 //! 1. The future belongs to who set RUNNING.
@@ -31,12 +37,14 @@ use crate::shim::atomic::{AtomicUsize, Ordering};
 const SCHEDULED: usize = 1 << 0;
 const RUNNING: usize = 1 << 1;
 const COMPLETE: usize = 1 << 2;
-const CANCEL: usize = 1 << 3;
+const NEW: usize = 1 << 3;
 const POLLED: usize = 1 << 4;
 const ORPHAN: usize = 1 << 5;
 const JOIN_INTEREST: usize = 1 << 6;
 const JOIN_WAKER: usize = 1 << 7;
-const REF: usize = 1 << 8;
+const DUE: usize = 1 << 8;
+const CANCELLED: usize = 1 << 9;
+const REF: usize = 1 << 10;
 
 /// Above this many references something leaks wakers in a loop; going on would wrap the count and
 /// free a live task.
@@ -58,7 +66,7 @@ pub(crate) enum WakeOutcome {
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 #[must_use]
 pub(crate) struct RunOutcome {
-    /// A request to cancel is to be delivered in this poll.
+    /// A request to cancel is to be delivered in this poll: it is a pass.
     pub(crate) cancel: bool,
     /// It is the first poll.
     pub(crate) first: bool,
@@ -140,10 +148,28 @@ impl State {
         let before = self.0.fetch_xor(SCHEDULED | RUNNING, Ordering::AcqRel);
         debug_assert_eq!(before & (SCHEDULED | RUNNING | COMPLETE), SCHEDULED, "{before:b}");
         RunOutcome {
-            cancel: before & CANCEL != 0,
+            cancel: before & (NEW | DUE) != 0,
             first: before & POLLED == 0,
             orphan: before & ORPHAN != 0,
         }
+    }
+
+    /// Whether somebody asked the task to end since the last pass. A hint, for whoever is about to
+    /// [`run`](Self::run) it.
+    #[inline]
+    pub(crate) fn has_new_request(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & NEW != 0
+    }
+
+    /// The request is in the runner's hands, or was withdrawn. Under the lock of the requests, whose
+    /// order says which request was meant; so Relaxed.
+    pub(crate) fn begin_pass(&self) {
+        self.0.fetch_and(!(NEW | DUE), Ordering::Relaxed);
+    }
+
+    /// The request was put off: the next poll is a pass again. By the runner, before `idle`.
+    pub(crate) fn hold(&self) {
+        self.0.fetch_or(DUE, Ordering::Relaxed);
     }
 
     /// The future stayed pending.
@@ -172,8 +198,9 @@ impl State {
     ///
     /// Release: pairs with the Acquire in `is_complete` and in the handle's transitions, so that
     /// whoever sees COMPLETE sees the output. Acquire: the join waker that the handle wrote.
-    pub(crate) fn complete(&self) -> CompleteOutcome {
-        let before = self.0.fetch_xor(RUNNING | COMPLETE, Ordering::AcqRel);
+    pub(crate) fn complete(&self, cancelled: bool) -> CompleteOutcome {
+        let how = if cancelled { COMPLETE | CANCELLED } else { COMPLETE };
+        let before = self.0.fetch_xor(RUNNING | how, Ordering::AcqRel);
         debug_assert_eq!(before & (RUNNING | COMPLETE), RUNNING, "{before:b}");
         CompleteOutcome {
             join_interest: before & JOIN_INTEREST != 0,
@@ -239,7 +266,7 @@ impl State {
                 return CancelOutcome::TooLate;
             }
             let submit = now & (SCHEDULED | RUNNING) == 0;
-            let next = now | CANCEL | SCHEDULED;
+            let next = now | NEW | SCHEDULED;
             let next = if submit { next + REF } else { next };
             match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) if submit => return CancelOutcome::Submit,
@@ -259,7 +286,7 @@ impl State {
                 return false;
             }
             let idle = now & (SCHEDULED | RUNNING) == 0;
-            let next = if idle { (now | CANCEL | RUNNING) + REF } else { now | CANCEL };
+            let next = if idle { (now | NEW | RUNNING) + REF } else { now | NEW };
             match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return idle,
                 Err(current) => now = current,
@@ -269,6 +296,12 @@ impl State {
 
     pub(crate) fn is_complete(&self) -> bool {
         self.0.load(Ordering::Acquire) & COMPLETE != 0
+    }
+
+    /// Whether the task ended because it was cancelled. For whoever knows that it is complete.
+    #[allow(dead_code, reason = "the reports of a shutdown ask for it")]
+    pub(crate) fn was_cancelled(&self) -> bool {
+        self.0.load(Ordering::Acquire) & CANCELLED != 0
     }
 
     /// Whether the completing side may read the join waker. For the handle, the only one who sets it.
@@ -354,7 +387,7 @@ impl State {
             } else if now & COMPLETE != 0 {
                 (now - REF, DropOutcome::Dealloc)
             } else {
-                (now | SCHEDULED | CANCEL | ORPHAN, DropOutcome::SubmitOrphan)
+                (now | SCHEDULED | NEW | ORPHAN, DropOutcome::SubmitOrphan)
             };
             match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return outcome,
@@ -375,7 +408,7 @@ impl std::fmt::Debug for State {
         let word = self.0.load(Ordering::Relaxed);
         let text = if word & COMPLETE != 0 {
             "finished"
-        } else if word & CANCEL != 0 {
+        } else if word & (NEW | DUE) != 0 {
             "cancelling"
         } else {
             "pending"

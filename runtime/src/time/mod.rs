@@ -2,9 +2,11 @@
 
 mod sleep;
 mod timeout;
+mod try_timeout;
 mod wheel;
 
 pub(crate) use self::sleep::from_now;
 pub use self::sleep::{Sleep, sleep, sleep_until};
 pub use self::timeout::{Timeout, TimeoutError, timeout, timeout_at};
+pub use self::try_timeout::{CancelCause, TryTimeout, try_timeout};
 pub(crate) use self::wheel::{Action, TimerKey, Wheel};

@@ -122,6 +122,34 @@ impl Future for Sleep {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if !context::consume_budget(cx) {
+            return Poll::Pending;
+        }
+        self.poll_timer(cx)
+    }
+}
+
+/// For timeouts, which spend no budget of what they limit.
+impl Sleep {
+    /// Whether the time is up. The first look is at the clock; the later ones are at the timer.
+    #[inline]
+    pub(super) fn has_fired(&mut self, first: bool, cx: &Context<'_>) -> bool {
+        if first { self.is_elapsed() } else { self.poll_timer(cx).is_ready() }
+    }
+
+    /// Sets the timer. It wakes even if its time is past.
+    #[track_caller]
+    pub(super) fn arm(&mut self, cx: &Context<'_>) {
+        let core = context::current_core()
+            .expect("a sleep or timeout was polled outside a running loopool event loop");
+        let (shared, loop_index) = (core.shared_arc(), core.index());
+        let action = Action::Wake(cx.waker().clone());
+        let key = shared.loops[loop_index].timers.lock().insert(self.deadline, action);
+        self.entry = Some(Entry { shared, loop_index, key });
+    }
+
+    #[track_caller]
+    fn poll_timer(&mut self, cx: &Context<'_>) -> Poll<()> {
         if let Some(entry) = &self.entry {
             match entry.poll(cx.waker()) {
                 Polled::Waiting => return Poll::Pending,
@@ -136,12 +164,7 @@ impl Future for Sleep {
         if self.is_elapsed() {
             return Poll::Ready(());
         }
-        let core = context::current_core()
-            .expect("a sleep or timeout was polled outside a running loopool event loop");
-        let (shared, loop_index) = (core.shared_arc(), core.index());
-        let action = Action::Wake(cx.waker().clone());
-        let key = shared.loops[loop_index].timers.lock().insert(self.deadline, action);
-        self.entry = Some(Entry { shared, loop_index, key });
+        self.arm(cx);
         Poll::Pending
     }
 }

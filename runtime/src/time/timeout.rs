@@ -6,12 +6,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use pin_project_lite::pin_project;
+
 use super::sleep::{Sleep, sleep, sleep_until};
+use crate::cancel::{Below, Closed, FiredPoll, Memory, Record, RequestId};
+use crate::{context, task};
 
 /// Waits for `future`, at most `limit`.
 ///
 /// The future is polled first: when it is ready in the instant in which the time is up, its value
-/// wins. When the time is up it is dropped.
+/// wins. Else it is asked to end, as [`Task::cancel`](crate::Task::cancel) asks a task: a
+/// [`cancellable`](crate::cancellable) scope inside takes the request and may clean up, also
+/// asynchronously; the timeout waits for that. If the future gives a value in the end, that is the
+/// result; if the request is [raised again](crate::Cancelled::reraise), or was caught by nobody, the
+/// future is dropped and the result is [`TimeoutError`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -23,48 +31,166 @@ use super::sleep::{Sleep, sleep, sleep_until};
 /// # });
 /// ```
 ///
+/// A request to cancel the task as a whole passes through. Of nested timeouts each has a request of
+/// its own, so none takes another's for its own. Code that ignores the request keeps the timeout
+/// waiting. A `Cancelled` that is *returned* from inside is a value like any other; see
+/// [`try_timeout`](crate::try_timeout).
+///
 /// # Errors
-/// [`TimeoutError`] when the time is up.
+/// [`TimeoutError`] when the time was up.
+///
+/// # Panics
+/// When it is polled outside a running event loop.
 ///
 /// # Cancel safety
 /// As that of the future inside.
 pub fn timeout<F: Future>(limit: Duration, future: F) -> Timeout<F> {
-    Timeout { future, sleep: sleep(limit) }
+    Timeout::new(future, sleep(limit))
 }
 
 /// As [`timeout`], until a point in time.
 pub fn timeout_at<F: Future>(deadline: Instant, future: F) -> Timeout<F> {
-    Timeout { future, sleep: sleep_until(deadline) }
+    Timeout::new(future, sleep_until(deadline))
 }
 
-/// The future of [`timeout`].
-#[derive(Debug)]
-#[must_use = "a timeout does nothing unless it is awaited"]
-pub struct Timeout<F> {
-    future: F,
-    sleep: Sleep,
+pin_project! {
+    /// The future of [`timeout`].
+    #[derive(Debug)]
+    #[must_use = "a timeout does nothing unless it is awaited"]
+    pub struct Timeout<F> {
+        #[pin]
+        future: Option<F>,
+        sleep: Sleep,
+        memory: Memory,
+        // Once the time is up.
+        request: Option<RequestId>,
+        progress: Progress,
+    }
+}
+
+/// How far the delivery of the own request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Not begun.
+    Due,
+    /// Begun: those whom a combinator would not poll were woken for it. Put off by a protected future.
+    Tried,
+    Delivered,
+}
+
+impl<F: Future> Timeout<F> {
+    fn new(future: F, sleep: Sleep) -> Self {
+        Timeout {
+            future: Some(future),
+            sleep,
+            memory: Memory::default(),
+            request: None,
+            progress: Progress::Due,
+        }
+    }
+
+    /// The own request, once the time was up.
+    pub(crate) fn request(&self) -> Option<RequestId> {
+        self.request
+    }
 }
 
 impl<F: Future> Future for Timeout<F> {
     type Output = Result<F::Output, TimeoutError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // SAFETY: `future` is pinned with us: never moved, and dropped in place. `Timeout` has no
-        // `Drop` and is `Unpin` only if `F` is. `sleep` is `Unpin`.
-        let (future, sleep) = unsafe {
-            let this = self.get_unchecked_mut();
-            (Pin::new_unchecked(&mut this.future), Pin::new(&mut this.sleep))
-        };
-        if let Poll::Ready(output) = future.poll(cx) {
-            return Poll::Ready(Ok(output));
-        }
-        sleep.poll(cx).map(|()| Err(TimeoutError(())))
+        context::with_own_record(|record| self.poll_with(record, cx))
     }
+}
+
+impl<F: Future> Timeout<F> {
+    #[inline]
+    fn poll_with(
+        mut self: Pin<&mut Self>,
+        record: &Record,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<F::Output, TimeoutError>> {
+        let this = self.as_mut().project();
+        let fresh = this.memory.open();
+        if this.request.is_some() || this.sleep.has_fired(fresh, cx) {
+            return self.poll_fired(record, cx, fresh);
+        }
+        let Some(future) = this.future.as_pin_mut() else { finished() };
+        let closed = Closed::begin_if_answered(record, fresh);
+        let polled = future.poll(cx);
+        drop(closed);
+        if polled.is_pending() && fresh {
+            this.sleep.arm(cx);
+        }
+        polled.map(Ok)
+    }
+
+    /// The time is up.
+    #[cold]
+    fn poll_fired(
+        self: Pin<&mut Self>,
+        record: &Record,
+        cx: &mut Context<'_>,
+        fresh: bool,
+    ) -> Poll<Result<F::Output, TimeoutError>> {
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().as_pin_mut() else { finished() };
+        let request = *this.request.get_or_insert_with(RequestId::new);
+        let raises = record.raises();
+        let below = if *this.progress == Progress::Delivered {
+            let poll = FiredPoll::count(record);
+            if let Poll::Ready(output) = future.poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            drop(poll);
+            Below::Answered
+        } else {
+            if *this.progress == Progress::Due
+                && let Some(task) = record.task()
+            {
+                task::wake_foreign(task);
+            }
+            *this.progress = Progress::Tried;
+            let poll = FiredPoll::deliver(record, request, fresh);
+            if let Poll::Ready(output) = future.poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            poll.end()
+        };
+        if below == Below::Answered {
+            *this.progress = Progress::Delivered;
+        }
+        let drop_it = match record.raised_since(raises) {
+            // Somebody else's goes on outwards.
+            Some(raise) if raise.request() != request => false,
+            Some(raise) => {
+                record.take_raise(raise);
+                true
+            }
+            None => below == Below::Nothing,
+        };
+        if !drop_it {
+            return Poll::Pending;
+        }
+        this.future.set(None);
+        Poll::Ready(Err(TimeoutError::new()))
+    }
+}
+
+fn finished() -> ! {
+    panic!("a timeout was polled after it had given its result")
 }
 
 /// The time was up.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TimeoutError(());
+
+impl TimeoutError {
+    pub(crate) fn new() -> Self {
+        TimeoutError(())
+    }
+}
 
 impl fmt::Display for TimeoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

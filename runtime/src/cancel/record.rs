@@ -1,0 +1,405 @@
+//! The record of one poll: whose it is, what it may still do, which request is visible in it.
+//!
+//! It lies on the stack of whoever polls; `context.rs` has the pointer to the innermost one. Scopes,
+//! timeouts and the awaits of tasks change it while they poll what is inside them and put it back by
+//! guards, so that a panic that is caught further out finds it as it was.
+
+use std::cell::Cell;
+use std::num::NonZeroU64;
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::RequestId;
+use crate::task::Header;
+
+/// How many operations of our own leaf futures one poll of a task may do.
+///
+/// The same figure as tokio's; what matters is that it is large against the cost of a poll and small
+/// against a millisecond.
+const BUDGET: u8 = 128;
+
+/// A number that was never given before: for requests, passes and raises.
+///
+/// From the standard library, not the shim: nothing is published through it. Two is the first one, so
+/// that [`Memory`] has two values to itself.
+pub(super) fn unique() -> NonZeroU64 {
+    static NEXT: AtomicU64 = AtomicU64::new(2);
+    // Relaxed: only the number counts. It wraps after centuries.
+    NonZeroU64::new(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap_or(NonZeroU64::MAX)
+}
+
+pub(crate) struct Record {
+    task: Option<NonNull<Header>>,
+    budget: Cell<u8>,
+    level: Cell<Level>,
+    raise: Cell<Option<Raise>>,
+    /// Timeouts around the place that is polled whose time is up.
+    fired: Cell<u32>,
+}
+
+/// What of a pass can be seen at one depth. All zero outside passes.
+#[derive(Clone, Copy, Default)]
+struct Level {
+    /// The request, and the pass that delivers it.
+    visible: Option<Visible>,
+    /// Scopes that answered, under the same enclosing scope, in this pass.
+    answers: u32,
+    /// Protected futures that are pending, under the same enclosing scope.
+    held: u32,
+    /// Nothing below may take the request: it is protected, or the clean-up of this very request.
+    closed: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Visible {
+    pass: NonZeroU64,
+    request: RequestId,
+}
+
+/// A request that was raised again and waits for whoever takes it, until the end of the poll.
+///
+/// One is enough: whoever is to take the first one encloses whatever is polled while it waits, so
+/// that a second one would be dropped with it.
+#[derive(Clone, Copy)]
+pub(crate) struct Raise {
+    serial: NonZeroU64,
+    request: RequestId,
+    location: &'static Location<'static>,
+}
+
+impl Raise {
+    pub(crate) fn request(self) -> RequestId {
+        self.request
+    }
+}
+
+/// What a scope remembers from one poll to the next: whether it was polled (is *open*), and the last
+/// pass in which it was answered in it or below (rules 4 and 5).
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Memory(u64);
+
+impl Memory {
+    /// Notes that it is polled. True if that is the first time.
+    #[inline]
+    pub(crate) fn open(&mut self) -> bool {
+        let fresh = self.0 == 0;
+        if fresh {
+            self.0 = 1;
+        }
+        fresh
+    }
+
+    fn answered_in(&mut self, pass: NonZeroU64) {
+        self.0 = pass.get();
+    }
+
+    fn was_answered_in(self, pass: NonZeroU64) -> bool {
+        self.0 == pass.get()
+    }
+}
+
+/// What happened below somebody who was polled during a pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Below {
+    /// Nobody took the request, and nobody put it off.
+    Nothing,
+    Answered,
+    /// Nobody took it, but a protected future put it off.
+    Held,
+}
+
+impl Record {
+    #[inline]
+    pub(crate) fn new(task: Option<NonNull<Header>>) -> Self {
+        Record {
+            task,
+            budget: Cell::new(BUDGET),
+            level: Cell::new(Level::default()),
+            raise: Cell::new(None),
+            fired: Cell::new(0),
+        }
+    }
+
+    /// The task that is polled; `None` for scopes in somebody else's executor.
+    #[inline]
+    pub(crate) fn task(&self) -> Option<NonNull<Header>> {
+        self.task
+    }
+
+    /// One unit of the budget; false when it is used up.
+    #[inline]
+    pub(crate) fn spend(&self) -> bool {
+        match self.budget.get().checked_sub(1) {
+            _ if self.task.is_none() => true,
+            Some(left) => {
+                self.budget.set(left);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Begins the pass of a task's own request.
+    pub(crate) fn begin(&self, request: RequestId) {
+        self.level.set(Level { visible: Some(Visible::new(request)), ..Level::default() });
+    }
+
+    /// What became of the request that is visible.
+    pub(crate) fn below(&self) -> Below {
+        self.level.get().below()
+    }
+
+    /// How many timeouts around the place that is polled have fired.
+    pub(crate) fn fired(&self) -> u32 {
+        self.fired.get()
+    }
+
+    #[inline]
+    pub(crate) fn is_in_pass(&self) -> bool {
+        self.level.get().visible.is_some()
+    }
+
+    /// The request that may be taken by somebody who is `fresh` or not (rule 5).
+    #[inline]
+    fn takeable(&self, fresh: bool) -> Option<RequestId> {
+        let level = self.level.get();
+        let closed = level.closed || (fresh && level.answers > 0);
+        level.visible.filter(|_| !closed).map(|visible| visible.request)
+    }
+
+    /// Somebody took the visible request, or passed it on.
+    pub(super) fn answer(&self) {
+        let level = self.level.get();
+        if level.visible.is_some() {
+            self.level.set(Level { answers: level.answers + 1, ..level });
+        }
+    }
+
+    /// For the await of a task that is pending: the request to pass on. Once per pass.
+    pub(crate) fn pass_on(&self, memory: &mut Memory, fresh: bool) -> Option<RequestId> {
+        let visible = self.level.get().visible?;
+        if memory.was_answered_in(visible.pass) {
+            self.answer();
+            return None;
+        }
+        let request = self.takeable(fresh)?;
+        memory.answered_in(visible.pass);
+        self.answer();
+        Some(request)
+    }
+}
+
+/// Raises.
+impl Record {
+    /// The last raise; to be compared with [`raised_since`](Self::raised_since).
+    #[inline]
+    pub(crate) fn raises(&self) -> Option<NonZeroU64> {
+        self.raise.get().map(|raise| raise.serial)
+    }
+
+    /// The raise that was made below us, if `before` is what [`raises`](Self::raises) said before that
+    /// was polled.
+    #[inline]
+    pub(crate) fn raised_since(&self, before: Option<NonZeroU64>) -> Option<Raise> {
+        self.raise.get().filter(|raise| Some(raise.serial) != before)
+    }
+
+    /// What a task ends with that nobody in it took.
+    #[inline]
+    pub(crate) fn raised(&self) -> Option<RequestId> {
+        self.raise.get().map(|raise| raise.request)
+    }
+
+    /// Where the raise was made that nobody took.
+    pub(crate) fn raised_at(&self) -> Option<&'static Location<'static>> {
+        self.raise.get().map(|raise| raise.location)
+    }
+
+    /// Raises `request`; what comes back withdraws it. `None` if another raise waits already.
+    pub(super) fn raise(
+        &self,
+        request: RequestId,
+        location: &'static Location<'static>,
+    ) -> Option<NonZeroU64> {
+        if self.raise.get().is_some() {
+            return None;
+        }
+        let serial = unique();
+        self.raise.set(Some(Raise { serial, request, location }));
+        Some(serial)
+    }
+
+    pub(super) fn withdraw(&self, serial: NonZeroU64) {
+        if self.raises() == Some(serial) {
+            self.raise.set(None);
+        }
+    }
+
+    /// Takes the raise, and with it, the pass that it may have come up in (rule 10).
+    pub(crate) fn take_raise(&self, raise: Raise) {
+        self.withdraw(raise.serial);
+        self.answer();
+    }
+}
+
+impl Visible {
+    fn new(request: RequestId) -> Self {
+        Visible { pass: unique(), request }
+    }
+}
+
+impl Level {
+    fn below(self) -> Below {
+        match self {
+            _ if self.answers > 0 => Below::Answered,
+            _ if self.held > 0 => Below::Held,
+            _ => Below::Nothing,
+        }
+    }
+}
+
+/// A scope is polled during a pass.
+pub(super) struct ScopePoll<'a> {
+    record: &'a Record,
+    outer: Level,
+    /// The request that the scope may take.
+    takeable: Option<RequestId>,
+    visible: Visible,
+}
+
+impl<'a> ScopePoll<'a> {
+    /// `None` outside passes.
+    #[inline]
+    pub(super) fn begin(record: &'a Record, memory: Memory, fresh: bool) -> Option<Self> {
+        let visible = record.level.get().visible?;
+        Some(Self::begin_in(record, visible, memory, fresh))
+    }
+
+    #[cold]
+    fn begin_in(record: &'a Record, visible: Visible, memory: Memory, fresh: bool) -> Self {
+        let outer = record.level.get();
+        let takeable = record.takeable(fresh);
+        record.level.set(Level {
+            visible: Some(visible),
+            answers: u32::from(memory.was_answered_in(visible.pass)),
+            held: 0,
+            closed: takeable.is_none(),
+        });
+        ScopePoll { record, outer, takeable, visible }
+    }
+
+    /// What was polled is ready: the request goes on.
+    pub(super) fn ready(self) {}
+
+    /// What was polled is pending: the request, if the scope takes it.
+    pub(super) fn pending(mut self, memory: &mut Memory) -> Option<RequestId> {
+        let inside = self.record.level.get();
+        self.outer.held += inside.held;
+        match inside.below() {
+            Below::Answered => {
+                memory.answered_in(self.visible.pass);
+                None
+            }
+            Below::Held => None,
+            Below::Nothing => {
+                let taken = self.takeable?;
+                self.outer.answers += 1;
+                Some(taken)
+            }
+        }
+    }
+}
+
+impl Drop for ScopePoll<'_> {
+    fn drop(&mut self) {
+        // An answer below counts even if what answered then panicked.
+        let answers = self.outer.answers + self.record.level.get().answers;
+        self.record.level.set(Level { answers, ..self.outer });
+    }
+}
+
+/// Something is polled to which the visible request does not get.
+pub(crate) struct Closed<'a> {
+    record: &'a Record,
+    was_closed: bool,
+}
+
+impl<'a> Closed<'a> {
+    /// `None` outside passes.
+    #[inline]
+    pub(super) fn begin(record: &'a Record) -> Option<Self> {
+        let level = record.level.get();
+        level.visible?;
+        record.level.set(Level { closed: true, ..level });
+        Some(Closed { record, was_closed: level.closed })
+    }
+
+    /// For a timeout, which is no scope but belongs to the clean-up of the visible request if it is
+    /// fresh and somebody beside it has answered (rule 5).
+    #[inline]
+    pub(crate) fn begin_if_answered(record: &'a Record, fresh: bool) -> Option<Self> {
+        let answered = fresh && record.level.get().answers > 0;
+        answered.then(|| Self::begin(record)).flatten()
+    }
+
+    /// What was polled is pending, and the request has to wait for it.
+    pub(super) fn hold(self) {
+        let level = self.record.level.get();
+        self.record.level.set(Level { held: level.held + 1, ..level });
+    }
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        let level = self.record.level.get();
+        self.record.level.set(Level { closed: self.was_closed, ..level });
+    }
+}
+
+/// A timeout whose time is up polls what is inside it.
+pub(crate) struct FiredPoll<'a> {
+    record: &'a Record,
+    outer: Level,
+    own: bool,
+}
+
+impl<'a> FiredPoll<'a> {
+    /// After its request was delivered: only counted.
+    pub(crate) fn count(record: &'a Record) -> Self {
+        record.fired.set(record.fired.get() + 1);
+        FiredPoll { record, outer: record.level.get(), own: false }
+    }
+
+    /// To deliver its request: in a pass of its own, or, if somebody else's request is visible and
+    /// may be taken, in the pass of that one, which goes first.
+    pub(crate) fn deliver(record: &'a Record, request: RequestId, fresh: bool) -> Self {
+        let mut poll = Self::count(record);
+        poll.own = record.takeable(fresh).is_none();
+        if poll.own {
+            record.begin(request);
+        }
+        poll
+    }
+
+    /// What became of the request that was delivered.
+    pub(crate) fn end(self) -> Below {
+        let inside = self.record.level.get();
+        let before = if self.own { Level::default() } else { self.outer };
+        Level {
+            answers: inside.answers - before.answers,
+            held: inside.held - before.held,
+            ..inside
+        }
+        .below()
+    }
+}
+
+impl Drop for FiredPoll<'_> {
+    fn drop(&mut self) {
+        self.record.fired.set(self.record.fired.get() - 1);
+        if self.own {
+            self.record.level.set(self.outer);
+        }
+    }
+}

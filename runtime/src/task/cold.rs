@@ -1,0 +1,201 @@
+//! What few tasks have: a name, requests to cancel, waiters that a combinator hides.
+//!
+//! One pointer in the header; allocated when it is first needed, freed with the cell.
+//!
+//! # Requests
+//! The bits in the state word say *that* a request is to be delivered, this says which. Both are
+//! changed together under the lock, by whoever requests, takes back, and delivers; so each request is
+//! delivered once, under the id that was given for it.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use super::cell::Header;
+use super::state::CancelOutcome;
+use crate::cancel::{RequestId, WakeList};
+use crate::shim::Mutex;
+use crate::shim::atomic::{AtomicPtr, Ordering};
+
+/// The pointer to it.
+pub(super) struct ColdPointer(AtomicPtr<Cold>);
+
+pub(super) struct Cold {
+    name: Mutex<Option<Arc<str>>>,
+    requests: Mutex<Requests>,
+    foreign: Mutex<Option<Arc<WakeList>>>,
+}
+
+#[derive(Default)]
+struct Requests {
+    /// Those that were not taken back.
+    count: usize,
+    /// What the next pass delivers.
+    due: Option<RequestId>,
+    /// Those that came from whoever awaits the task.
+    passed_on: Vec<RequestId>,
+}
+
+impl ColdPointer {
+    pub(super) fn new() -> Self {
+        ColdPointer(AtomicPtr::new(std::ptr::null_mut()))
+    }
+
+    #[inline]
+    fn get(&self) -> Option<&Cold> {
+        // Acquire: pairs with the Release in `get_or_make`.
+        // SAFETY: once set it stays until `free`, whose caller is the last one.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
+    fn get_or_make(&self) -> &Cold {
+        if let Some(cold) = self.get() {
+            return cold;
+        }
+        let new = Box::into_raw(Box::new(Cold {
+            name: Mutex::new(None),
+            requests: Mutex::new(Requests::default()),
+            foreign: Mutex::new(None),
+        }));
+        // Release: publishes the new one. Acquire: on failure, that of the other thread.
+        let set =
+            self.0.compare_exchange(std::ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
+        let pointer = match set {
+            Ok(_) => new,
+            Err(other) => {
+                // SAFETY: it was made above, and nobody else has seen it.
+                drop(unsafe { Box::from_raw(new) });
+                other
+            }
+        };
+        // SAFETY: as in `get`.
+        unsafe { &*pointer }
+    }
+
+    /// # Safety
+    /// Nobody uses the task any more.
+    pub(super) unsafe fn free(&self) {
+        let pointer = self.0.load(Ordering::Acquire);
+        if !pointer.is_null() {
+            // SAFETY: made by `Box` in `get_or_make`, freed once, by the caller's promise. A list that
+            // is still used by a scope that has outlived the task goes on by its own count.
+            super::cell::drop_caught("what a task had", unsafe { Box::from_raw(pointer) });
+        }
+    }
+}
+
+/// What a request led to.
+pub(super) enum Requested {
+    /// Put the task into a queue, with a reference.
+    Submit(RequestId),
+    Noted(RequestId),
+    TooLate,
+}
+
+impl Header {
+    pub(super) fn name(&self) -> Option<Arc<str>> {
+        self.cold.get()?.name.lock().clone()
+    }
+
+    pub(super) fn set_name(&self, name: Arc<str>) {
+        let before = self.cold.get_or_make().name.lock().replace(name);
+        drop(before);
+    }
+
+    /// A request to cancel; `passed_on` if it comes from who awaits the task.
+    pub(super) fn request(&self, passed_on: bool) -> Requested {
+        if self.state.is_complete() {
+            return Requested::TooLate;
+        }
+        let mut requests = self.cold.get_or_make().requests.lock();
+        let outcome = self.state.cancel();
+        if outcome == CancelOutcome::TooLate {
+            return Requested::TooLate;
+        }
+        requests.count += 1;
+        let id = *requests.due.get_or_insert_with(RequestId::new);
+        if passed_on && requests.passed_on.last() != Some(&id) {
+            requests.passed_on.push(id);
+        }
+        match outcome {
+            CancelOutcome::Submit => Requested::Submit(id),
+            _ => Requested::Noted(id),
+        }
+    }
+
+    /// For the runner, before a poll that is to deliver: the request that is due.
+    pub(super) fn take_due(&self) -> RequestId {
+        let mut requests = self.cold.get().map(|cold| cold.requests.lock());
+        self.state.begin_pass();
+        let due = requests.as_mut().and_then(|requests| requests.due.take());
+        // A shutdown asks without a request of its own.
+        due.unwrap_or_else(RequestId::new)
+    }
+
+    /// For the runner, after a poll in which the request was only put off: the next one delivers it.
+    /// If there is a newer one by now, that one stands for both.
+    pub(super) fn put_off(&self, request: RequestId) {
+        let mut requests = self.cold.get_or_make().requests.lock();
+        requests.due.get_or_insert(request);
+        self.state.hold();
+    }
+
+    /// Whether the request came from who awaits the task.
+    pub(super) fn was_passed_on(&self, request: RequestId) -> bool {
+        self.cold.get().is_some_and(|cold| cold.requests.lock().passed_on.contains(&request))
+    }
+
+    /// Requests that were not taken back.
+    pub(super) fn requests(&self) -> usize {
+        self.cold.get().map_or(0, |cold| cold.requests.lock().count)
+    }
+
+    /// Takes one back and says how many are left. With the last one goes a request that is due.
+    pub(super) fn uncancel(&self) -> usize {
+        let Some(cold) = self.cold.get() else { return 0 };
+        let mut requests = cold.requests.lock();
+        let Some(left) = requests.count.checked_sub(1) else { return 0 };
+        requests.count = left;
+        if left == 0 && requests.due.take().is_some() {
+            self.state.begin_pass();
+        }
+        left
+    }
+
+    /// The list of hidden waiters.
+    pub(super) fn wake_list(&self) -> Arc<WakeList> {
+        let mut list = self.cold.get_or_make().foreign.lock();
+        list.get_or_insert_with(|| Arc::new(WakeList::new())).clone()
+    }
+
+    /// Wakes the hidden waiters, if there are any.
+    pub(super) fn wake_foreign(&self) {
+        let list = self.cold.get().and_then(|cold| cold.foreign.lock().clone());
+        if let Some(list) = list {
+            list.wake_all();
+        }
+    }
+}
+
+/// For the task that is polled on this thread.
+pub(crate) fn requests(task: NonNull<Header>) -> usize {
+    // SAFETY: a task that is polled is alive.
+    unsafe { task.as_ref() }.requests()
+}
+
+/// As [`requests`].
+pub(crate) fn uncancel(task: NonNull<Header>) -> usize {
+    // SAFETY: as above.
+    unsafe { task.as_ref() }.uncancel()
+}
+
+/// As [`requests`].
+pub(crate) fn wake_list(task: NonNull<Header>) -> Arc<WakeList> {
+    // SAFETY: as above.
+    unsafe { task.as_ref() }.wake_list()
+}
+
+/// As [`requests`].
+pub(crate) fn wake_foreign(task: NonNull<Header>) {
+    // SAFETY: as above.
+    unsafe { task.as_ref() }.wake_foreign();
+}
