@@ -49,7 +49,10 @@
 //! 13. *Awaiting a task* passes the request on to the task instead of dropping anything, and goes on
 //!     waiting. The error says if the task was cancelled so.
 //! 14. *Combinators that poll only who was woken*: who waits with a waker other than the task's own
-//!     leaves it in a list of the task, and is woken before a pass, once per request.
+//!     leaves it in a list of the task, and is woken before a pass, once per request. A combinator may
+//!     also stop half-way, to let others run: whoever was woken and not polled in the pass gets the
+//!     request when it is polled, in a pass of its own; and as long as a combinator reaches more of
+//!     them, and nobody has answered, the request is put off.
 //! 15. The record is found through a pointer of the thread, saved and restored. Without a record (in
 //!     another executor) scopes are transparent, and a timeout makes a small one for its own subtree.
 //! 16. A scope is in its final state before the destructor of what was inside it runs.
@@ -101,7 +104,7 @@ pub fn cancelling() -> usize {
     context::with_record(|record| {
         record.map_or(0, |record| {
             let requests = record.task().map_or(0, task::requests);
-            requests + record.fired() as usize
+            requests + record.fired()
         })
     })
 }
@@ -125,7 +128,5 @@ pub fn cancelling() -> usize {
 /// # });
 /// ```
 pub fn uncancel() -> usize {
-    context::with_record(|record| {
-        record.and_then(Record::task).map_or(0, task::uncancel)
-    })
+    context::with_record(|record| record.and_then(Record::task).map_or(0, task::uncancel))
 }

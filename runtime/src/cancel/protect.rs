@@ -53,12 +53,12 @@ impl<F: Future> Future for Protect<F> {
         let this = self.project();
         context::with_record(|record| {
             let Some(record) = record else { return this.future.poll(cx) };
+            let late = this.foreign.reached(record);
             let closed = Closed::begin(record);
             let polled = this.future.poll(cx);
             if polled.is_pending() {
-                if let Some(closed) = closed {
-                    closed.hold();
-                }
+                closed.hold();
+                this.foreign.put_off(late.as_ref());
                 // A set that did not poll us in a pass would let it go by.
                 this.foreign.leave(record, cx);
             } else {
@@ -118,7 +118,7 @@ impl<T, S: Shieldable<Output = Result<T, JoinError>>> Future for Shield<S> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         context::with_record(|record| {
-            let _closed = record.and_then(Closed::begin);
+            let _closed = record.map(Closed::begin);
             Pin::new(&mut self.task).poll(cx)
         })
     }

@@ -4,14 +4,14 @@
 //! timeouts and the awaits of tasks change it while they poll what is inside them and put it back by
 //! guards, so that a panic that is caught further out finds it as it was.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::num::NonZeroU64;
 use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::RequestId;
-use crate::task::Header;
+use crate::task::{self, Header};
 
 /// How many operations of our own leaf futures one poll of a task may do.
 ///
@@ -34,11 +34,12 @@ pub(crate) struct Record {
     budget: Cell<u8>,
     level: Cell<Level>,
     raise: Cell<Option<Raise>>,
-    /// Timeouts around the place that is polled whose time is up.
-    fired: Cell<u32>,
+    /// The requests of the timeouts around the place that is polled whose time is up.
+    fired: RefCell<Vec<RequestId>>,
 }
 
-/// What of a pass can be seen at one depth. All zero outside passes.
+/// What of a pass can be seen at one depth. Outside passes all is zero, except `closed` below a
+/// protected future.
 #[derive(Clone, Copy, Default)]
 struct Level {
     /// The request, and the pass that delivers it.
@@ -109,6 +110,14 @@ pub(crate) enum Below {
     Held,
 }
 
+impl Below {
+    /// A set that reached some of its children but not all will go on with the others; with none
+    /// reached, those who are left are where nobody polls them now.
+    fn or_on_its_way(self, before: usize, after: usize) -> Below {
+        if self == Below::Nothing && 0 < after && after < before { Below::Held } else { self }
+    }
+}
+
 impl Record {
     #[inline]
     pub(crate) fn new(task: Option<NonNull<Header>>) -> Self {
@@ -117,7 +126,7 @@ impl Record {
             budget: Cell::new(BUDGET),
             level: Cell::new(Level::default()),
             raise: Cell::new(None),
-            fired: Cell::new(0),
+            fired: RefCell::new(Vec::new()),
         }
     }
 
@@ -145,14 +154,33 @@ impl Record {
         self.level.set(Level { visible: Some(Visible::new(request)), ..Level::default() });
     }
 
-    /// What became of the request that is visible.
-    pub(crate) fn below(&self) -> Below {
-        self.level.get().below()
+    /// What became of the request that is visible, after a poll of the task before which so many hidden
+    /// waiters were `unreached`.
+    pub(crate) fn below(&self, unreached: usize) -> Below {
+        self.level.get().below().or_on_its_way(unreached, self.unreached())
     }
 
     /// How many timeouts around the place that is polled have fired.
-    pub(crate) fn fired(&self) -> u32 {
-        self.fired.get()
+    pub(crate) fn fired(&self) -> usize {
+        self.fired.borrow().len()
+    }
+
+    /// Whether a timeout around the place that is polled has this request.
+    pub(super) fn is_fired(&self, request: RequestId) -> bool {
+        self.fired.borrow().contains(&request)
+    }
+
+    pub(super) fn is_visible(&self, request: RequestId) -> bool {
+        self.level.get().visible.is_some_and(|visible| visible.request == request)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.level.get().closed
+    }
+
+    /// Hidden waiters of the task that the present request has not reached (rule 14).
+    fn unreached(&self) -> usize {
+        self.task.map_or(0, task::unreached)
     }
 
     #[inline]
@@ -266,6 +294,7 @@ pub(super) struct ScopePoll<'a> {
     /// The request that the scope may take.
     takeable: Option<RequestId>,
     visible: Visible,
+    unreached: usize,
 }
 
 impl<'a> ScopePoll<'a> {
@@ -286,7 +315,7 @@ impl<'a> ScopePoll<'a> {
             held: 0,
             closed: takeable.is_none(),
         });
-        ScopePoll { record, outer, takeable, visible }
+        ScopePoll { record, outer, takeable, visible, unreached: record.unreached() }
     }
 
     /// What was polled is ready: the request goes on.
@@ -294,14 +323,17 @@ impl<'a> ScopePoll<'a> {
 
     /// What was polled is pending: the request, if the scope takes it.
     pub(super) fn pending(mut self, memory: &mut Memory) -> Option<RequestId> {
-        let inside = self.record.level.get();
-        self.outer.held += inside.held;
-        match inside.below() {
+        let below = self.record.below(self.unreached);
+        match below {
             Below::Answered => {
+                self.outer.held += self.record.level.get().held;
                 memory.answered_in(self.visible.pass);
                 None
             }
-            Below::Held => None,
+            Below::Held => {
+                self.outer.held += 1;
+                None
+            }
             Below::Nothing => {
                 let taken = self.takeable?;
                 self.outer.answers += 1;
@@ -326,13 +358,11 @@ pub(crate) struct Closed<'a> {
 }
 
 impl<'a> Closed<'a> {
-    /// `None` outside passes.
     #[inline]
-    pub(super) fn begin(record: &'a Record) -> Option<Self> {
+    pub(super) fn begin(record: &'a Record) -> Self {
         let level = record.level.get();
-        level.visible?;
         record.level.set(Level { closed: true, ..level });
-        Some(Closed { record, was_closed: level.closed })
+        Closed { record, was_closed: level.closed }
     }
 
     /// For a timeout, which is no scope but belongs to the clean-up of the visible request if it is
@@ -340,13 +370,15 @@ impl<'a> Closed<'a> {
     #[inline]
     pub(crate) fn begin_if_answered(record: &'a Record, fresh: bool) -> Option<Self> {
         let answered = fresh && record.level.get().answers > 0;
-        answered.then(|| Self::begin(record)).flatten()
+        answered.then(|| Self::begin(record))
     }
 
     /// What was polled is pending, and the request has to wait for it.
     pub(super) fn hold(self) {
         let level = self.record.level.get();
-        self.record.level.set(Level { held: level.held + 1, ..level });
+        if level.visible.is_some() {
+            self.record.level.set(Level { held: level.held + 1, ..level });
+        }
     }
 }
 
@@ -362,19 +394,21 @@ pub(crate) struct FiredPoll<'a> {
     record: &'a Record,
     outer: Level,
     own: bool,
+    unreached: usize,
 }
 
 impl<'a> FiredPoll<'a> {
     /// After its request was delivered: only counted.
-    pub(crate) fn count(record: &'a Record) -> Self {
-        record.fired.set(record.fired.get() + 1);
-        FiredPoll { record, outer: record.level.get(), own: false }
+    pub(crate) fn count(record: &'a Record, request: RequestId) -> Self {
+        record.fired.borrow_mut().push(request);
+        FiredPoll { record, outer: record.level.get(), own: false, unreached: 0 }
     }
 
     /// To deliver its request: in a pass of its own, or, if somebody else's request is visible and
     /// may be taken, in the pass of that one, which goes first.
     pub(crate) fn deliver(record: &'a Record, request: RequestId, fresh: bool) -> Self {
-        let mut poll = Self::count(record);
+        let mut poll = Self::count(record, request);
+        poll.unreached = record.unreached();
         poll.own = record.takeable(fresh).is_none();
         if poll.own {
             record.begin(request);
@@ -392,14 +426,42 @@ impl<'a> FiredPoll<'a> {
             ..inside
         }
         .below()
+        .or_on_its_way(self.unreached, self.record.unreached())
     }
 }
 
 impl Drop for FiredPoll<'_> {
     fn drop(&mut self) {
-        self.record.fired.set(self.record.fired.get() - 1);
+        self.record.fired.borrow_mut().pop();
         if self.own {
             self.record.level.set(self.outer);
         }
+    }
+}
+
+/// A hidden waiter is polled that a request is still to reach, after its pass: it has one of its own.
+pub(crate) struct LatePoll<'a> {
+    record: &'a Record,
+    outer: Level,
+}
+
+impl<'a> LatePoll<'a> {
+    #[cold]
+    pub(super) fn begin(record: &'a Record, request: RequestId) -> Self {
+        let outer = record.level.get();
+        record.begin(request);
+        LatePoll { record, outer }
+    }
+
+    /// The request, if it was put off.
+    pub(super) fn held(&self) -> Option<RequestId> {
+        let level = self.record.level.get();
+        level.visible.filter(|_| level.below() == Below::Held).map(|visible| visible.request)
+    }
+}
+
+impl Drop for LatePoll<'_> {
+    fn drop(&mut self) {
+        self.record.level.set(self.outer);
     }
 }

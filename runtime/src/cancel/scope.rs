@@ -86,6 +86,7 @@ impl<F: Future> Cancellable<F> {
         };
         let fresh = this.memory.open();
         let raises = record.raises();
+        let late = this.foreign.reached(record);
         let pass = ScopePoll::begin(record, *this.memory, fresh);
         if let Poll::Ready(output) = future.poll(cx) {
             if let Some(pass) = pass {
@@ -106,6 +107,7 @@ impl<F: Future> Cancellable<F> {
             }
         };
         let Some(request) = taken else {
+            this.foreign.put_off(late.as_ref());
             this.foreign.leave(record, cx);
             return Poll::Pending;
         };

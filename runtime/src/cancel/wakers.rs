@@ -12,42 +12,113 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use super::record::Record;
+use super::RequestId;
+use super::record::{LatePoll, Record};
 use crate::shim::Mutex;
+use crate::shim::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::{context, task};
 
 /// The wakers of one task, in the order in which they were left.
-pub(crate) struct WakeList(Mutex<Wakers>);
+pub(crate) struct WakeList {
+    wakers: Mutex<Wakers>,
+    /// How many a request is still to reach. Changed under the lock. Read without it, relaxed, by
+    /// whoever polls the task: only that one makes it greater, and polls are ordered by the task's state.
+    unreached: AtomicUsize,
+}
 
 struct Wakers {
     next: u64,
-    left: BTreeMap<u64, Arc<Waker>>,
+    left: BTreeMap<u64, Left>,
+    /// The last request to the task as a whole.
+    of_task: Option<RequestId>,
+}
+
+struct Left {
+    waker: Arc<Waker>,
+    /// The request that its owner was woken for, until it is polled.
+    due: Option<RequestId>,
 }
 
 impl WakeList {
     pub(crate) fn new() -> Self {
-        WakeList(Mutex::new(Wakers { next: 0, left: BTreeMap::new() }))
+        WakeList {
+            wakers: Mutex::new(Wakers { next: 0, left: BTreeMap::new(), of_task: None }),
+            unreached: AtomicUsize::new(0),
+        }
     }
 
-    /// Wakes everybody in the list, who stays in it.
-    pub(crate) fn wake_all(&self) {
-        let left: Vec<_> = self.0.lock().left.values().cloned().collect();
-        for waker in left {
+    /// Wakes everybody in the list for a request to the task. Once per request.
+    pub(crate) fn wake_for_task(&self, request: RequestId) {
+        {
+            let mut wakers = self.wakers.lock();
+            if wakers.of_task.replace(request) == Some(request) {
+                return;
+            }
+        }
+        self.wake_for(request);
+    }
+
+    /// Wakes everybody in the list for a request of a timeout, which is around some of them.
+    pub(crate) fn wake_for(&self, request: RequestId) {
+        let woken: Vec<_> = {
+            let mut wakers = self.wakers.lock();
+            self.unreached.store(wakers.left.len(), Relaxed);
+            wakers.left.values_mut().map(|left| left.wake_for(request)).collect()
+        };
+        for waker in woken {
             context::wake_caught(&waker);
             task::drop_caught("a waker", waker);
         }
     }
 
+    /// How many a request is still to reach.
+    pub(crate) fn unreached(&self) -> usize {
+        self.unreached.load(Relaxed)
+    }
+
     fn insert(&self, waker: Arc<Waker>) -> u64 {
-        let mut wakers = self.0.lock();
+        let mut wakers = self.wakers.lock();
         let key = wakers.next;
         wakers.next += 1;
-        wakers.left.insert(key, waker);
+        wakers.left.insert(key, Left { waker, due: None });
         key
     }
 
-    fn remove(&self, key: u64) -> Option<Arc<Waker>> {
-        self.0.lock().left.remove(&key)
+    fn remove(&self, key: u64) -> Option<Left> {
+        let mut wakers = self.wakers.lock();
+        let left = wakers.left.remove(&key)?;
+        self.count_reached(left.due);
+        Some(left)
+    }
+
+    /// The owner is polled: what it was woken for, and whether that was for the task as a whole.
+    fn reach(&self, key: u64) -> Option<(RequestId, bool)> {
+        let mut wakers = self.wakers.lock();
+        let due = wakers.left.get_mut(&key)?.due.take();
+        self.count_reached(due);
+        due.map(|due| (due, wakers.of_task == Some(due)))
+    }
+
+    fn count_reached(&self, due: Option<RequestId>) {
+        if due.is_some() {
+            self.unreached.fetch_sub(1, Relaxed);
+        }
+    }
+
+    fn put_off(&self, key: u64, request: RequestId) {
+        if let Some(left) = self.wakers.lock().left.get_mut(&key)
+            && left.due.is_none()
+        {
+            left.due = Some(request);
+            self.unreached.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+impl Left {
+    fn wake_for(&mut self, request: RequestId) -> Arc<Waker> {
+        self.due = Some(request);
+        self.waker.clone()
     }
 }
 
@@ -63,6 +134,22 @@ struct Place {
 }
 
 impl ForeignWaker {
+    /// For somebody who is polled: the pass in which it gets a request that it was woken for and that
+    /// has not reached it in its own pass.
+    #[inline]
+    pub(crate) fn reached<'a>(&self, record: &'a Record) -> Option<LatePoll<'a>> {
+        self.0.as_ref().filter(|place| place.list.unreached() > 0)?.reached(record)
+    }
+
+    /// The request was put off in the pass that came late: it comes again.
+    pub(crate) fn put_off(&self, late: Option<&LatePoll<'_>>) {
+        if let (Some(place), Some(late)) = (&self.0, late)
+            && let Some(request) = late.held()
+        {
+            place.list.put_off(place.key, request);
+        }
+    }
+
     /// For somebody who is pending: sees to it that a pass of the task that polls reaches it.
     #[inline]
     pub(crate) fn leave(&mut self, record: &Record, cx: &Context<'_>) {
@@ -105,9 +192,19 @@ impl ForeignWaker {
 
 impl Place {
     #[cold]
+    fn reached<'a>(&self, record: &'a Record) -> Option<LatePoll<'a>> {
+        let (due, of_task) = self.list.reach(self.key)?;
+        let here =
+            record.task().is_some_and(|task| Arc::ptr_eq(&task::wake_list(task), &self.list));
+        let for_us = here && (of_task || record.is_fired(due));
+        let late = for_us && !record.is_visible(due) && !record.is_closed();
+        late.then(|| LatePoll::begin(record, due))
+    }
+
+    #[cold]
     fn leave_list(self) {
         let in_list = self.list.remove(self.key);
-        task::drop_caught("a waker", (in_list, self.waker));
+        task::drop_caught("a waker", (in_list.map(|left| left.waker), self.waker));
     }
 }
 

@@ -131,12 +131,12 @@ impl Header {
         due.unwrap_or_else(RequestId::new)
     }
 
-    /// For the runner, after a poll in which the request was only put off: the next one delivers it.
-    /// If there is a newer one by now, that one stands for both.
-    pub(super) fn put_off(&self, request: RequestId) {
+    /// For the runner, after a poll in which the request was only put off: the next one delivers it,
+    /// at once if it is `on_its_way`. If there is a newer one by now, that one stands for both.
+    pub(super) fn put_off(&self, request: RequestId, on_its_way: bool) {
         let mut requests = self.cold.get_or_make().requests.lock();
         requests.due.get_or_insert(request);
-        self.state.hold();
+        self.state.hold(on_its_way);
     }
 
     /// Whether the request came from who awaits the task.
@@ -167,11 +167,30 @@ impl Header {
         list.get_or_insert_with(|| Arc::new(WakeList::new())).clone()
     }
 
-    /// Wakes the hidden waiters, if there are any.
-    pub(super) fn wake_foreign(&self) {
-        let list = self.cold.get().and_then(|cold| cold.foreign.lock().clone());
-        if let Some(list) = list {
-            list.wake_all();
+    /// Wakes the hidden waiters, if there are any, for a request to this task that is due.
+    #[cold]
+    pub(super) fn wake_foreign_for_due(&self) {
+        if let Some(list) = self.existing_wake_list() {
+            let due = self.cold.get().and_then(|cold| cold.requests.lock().due);
+            if let Some(request) = due {
+                list.wake_for_task(request);
+            }
+        }
+    }
+
+    fn existing_wake_list(&self) -> Option<Arc<WakeList>> {
+        self.cold.get().and_then(|cold| cold.foreign.lock().clone())
+    }
+
+    /// Hidden waiters that a request is still to reach.
+    pub(super) fn unreached(&self) -> usize {
+        self.existing_wake_list().map_or(0, |list| list.unreached())
+    }
+
+    /// As [`wake_foreign_for_due`](Self::wake_foreign_for_due), for a request that is in our hands.
+    pub(super) fn wake_foreign(&self, request: RequestId) {
+        if let Some(list) = self.existing_wake_list() {
+            list.wake_for_task(request);
         }
     }
 }
@@ -194,8 +213,16 @@ pub(crate) fn wake_list(task: NonNull<Header>) -> Arc<WakeList> {
     unsafe { task.as_ref() }.wake_list()
 }
 
-/// As [`requests`].
-pub(crate) fn wake_foreign(task: NonNull<Header>) {
+/// As [`requests`]: for the request of a timeout in the task.
+pub(crate) fn wake_foreign(task: NonNull<Header>, request: RequestId) {
     // SAFETY: as above.
-    unsafe { task.as_ref() }.wake_foreign();
+    if let Some(list) = unsafe { task.as_ref() }.existing_wake_list() {
+        list.wake_for(request);
+    }
+}
+
+/// As [`requests`].
+pub(crate) fn unreached(task: NonNull<Header>) -> usize {
+    // SAFETY: as above.
+    unsafe { task.as_ref() }.unreached()
 }

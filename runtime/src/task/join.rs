@@ -203,7 +203,8 @@ impl<T> Task<T> {
             return Poll::Ready(output);
         }
         // Rules 13 and 14 of `cancel/mod.rs`.
-        if record.is_in_pass() {
+        let late = self.await_.as_ref().and_then(|state| state.foreign.reached(record));
+        if late.is_some() || record.is_in_pass() {
             self.pass_on(record, fresh);
         }
         if self.await_.is_some() || ForeignWaker::is_needed(record, cx) {

@@ -61,7 +61,7 @@ impl Runnable {
         let header = unsafe { pointer.as_ref() };
         if header.state.has_new_request() {
             // While the task is SCHEDULED, so that these wakes do not queue it again.
-            header.wake_foreign();
+            header.wake_foreign_for_due();
         }
         let outcome = header.state.run();
         if outcome.orphan {
@@ -75,8 +75,11 @@ impl Runnable {
                 // Not a line of it has run, and none will.
                 return cancelled(pointer, shared, pass);
             }
+            // For one that came after the look above.
+            header.wake_foreign(request);
             record.begin(request);
         }
+        let unreached = if pass.is_some() { header.unreached() } else { 0 };
         let ready = {
             let _entered = context::enter(&record);
             // SAFETY: the waker borrows our reference; `ManuallyDrop` keeps it from giving it up.
@@ -91,9 +94,9 @@ impl Runnable {
             return cancelled(pointer, shared, Some(request));
         }
         if let Some(request) = pass {
-            match record.below() {
+            match record.below(unreached) {
                 Below::Nothing => return cancelled(pointer, shared, pass),
-                Below::Held => header.put_off(request),
+                Below::Held => header.put_off(request, header.unreached() < unreached),
                 Below::Answered => {}
             }
         }

@@ -139,7 +139,7 @@ impl<F: Future> Timeout<F> {
         let request = *this.request.get_or_insert_with(RequestId::new);
         let raises = record.raises();
         let below = if *this.progress == Progress::Delivered {
-            let poll = FiredPoll::count(record);
+            let poll = FiredPoll::count(record, request);
             if let Poll::Ready(output) = future.poll(cx) {
                 return Poll::Ready(Ok(output));
             }
@@ -149,7 +149,7 @@ impl<F: Future> Timeout<F> {
             if *this.progress == Progress::Due
                 && let Some(task) = record.task()
             {
-                task::wake_foreign(task);
+                task::wake_foreign(task, request);
             }
             *this.progress = Progress::Tried;
             let poll = FiredPoll::deliver(record, request, fresh);
