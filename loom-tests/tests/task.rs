@@ -722,3 +722,6 @@ fn a_wake_from_outside_keeps_the_runtime() {
         log.assert_over(1);
     });
 }
+
+#[path = "task/requests.rs"]
+mod requests;

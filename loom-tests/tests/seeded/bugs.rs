@@ -15,6 +15,8 @@ pub(crate) struct Bug {
 const STATE: &str = "runtime/src/task/state.rs";
 const RUN: &str = "runtime/src/task/run.rs";
 const JOIN: &str = "runtime/src/task/join.rs";
+const COLD: &str = "runtime/src/task/cold.rs";
+const WAKERS: &str = "runtime/src/cancel/wakers.rs";
 const PROMISE: &str = "executors/src/promise.rs";
 const IDLE: &str = "runtime/src/scheduler/idle.rs";
 /// The callers of `idle.rs` are copies.
@@ -108,6 +110,40 @@ pub(crate) const BUGS: &[Bug] = &[
             let next = now | NEW | SCHEDULED;",
         test: "task",
         model: "a_request_to_cancel_and_a_wake_queue_a_task_once",
+    },
+    Bug {
+        what: "a request that was withdrawn is delivered",
+        file: COLD,
+        find: "if !self.state.begin_pass() {",
+        replace: "if !self.state.begin_pass() && false {",
+        test: "task",
+        model: "requests::a_request_that_is_taken_back_is_delivered_or_not_but_leaves_nothing",
+    },
+    Bug {
+        what: "a request that was delivered is still due",
+        file: COLD,
+        find: "and_then(|requests| requests.due.take());",
+        replace: "and_then(|requests| requests.due);",
+        test: "task",
+        model: "requests::each_request_is_delivered_once_under_its_id",
+    },
+    Bug {
+        what: "an awaiter does not note what it passes on",
+        file: JOIN,
+        find: "state.passed_on = Some(request);",
+        replace: "let _ = request;",
+        test: "task",
+        model: "requests::an_awaiter_gets_the_value_or_learns_that_it_passed_the_request_on",
+    },
+    Bug {
+        what: "a hidden waiter that goes is not waited for by whoever wakes it",
+        file: WAKERS,
+        find: "self.waker.clone()
+    }",
+        replace: "unsafe { std::ptr::read(&self.waker) }
+    }",
+        test: "task",
+        model: "requests::a_hidden_waiter_leaves_the_list_while_it_is_woken",
     },
     Bug {
         what: "shutdown takes a task that is running",

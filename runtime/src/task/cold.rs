@@ -122,13 +122,17 @@ impl Header {
         }
     }
 
-    /// For the runner, before a poll that is to deliver: the request that is due.
-    pub(super) fn take_due(&self) -> RequestId {
+    /// For the runner, before a poll that is to deliver: the request that is due. `None` if it was
+    /// withdrawn in the meantime.
+    #[cold]
+    pub(super) fn take_due(&self) -> Option<RequestId> {
         let mut requests = self.cold.get().map(|cold| cold.requests.lock());
-        self.state.begin_pass();
+        if !self.state.begin_pass() {
+            return None;
+        }
         let due = requests.as_mut().and_then(|requests| requests.due.take());
         // A shutdown asks without a request of its own.
-        due.unwrap_or_else(RequestId::new)
+        Some(due.unwrap_or_else(RequestId::new))
     }
 
     /// For the runner, after a poll in which the request was only put off: the next one delivers it,
@@ -156,7 +160,7 @@ impl Header {
         let Some(left) = requests.count.checked_sub(1) else { return 0 };
         requests.count = left;
         if left == 0 && requests.due.take().is_some() {
-            self.state.begin_pass();
+            let _ = self.state.begin_pass();
         }
         left
     }

@@ -69,7 +69,7 @@ impl Runnable {
             return cancelled(pointer, shared, None);
         }
         let record = Record::new(Some(pointer));
-        let pass = outcome.cancel.then(|| header.take_due());
+        let pass = if outcome.cancel { header.take_due() } else { None };
         if let Some(request) = pass {
             if outcome.first {
                 // Not a line of it has run, and none will.

@@ -161,10 +161,11 @@ impl State {
         self.0.load(Ordering::Relaxed) & NEW != 0
     }
 
-    /// The request is in the runner's hands, or was withdrawn. Under the lock of the requests, whose
-    /// order says which request was meant; so Relaxed.
-    pub(crate) fn begin_pass(&self) {
-        self.0.fetch_and(!(NEW | DUE), Ordering::Relaxed);
+    /// The request is in the runner's hands, or is withdrawn; false if it was withdrawn before. Under
+    /// the lock of the requests, whose order says which request was meant; so Relaxed.
+    #[must_use]
+    pub(crate) fn begin_pass(&self) -> bool {
+        self.0.fetch_and(!(NEW | DUE), Ordering::Relaxed) & (NEW | DUE) != 0
     }
 
     /// The request was put off: the next poll is a pass again, and comes `at_once` or not. By the runner,
