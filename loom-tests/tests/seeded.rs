@@ -30,6 +30,10 @@ const SOURCES: [&str; 5] = [
     "runtime/src/reactor",
 ];
 
+/// The directories of this package.
+const OWN: [&str; 4] =
+    ["loom-tests", "loom-tests/src", "loom-tests/tests", "loom-tests/tests/task"];
+
 #[test]
 fn every_bug_has_its_place() {
     for bug in BUGS {
@@ -103,7 +107,7 @@ fn make_copy() -> PathBuf {
                    [profile.test.package.\"*\"]\nopt-level = 3\n";
     write(&copy.join("Cargo.toml"), &format!("{manifest}{profile}"));
     write(&copy.join("Cargo.lock"), &read(&root().join("Cargo.lock")));
-    for directory in SOURCES.iter().chain(&["loom-tests", "loom-tests/src", "loom-tests/tests"]) {
+    for directory in SOURCES.iter().chain(&OWN) {
         for entry in fs::read_dir(root().join(directory)).expect("a directory of the workspace") {
             let path = entry.expect("an entry").path();
             if path.is_file() {

@@ -136,12 +136,12 @@ pub(crate) const BUGS: &[Bug] = &[
         model: "requests::an_awaiter_gets_the_value_or_learns_that_it_passed_the_request_on",
     },
     Bug {
-        what: "a hidden waiter that goes is not waited for by whoever wakes it",
+        what: "a hidden waiter that goes leaves its waker behind",
         file: WAKERS,
-        find: "self.waker.clone()
-    }",
-        replace: "unsafe { std::ptr::read(&self.waker) }
-    }",
+        find: "fn drop(&mut self) {
+        self.forget();",
+        replace: "fn drop(&mut self) {
+        std::mem::forget(self.0.take());",
         test: "task",
         model: "requests::a_hidden_waiter_leaves_the_list_while_it_is_woken",
     },
