@@ -154,16 +154,42 @@ pub(crate) fn inside_a_task() -> bool {
     with_record(|record| record.is_some_and(|record| record.task().is_some()))
 }
 
-/// One unit of the current task's budget, asked for *before* a resource is taken. False when it is
-/// used up: then the task is woken to go on after others, and the caller returns pending.
+/// Whether a task is being polled on this thread that may be polled on others, too.
+pub(crate) fn inside_a_task_that_may_move() -> bool {
+    with_record(|record| {
+        let task = record.and_then(Record::task);
+        // SAFETY: who polls a task holds a reference to it.
+        task.is_some_and(|task| !unsafe { task.as_ref() }.local)
+    })
+}
+
+/// Whether the current task's budget allows a leaf to be polled; see [`Record::has_budget`].
 #[must_use]
 #[inline]
-pub(crate) fn consume_budget(cx: &mut Context<'_>) -> bool {
-    let may_go_on = with_record(|record| record.is_none_or(Record::spend));
-    if !may_go_on {
-        cx.waker().wake_by_ref();
+pub(crate) fn has_budget(cx: &Context<'_>) -> bool {
+    with_record(|record| record.is_none_or(|record| record.has_budget(cx)))
+}
+
+/// A leaf was ready; see [`Record::spend`].
+#[inline]
+pub(crate) fn spend_budget() {
+    with_record(|record| record.map_or((), Record::spend));
+}
+
+/// Polls a leaf within the current task's budget.
+#[inline]
+pub(crate) fn within_budget<T>(
+    cx: &mut Context<'_>,
+    poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+) -> Poll<T> {
+    if !has_budget(cx) {
+        return Poll::Pending;
     }
-    may_go_on
+    let polled = poll(cx);
+    if polled.is_ready() {
+        spend_budget();
+    }
+    polled
 }
 
 /// Wakes, and keeps a panic of a foreign waker from what we are in the middle of.

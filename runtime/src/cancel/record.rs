@@ -9,6 +9,7 @@ use std::num::NonZeroU64;
 use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Context;
 
 use super::RequestId;
 use crate::task::{self, Header};
@@ -136,17 +137,23 @@ impl Record {
         self.task
     }
 
-    /// One unit of the budget; false when it is used up.
+    /// Whether a leaf may be polled: asked *before* it takes anything. If not, the task is woken to go
+    /// on after others, and the leaf returns pending.
+    #[must_use]
     #[inline]
-    pub(crate) fn spend(&self) -> bool {
-        match self.budget.get().checked_sub(1) {
-            _ if self.task.is_none() => true,
-            Some(left) => {
-                self.budget.set(left);
-                true
-            }
-            None => false,
+    pub(crate) fn has_budget(&self, cx: &Context<'_>) -> bool {
+        let some = self.task.is_none() || self.budget.get() > 0;
+        if !some {
+            cx.waker().wake_by_ref();
         }
+        some
+    }
+
+    /// A leaf was ready. To wait is free: else a task that waits for more leaves than it has budget
+    /// would come back to the first of them again and again, and never to the last.
+    #[inline]
+    pub(crate) fn spend(&self) {
+        self.budget.set(self.budget.get().saturating_sub(1));
     }
 
     /// Begins the pass of a task's own request.

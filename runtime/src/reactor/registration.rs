@@ -64,11 +64,17 @@ impl<T: AsFd> Registration<T> {
         &self,
         cx: &mut Context<'_>,
         direction: Direction,
+        operation: impl FnMut(&T) -> io::Result<Done<R>>,
+    ) -> Poll<io::Result<R>> {
+        context::within_budget(cx, |cx| self.try_io(cx, direction, operation))
+    }
+
+    fn try_io<R>(
+        &self,
+        cx: &mut Context<'_>,
+        direction: Direction,
         mut operation: impl FnMut(&T) -> io::Result<Done<R>>,
     ) -> Poll<io::Result<R>> {
-        if !context::consume_budget(cx) {
-            return Poll::Pending;
-        }
         loop {
             let seen = match self.place.get() {
                 Some(place) => Some((place, ready!(poll_ready(place, cx, direction))?)),
@@ -100,13 +106,15 @@ impl<T: AsFd> Registration<T> {
         cx: &mut Context<'_>,
         direction: Direction,
     ) -> Poll<io::Result<()>> {
-        if self.place.get().is_none() {
-            self.register()?;
-        }
-        match self.place.get() {
-            Some(place) => poll_ready(place, cx, direction).map_ok(drop),
-            None => Poll::Pending,
-        }
+        context::within_budget(cx, |cx| {
+            if self.place.get().is_none() {
+                self.register()?;
+            }
+            match self.place.get() {
+                Some(place) => poll_ready(place, cx, direction).map_ok(drop),
+                None => Poll::Pending,
+            }
+        })
     }
 
     /// As [`poll_io`](Self::poll_io), as a future that leaves no waker behind when it is given up.

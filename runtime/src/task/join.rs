@@ -130,6 +130,7 @@ impl<T> Task<T> {
     }
 
     /// Takes the output of a complete task.
+    #[inline]
     fn take_output(&mut self) -> Result<T, JoinError> {
         let mut output: Option<Result<T, JoinError>> = None;
         // SAFETY: complete, and we are the handle (rule 2 of `state.rs`); the pointer shows to the
@@ -137,22 +138,34 @@ impl<T> Task<T> {
         unsafe {
             (self.header().vtable().take_output)(self.header, NonNull::from(&mut output).cast());
         }
-        let mut output = output.unwrap_or_else(|| Err(JoinError::already_taken()));
-        if let Some(mut state) = self.await_.take() {
-            state.foreign.forget();
-            if let Err(error) = &mut output {
-                error.passed_on_by(state.passed_on);
-            }
+        match output {
+            Some(Ok(output)) => Ok(output),
+            Some(Err(error)) => Err(self.told(error)),
+            None => Err(JoinError::already_taken()),
         }
-        output
     }
 
-    /// Polls for the output. The request that is visible stays where it is.
+    /// The error, with what only the handle knows.
+    #[cold]
+    fn told(&mut self, mut error: JoinError) -> JoinError {
+        if let Some(state) = self.await_.take() {
+            error.passed_on_by(state.passed_on);
+        }
+        error
+    }
+
+    /// Polls for the output, whatever request is visible.
+    #[inline]
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
-        let header = self.header();
-        if header.state.is_complete() {
+        if self.header().state.is_complete() {
             return Poll::Ready(self.take_output());
         }
+        self.wait(cx)
+    }
+
+    /// Leaves the waker in the cell, unless the task is complete by then.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        let header = self.header();
         if header.state.has_join_waker() {
             // SAFETY: with JOIN_WAKER set both sides may read the waker; only we ever write it.
             let same = header.join_waker.with(|waker| unsafe {
@@ -181,46 +194,42 @@ impl<T> Task<T> {
 impl<T> Future for Task<T> {
     type Output = Result<T, JoinError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        context::with_record(|record| match record {
-            Some(record) => self.poll_with(record, cx),
-            None => self.poll_output(cx),
+        context::with_record(|record| {
+            let Some(record) = record else { return self.poll_output(cx) };
+            // With a waker in the cell it was polled before.
+            let fresh = !self.header().state.has_join_waker();
+            if record.has_budget(cx)
+                && let Poll::Ready(output) = self.poll_output(cx)
+            {
+                record.spend();
+                return Poll::Ready(output);
+            }
+            if record.is_in_pass() || self.await_.is_some() || ForeignWaker::is_needed(record, cx) {
+                self.pending_specially(record, cx, fresh);
+            }
+            if record.task() == Some(self.header) {
+                return Poll::Ready(Err(JoinError::awaits_itself()));
+            }
+            Poll::Pending
         })
     }
 }
 
 impl<T> Task<T> {
-    #[inline]
-    fn poll_with(&mut self, record: &Record, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
-        if record.task() == Some(self.header) {
-            return Poll::Ready(Err(JoinError::awaits_itself()));
-        }
-        // With a waker in the cell it was polled before.
-        let fresh = !self.header().state.has_join_waker();
-        if !record.spend() {
-            cx.waker().wake_by_ref();
-        } else if let Poll::Ready(output) = self.poll_output(cx) {
-            return Poll::Ready(output);
-        }
-        // Rules 13 and 14 of `cancel/mod.rs`.
-        let late = self.await_.as_ref().and_then(|state| state.foreign.reached(record));
-        if late.is_some() || record.is_in_pass() {
-            self.pass_on(record, fresh);
-        }
-        if self.await_.is_some() || ForeignWaker::is_needed(record, cx) {
-            self.await_.get_or_insert_default().foreign.leave(record, cx);
-        }
-        Poll::Pending
-    }
-
+    /// No output yet: rules 13 and 14 of `cancel/mod.rs`.
     #[cold]
-    fn pass_on(&mut self, record: &Record, fresh: bool) {
+    fn pending_specially(&mut self, record: &Record, cx: &Context<'_>, fresh: bool) {
         let state = self.await_.get_or_insert_default();
+        let late = state.foreign.reached(record);
         if let Some(request) = record.pass_on(&mut state.memory, fresh) {
             state.passed_on = Some(request);
             // `None` only if it has ended meanwhile: then its output is on its way.
             let _ = run::cancel(self.header, true);
         }
+        drop(late);
+        state.foreign.leave(record, cx);
     }
 }
 

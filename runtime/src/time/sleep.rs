@@ -122,10 +122,14 @@ impl Future for Sleep {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if !context::consume_budget(cx) {
+        if !context::has_budget(cx) {
             return Poll::Pending;
         }
-        self.poll_timer(cx)
+        let polled = self.poll_timer(cx);
+        if polled.is_ready() {
+            context::spend_budget();
+        }
+        polled
     }
 }
 
