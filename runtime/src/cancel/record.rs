@@ -4,7 +4,7 @@
 //! timeouts and the awaits of tasks change it while they poll what is inside them and put it back by
 //! guards, so that a panic that is caught further out finds it as it was.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::num::NonZeroU64;
 use std::panic::Location;
 use std::ptr::NonNull;
@@ -36,7 +36,13 @@ pub(crate) struct Record {
     level: Cell<Level>,
     raise: Cell<Option<Raise>>,
     /// The requests of the timeouts around the place that is polled whose time is up.
-    fired: RefCell<Vec<RequestId>>,
+    fired: Cell<Option<Box<Fired>>>,
+}
+
+/// A timeout whose time is up, and those around it.
+struct Fired {
+    request: RequestId,
+    outer: Option<Box<Fired>>,
 }
 
 /// What of a pass can be seen at one depth. Outside passes all is zero, except `closed` below a
@@ -127,7 +133,7 @@ impl Record {
             budget: Cell::new(BUDGET),
             level: Cell::new(Level::default()),
             raise: Cell::new(None),
-            fired: RefCell::new(Vec::new()),
+            fired: Cell::new(None),
         }
     }
 
@@ -142,7 +148,7 @@ impl Record {
     #[must_use]
     #[inline]
     pub(crate) fn has_budget(&self, cx: &Context<'_>) -> bool {
-        let some = self.task.is_none() || self.budget.get() > 0;
+        let some = self.budget.get() > 0 || self.task.is_none();
         if !some {
             cx.waker().wake_by_ref();
         }
@@ -169,12 +175,20 @@ impl Record {
 
     /// How many timeouts around the place that is polled have fired.
     pub(crate) fn fired(&self) -> usize {
-        self.fired.borrow().len()
+        self.each_fired(|fired| fired.count())
     }
 
     /// Whether a timeout around the place that is polled has this request.
     pub(super) fn is_fired(&self, request: RequestId) -> bool {
-        self.fired.borrow().contains(&request)
+        self.each_fired(|fired| fired.filter(|&it| it == request).count() > 0)
+    }
+
+    fn each_fired<R>(&self, f: impl FnOnce(&mut dyn Iterator<Item = RequestId>) -> R) -> R {
+        let innermost = self.fired.take();
+        let all = std::iter::successors(innermost.as_deref(), |fired| fired.outer.as_deref());
+        let result = f(&mut all.map(|fired| fired.request));
+        self.fired.set(innermost);
+        result
     }
 
     pub(super) fn is_visible(&self, request: RequestId) -> bool {
@@ -325,9 +339,6 @@ impl<'a> ScopePoll<'a> {
         ScopePoll { record, outer, takeable, visible, unreached: record.unreached() }
     }
 
-    /// What was polled is ready: the request goes on.
-    pub(super) fn ready(self) {}
-
     /// What was polled is pending: the request, if the scope takes it.
     pub(super) fn pending(mut self, memory: &mut Memory) -> Option<RequestId> {
         let below = self.record.below(self.unreached);
@@ -407,7 +418,7 @@ pub(crate) struct FiredPoll<'a> {
 impl<'a> FiredPoll<'a> {
     /// After its request was delivered: only counted.
     pub(crate) fn count(record: &'a Record, request: RequestId) -> Self {
-        record.fired.borrow_mut().push(request);
+        record.fired.set(Some(Box::new(Fired { request, outer: record.fired.take() })));
         FiredPoll { record, outer: record.level.get(), own: false, unreached: 0 }
     }
 
@@ -439,7 +450,7 @@ impl<'a> FiredPoll<'a> {
 
 impl Drop for FiredPoll<'_> {
     fn drop(&mut self) {
-        self.record.fired.borrow_mut().pop();
+        self.record.fired.set(self.record.fired.take().and_then(|fired| fired.outer));
         if self.own {
             self.record.level.set(self.outer);
         }

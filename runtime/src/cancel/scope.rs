@@ -1,6 +1,7 @@
 //! [`cancellable`]: the scope that takes a request to cancel.
 
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -76,28 +77,60 @@ impl<F: Future> Future for Cancellable<F> {
 impl<F: Future> Cancellable<F> {
     #[inline]
     fn poll_with(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         record: &Record,
         cx: &mut Context<'_>,
     ) -> Poll<Result<F::Output, Cancelled>> {
-        let mut this = self.project();
-        let Some(future) = this.future.as_mut().as_pin_mut() else {
-            panic!("a cancellable scope was polled after it had given its result")
-        };
+        let this = self.as_mut().project();
+        if record.is_in_pass() || this.foreign.is_left() {
+            return self.poll_in_pass(record, cx);
+        }
+        let Some(future) = this.future.as_pin_mut() else { finished() };
+        this.memory.open();
+        let raises = record.raises();
+        match future.poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending if record.raises() == raises && !ForeignWaker::is_needed(record, cx) => {
+                Poll::Pending
+            }
+            Poll::Pending => self.pending(record, cx, raises, None),
+        }
+    }
+
+    #[cold]
+    fn poll_in_pass(
+        mut self: Pin<&mut Self>,
+        record: &Record,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<F::Output, Cancelled>> {
+        let this = self.as_mut().project();
+        let Some(future) = this.future.as_pin_mut() else { finished() };
         let fresh = this.memory.open();
         let raises = record.raises();
         let late = this.foreign.reached(record);
         let pass = ScopePoll::begin(record, *this.memory, fresh);
         if let Poll::Ready(output) = future.poll(cx) {
-            if let Some(pass) = pass {
-                pass.ready();
-            }
+            drop(pass);
             this.foreign.forget();
             return Poll::Ready(Ok(output));
         }
+        let polled = self.as_mut().pending(record, cx, raises, pass);
+        self.project().foreign.put_off(late.as_ref());
+        polled
+    }
+
+    /// What is inside is pending.
+    #[cold]
+    fn pending(
+        self: Pin<&mut Self>,
+        record: &Record,
+        cx: &mut Context<'_>,
+        raises: Option<NonZeroU64>,
+        pass: Option<ScopePoll<'_>>,
+    ) -> Poll<Result<F::Output, Cancelled>> {
+        let mut this = self.project();
         // A raise goes first: it is on its way already (rule 10).
-        let raise = record.raised_since(raises);
-        let taken = match (raise, pass) {
+        let taken = match (record.raised_since(raises), pass) {
             (None, None) => None,
             (None, Some(pass)) => pass.pending(this.memory),
             (Some(raise), pass) => {
@@ -107,7 +140,6 @@ impl<F: Future> Cancellable<F> {
             }
         };
         let Some(request) = taken else {
-            this.foreign.put_off(late.as_ref());
             this.foreign.leave(record, cx);
             return Poll::Pending;
         };
@@ -116,4 +148,8 @@ impl<F: Future> Cancellable<F> {
         this.future.set(None);
         Poll::Ready(Err(Cancelled::new(request)))
     }
+}
+
+fn finished() -> ! {
+    panic!("a cancellable scope was polled after it had given its result")
 }

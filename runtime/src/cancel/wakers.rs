@@ -134,6 +134,11 @@ struct Place {
 }
 
 impl ForeignWaker {
+    #[inline]
+    pub(crate) fn is_left(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// For somebody who is polled: the pass in which it gets a request that it was woken for and that
     /// has not reached it in its own pass.
     #[inline]

@@ -260,7 +260,8 @@ impl<T> fmt::Debug for Task<T> {
 }
 
 /// Why a task has no output.
-pub struct JoinError(Kind);
+// One word, because every output is moved around beside it.
+pub struct JoinError(Box<Kind>);
 
 enum Kind {
     Cancelled {
@@ -277,31 +278,31 @@ enum Kind {
 impl JoinError {
     /// `by_await`: by a request of who awaits the task.
     pub(crate) fn cancelled(by_await: bool) -> Self {
-        JoinError(Kind::Cancelled { by_await, passed_on: None })
+        JoinError(Box::new(Kind::Cancelled { by_await, passed_on: None }))
     }
 
     fn awaits_itself() -> Self {
-        JoinError(Kind::AwaitsItself)
+        JoinError(Box::new(Kind::AwaitsItself))
     }
 
     /// For the handle, which knows the request that it has passed on.
     fn passed_on_by(&mut self, request: Option<RequestId>) {
-        if let Kind::Cancelled { by_await: true, passed_on } = &mut self.0 {
+        if let Kind::Cancelled { by_await: true, passed_on } = &mut *self.0 {
             *passed_on = request.map(Cancelled::new);
         }
     }
 
     pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
-        JoinError(Kind::Panicked(payload))
+        JoinError(Box::new(Kind::Panicked(payload)))
     }
 
     fn already_taken() -> Self {
-        JoinError(Kind::AlreadyTaken)
+        JoinError(Box::new(Kind::AlreadyTaken))
     }
 
     /// Whether the task was cancelled.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.0, Kind::Cancelled { .. })
+        matches!(*self.0, Kind::Cancelled { .. })
     }
 
     /// If the task was cancelled because the one who awaited it was asked to end and passed that on:
@@ -325,7 +326,7 @@ impl JoinError {
     /// # });
     /// ```
     pub fn passed_on(&self) -> Option<Cancelled> {
-        match self.0 {
+        match *self.0 {
             Kind::Cancelled { passed_on, .. } => passed_on,
             _ => None,
         }
@@ -333,7 +334,7 @@ impl JoinError {
 
     /// Whether the task panicked.
     pub fn is_panic(&self) -> bool {
-        matches!(self.0, Kind::Panicked(_))
+        matches!(*self.0, Kind::Panicked(_))
     }
 
     /// The panic's payload, to go on with it by [`std::panic::resume_unwind`].
@@ -341,16 +342,16 @@ impl JoinError {
     /// # Errors
     /// Hands the error back when it is not a panic.
     pub fn into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
-        match self.0 {
+        match *self.0 {
             Kind::Panicked(payload) => Ok(payload),
-            other => Err(JoinError(other)),
+            other => Err(JoinError(Box::new(other))),
         }
     }
 }
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &*self.0 {
             Kind::Cancelled { .. } => f.write_str("the task was cancelled"),
             Kind::AwaitsItself => f.write_str("a task awaits itself, which would never end"),
             Kind::Panicked(payload) => {
