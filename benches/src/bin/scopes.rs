@@ -33,9 +33,8 @@ type Subject = (&'static str, Pin<Box<dyn Future<Output = ()>>>);
 fn subjects() -> Vec<Subject> {
     let long = Duration::from_secs(3600);
     vec![
-        ("bare", Box::pin(Leaf(0))),
+        ("bare", Box::pin(async { Leaf(0).await })),
         ("cancellable", Box::pin(async { drop(cancellable(Leaf(0)).await) })),
-        ("bare in async", Box::pin(async { Leaf(0).await })),
         (
             "three cancellable",
             Box::pin(async {
