@@ -273,8 +273,14 @@ impl Record {
 
     /// Takes the raise, and with it, the pass that it may have come up in (rule 10).
     pub(crate) fn take_raise(&self, raise: Raise) {
-        self.withdraw(raise.serial);
+        self.end_raise(raise);
         self.answer();
+    }
+
+    /// For a timeout whose own request was raised. It takes no other one: a request that is visible
+    /// outside goes to the next place where the code waits.
+    pub(crate) fn end_raise(&self, raise: Raise) {
+        self.withdraw(raise.serial);
     }
 }
 

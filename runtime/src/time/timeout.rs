@@ -165,7 +165,7 @@ impl<F: Future> Timeout<F> {
             // Somebody else's goes on outwards.
             Some(raise) if raise.request() != request => false,
             Some(raise) => {
-                record.take_raise(raise);
+                record.end_raise(raise);
                 true
             }
             None => below == Below::Nothing,
