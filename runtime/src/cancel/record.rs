@@ -22,8 +22,8 @@ const BUDGET: u8 = 128;
 
 /// A number that was never given before: for requests, passes and raises.
 ///
-/// From the standard library, not the shim: nothing is published through it. Two is the first one, so
-/// that [`Memory`] has two values to itself.
+/// From the standard library, not the shim: nothing is published through it. [`Memory`] has the values
+/// below the first one for itself, and a bit.
 pub(super) fn unique() -> NonZeroU64 {
     static NEXT: AtomicU64 = AtomicU64::new(2);
     // Relaxed: only the number counts. It wraps after centuries.
@@ -76,8 +76,9 @@ impl Raise {
     }
 }
 
-/// What a scope remembers from one poll to the next: whether it was polled (is *open*), and the last
-/// pass in which it was answered in it or below (rules 4 and 5).
+/// What a scope, timeout or await remembers from one poll to the next: whether it was polled (is *open*),
+/// and of the last pass, that it was answered in it or below (rule 4), or that it was closed (rule 5). A
+/// combinator may poll it several times in one pass.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Memory(u64);
 
@@ -93,11 +94,21 @@ impl Memory {
     }
 
     fn answered_in(&mut self, pass: NonZeroU64) {
-        self.0 = pass.get();
+        if !self.was_closed_in(pass) {
+            self.0 = pass.get() << 1;
+        }
     }
 
     fn was_answered_in(self, pass: NonZeroU64) -> bool {
-        self.0 == pass.get()
+        self.0 == pass.get() << 1
+    }
+
+    fn closed_in(&mut self, pass: NonZeroU64) {
+        self.0 = pass.get() << 1 | 1;
+    }
+
+    fn was_closed_in(self, pass: NonZeroU64) -> bool {
+        self.0 == pass.get() << 1 | 1
     }
 }
 
@@ -195,12 +206,17 @@ impl Record {
         self.level.get().visible.is_some()
     }
 
-    /// The request that may be taken by somebody who is `fresh` or not (rule 5).
+    /// The request that may be taken by somebody who is `fresh` or not (rule 5). Who is closed in a pass
+    /// stays so, also when it is polled again in it.
     #[inline]
-    fn takeable(&self, fresh: bool) -> Option<RequestId> {
+    fn takeable(&self, memory: &mut Memory, fresh: bool) -> Option<RequestId> {
         let level = self.level.get();
-        let closed = level.closed || (fresh && level.answers > 0);
-        level.visible.filter(|_| !closed).map(|visible| visible.request)
+        let visible = level.visible?;
+        if fresh && level.answers > 0 {
+            memory.closed_in(visible.pass);
+        }
+        let closed = level.closed || memory.was_closed_in(visible.pass);
+        (!closed).then_some(visible.request)
     }
 
     /// Somebody took the visible request, or passed it on.
@@ -218,7 +234,7 @@ impl Record {
             self.answer();
             return None;
         }
-        let request = self.takeable(fresh)?;
+        let request = self.takeable(memory, fresh)?;
         memory.answered_in(visible.pass);
         self.answer();
         Some(request)
@@ -313,15 +329,15 @@ pub(super) struct ScopePoll<'a> {
 impl<'a> ScopePoll<'a> {
     /// `None` outside passes.
     #[inline]
-    pub(super) fn begin(record: &'a Record, memory: Memory, fresh: bool) -> Option<Self> {
+    pub(super) fn begin(record: &'a Record, memory: &mut Memory, fresh: bool) -> Option<Self> {
         let visible = record.level.get().visible?;
         Some(Self::begin_in(record, visible, memory, fresh))
     }
 
     #[cold]
-    fn begin_in(record: &'a Record, visible: Visible, memory: Memory, fresh: bool) -> Self {
+    fn begin_in(record: &'a Record, visible: Visible, memory: &mut Memory, fresh: bool) -> Self {
         let outer = record.level.get();
-        let takeable = record.takeable(fresh);
+        let takeable = record.takeable(memory, fresh);
         record.level.set(Level {
             visible: Some(visible),
             answers: u32::from(memory.was_answered_in(visible.pass)),
@@ -378,12 +394,15 @@ impl<'a> Closed<'a> {
         Closed { record, was_closed: level.closed }
     }
 
-    /// For a timeout, which is no scope but belongs to the clean-up of the visible request if it is
-    /// fresh and somebody beside it has answered (rule 5).
+    /// For a timeout, which is no scope but may belong to the clean-up of the visible request.
     #[inline]
-    pub(crate) fn begin_if_answered(record: &'a Record, fresh: bool) -> Option<Self> {
-        let answered = fresh && record.level.get().answers > 0;
-        answered.then(|| Self::begin(record))
+    pub(crate) fn begin_unless_takeable(
+        record: &'a Record,
+        memory: &mut Memory,
+        fresh: bool,
+    ) -> Option<Self> {
+        let belongs = record.is_in_pass() && record.takeable(memory, fresh).is_none();
+        belongs.then(|| Self::begin(record))
     }
 
     /// What was polled is pending, and the request has to wait for it.
@@ -419,10 +438,15 @@ impl<'a> FiredPoll<'a> {
 
     /// To deliver its request: in a pass of its own, or, if somebody else's request is visible and
     /// may be taken, in the pass of that one, which goes first.
-    pub(crate) fn deliver(record: &'a Record, request: RequestId, fresh: bool) -> Self {
+    pub(crate) fn deliver(
+        record: &'a Record,
+        request: RequestId,
+        memory: &mut Memory,
+        fresh: bool,
+    ) -> Self {
         let mut poll = Self::count(record, request);
         poll.unreached = record.unreached();
-        poll.own = record.takeable(fresh).is_none();
+        poll.own = record.takeable(memory, fresh).is_none();
         if poll.own {
             record.begin(request);
         }

@@ -87,7 +87,7 @@ impl<F: Future> Cancellable<F> {
         let fresh = this.memory.open();
         let raises = record.raises();
         let late = this.foreign.reached(record);
-        let pass = ScopePoll::begin(record, *this.memory, fresh);
+        let pass = ScopePoll::begin(record, this.memory, fresh);
         if let Poll::Ready(output) = future.poll(cx) {
             if let Some(pass) = pass {
                 pass.ready();

@@ -117,7 +117,7 @@ impl<F: Future> Timeout<F> {
             return self.poll_fired(record, cx, fresh);
         }
         let Some(future) = this.future.as_pin_mut() else { finished() };
-        let closed = Closed::begin_if_answered(record, fresh);
+        let closed = Closed::begin_unless_takeable(record, this.memory, fresh);
         let polled = future.poll(cx);
         drop(closed);
         if polled.is_pending() && fresh {
@@ -152,7 +152,7 @@ impl<F: Future> Timeout<F> {
                 task::wake_foreign(task, request);
             }
             *this.progress = Progress::Tried;
-            let poll = FiredPoll::deliver(record, request, fresh);
+            let poll = FiredPoll::deliver(record, request, this.memory, fresh);
             if let Poll::Ready(output) = future.poll(cx) {
                 return Poll::Ready(Ok(output));
             }
