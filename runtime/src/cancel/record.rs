@@ -10,6 +10,7 @@ use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Context;
+use std::sync::{Arc, Weak};
 
 use super::RequestId;
 use crate::task::{self, Header};
@@ -37,6 +38,8 @@ pub(crate) struct Record {
     raise: Cell<Option<Raise>>,
     /// The requests of the timeouts around the place that is polled whose time is up.
     fired: RefCell<Vec<RequestId>>,
+    /// The protected futures that were found pending in a pass, in this poll.
+    protected: RefCell<Vec<Weak<()>>>,
 }
 
 /// What of a pass can be seen at one depth. Outside passes all is zero, except `closed` below a
@@ -47,7 +50,7 @@ struct Level {
     visible: Option<Visible>,
     /// Scopes that answered, under the same enclosing scope, in this pass.
     answers: u32,
-    /// Protected futures that are pending, under the same enclosing scope.
+    /// Scopes below that could not take the request yet, under the same enclosing scope.
     held: u32,
     /// Nothing below may take the request: it is protected, or the clean-up of this very request.
     closed: bool,
@@ -122,11 +125,45 @@ pub(crate) enum Below {
     Held,
 }
 
+/// What there was when a poll began.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Before {
+    /// Hidden waiters that the request had not reached.
+    unreached: usize,
+    /// How many protected futures of others the record knew.
+    protected: usize,
+}
+
 impl Below {
-    /// A set that reached some of its children but not all will go on with the others; with none
-    /// reached, those who are left are where nobody polls them now.
-    fn or_on_its_way(self, before: usize, after: usize) -> Below {
-        if self == Below::Nothing && 0 < after && after < before { Below::Held } else { self }
+    /// Held if a protected future below is pending, whether or not it was polled, or if a set reached some
+    /// of its children but not all: it will go on with the others. With none reached, those who are left
+    /// are where nobody polls them now.
+    fn or_held(self, record: &Record, before: Before, holds: &mut Holds) -> Below {
+        holds.add(&record.protected.borrow()[before.protected..]);
+        let held = record.has_reached_more(before) || holds.any();
+        if self == Below::Nothing && held { Below::Held } else { self }
+    }
+}
+
+/// The protected futures below somebody who might drop them, as far as they were found pending in a
+/// pass. A combinator that was not woken for them does not poll them in the next one, and they must not
+/// be lost then.
+#[derive(Default, Debug)]
+pub(crate) struct Holds(Vec<Weak<()>>);
+
+impl Holds {
+    fn add(&mut self, found: &[Weak<()>]) {
+        for hold in found {
+            if !self.0.iter().any(|known| known.ptr_eq(hold)) {
+                self.0.push(hold.clone());
+            }
+        }
+    }
+
+    /// Whether one of them is pending still.
+    fn any(&mut self) -> bool {
+        self.0.retain(|hold| hold.strong_count() > 0);
+        !self.0.is_empty()
     }
 }
 
@@ -139,6 +176,7 @@ impl Record {
             level: Cell::new(Level::default()),
             raise: Cell::new(None),
             fired: RefCell::new(Vec::new()),
+            protected: RefCell::new(Vec::new()),
         }
     }
 
@@ -172,10 +210,14 @@ impl Record {
         self.level.set(Level { visible: Some(Visible::new(request)), ..Level::default() });
     }
 
-    /// What became of the request that is visible, after a poll of the task before which so many hidden
-    /// waiters were `unreached`.
-    pub(crate) fn below(&self, unreached: usize) -> Below {
-        self.level.get().below().or_on_its_way(unreached, self.unreached())
+    /// What became of the request that is visible, after a poll before which `before` was so.
+    pub(crate) fn below(&self, before: Before, holds: &mut Holds) -> Below {
+        self.level.get().below().or_held(self, before, holds)
+    }
+
+    /// To be compared with what is found [`below`](Self::below) after the poll.
+    pub(crate) fn before(&self) -> Before {
+        Before { unreached: self.unreached(), protected: self.protected.borrow().len() }
     }
 
     /// How many timeouts around the place that is polled have fired.
@@ -194,6 +236,20 @@ impl Record {
 
     pub(super) fn is_closed(&self) -> bool {
         self.level.get().closed
+    }
+
+    /// Whether the request has reached more of the hidden waiters since, and not all.
+    pub(crate) fn has_reached_more(&self, before: Before) -> bool {
+        let after = self.unreached();
+        0 < after && after < before.unreached
+    }
+
+    /// A protected future is pending in a pass.
+    pub(super) fn protect(&self, hold: &mut Option<Arc<()>>) {
+        if self.is_in_pass() {
+            let hold = hold.get_or_insert_default();
+            self.protected.borrow_mut().push(Arc::downgrade(hold));
+        }
     }
 
     /// Hidden waiters of the task that the present request has not reached (rule 14).
@@ -323,7 +379,7 @@ pub(super) struct ScopePoll<'a> {
     /// The request that the scope may take.
     takeable: Option<RequestId>,
     visible: Visible,
-    unreached: usize,
+    before: Before,
 }
 
 impl<'a> ScopePoll<'a> {
@@ -344,16 +400,15 @@ impl<'a> ScopePoll<'a> {
             held: 0,
             closed: takeable.is_none(),
         });
-        ScopePoll { record, outer, takeable, visible, unreached: record.unreached() }
+        ScopePoll { record, outer, takeable, visible, before: record.before() }
     }
 
     /// What was polled is ready: the request goes on.
     pub(super) fn ready(self) {}
 
     /// What was polled is pending: the request, if the scope takes it.
-    pub(super) fn pending(mut self, memory: &mut Memory) -> Option<RequestId> {
-        let below = self.record.below(self.unreached);
-        match below {
+    pub(super) fn pending(mut self, memory: &mut Memory, holds: &mut Holds) -> Option<RequestId> {
+        match self.record.below(self.before, holds) {
             Below::Answered => {
                 self.outer.held += self.record.level.get().held;
                 memory.answered_in(self.visible.pass);
@@ -404,14 +459,6 @@ impl<'a> Closed<'a> {
         let belongs = record.is_in_pass() && record.takeable(memory, fresh).is_none();
         belongs.then(|| Self::begin(record))
     }
-
-    /// What was polled is pending, and the request has to wait for it.
-    pub(super) fn hold(self) {
-        let level = self.record.level.get();
-        if level.visible.is_some() {
-            self.record.level.set(Level { held: level.held + 1, ..level });
-        }
-    }
 }
 
 impl Drop for Closed<'_> {
@@ -426,14 +473,14 @@ pub(crate) struct FiredPoll<'a> {
     record: &'a Record,
     outer: Level,
     own: bool,
-    unreached: usize,
+    before: Before,
 }
 
 impl<'a> FiredPoll<'a> {
     /// After its request was delivered: only counted.
     pub(crate) fn count(record: &'a Record, request: RequestId) -> Self {
         record.fired.borrow_mut().push(request);
-        FiredPoll { record, outer: record.level.get(), own: false, unreached: 0 }
+        FiredPoll { record, outer: record.level.get(), own: false, before: Before::default() }
     }
 
     /// To deliver its request: in a pass of its own, or, if somebody else's request is visible and
@@ -445,7 +492,7 @@ impl<'a> FiredPoll<'a> {
         fresh: bool,
     ) -> Self {
         let mut poll = Self::count(record, request);
-        poll.unreached = record.unreached();
+        poll.before = record.before();
         poll.own = record.takeable(memory, fresh).is_none();
         if poll.own {
             record.begin(request);
@@ -454,16 +501,16 @@ impl<'a> FiredPoll<'a> {
     }
 
     /// What became of the request that was delivered.
-    pub(crate) fn end(self) -> Below {
+    pub(crate) fn end(self, holds: &mut Holds) -> Below {
         let inside = self.record.level.get();
-        let before = if self.own { Level::default() } else { self.outer };
+        let outside = if self.own { Level::default() } else { self.outer };
         Level {
-            answers: inside.answers - before.answers,
-            held: inside.held - before.held,
+            answers: inside.answers - outside.answers,
+            held: inside.held - outside.held,
             ..inside
         }
         .below()
-        .or_on_its_way(self.unreached, self.record.unreached())
+        .or_held(self.record, self.before, holds)
     }
 }
 
@@ -480,20 +527,25 @@ impl Drop for FiredPoll<'_> {
 pub(crate) struct LatePoll<'a> {
     record: &'a Record,
     outer: Level,
+    before: Before,
 }
 
 impl<'a> LatePoll<'a> {
     #[cold]
     pub(super) fn begin(record: &'a Record, request: RequestId) -> Self {
-        let outer = record.level.get();
+        let (outer, before) = (record.level.get(), record.before());
         record.begin(request);
-        LatePoll { record, outer }
+        LatePoll { record, outer, before }
     }
 
     /// The request, if it was put off.
     pub(super) fn held(&self) -> Option<RequestId> {
         let level = self.record.level.get();
-        level.visible.filter(|_| level.below() == Below::Held).map(|visible| visible.request)
+        let protected = self.record.protected.borrow()[self.before.protected..]
+            .iter()
+            .any(|hold| hold.strong_count() > 0);
+        let held = level.answers == 0 && (level.held > 0 || protected);
+        level.visible.filter(|_| held).map(|visible| visible.request)
     }
 }
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::record::{Memory, Record, ScopePoll};
+use super::record::{Holds, Memory, Record, ScopePoll};
 use super::{Cancelled, ForeignWaker};
 use crate::context;
 
@@ -48,6 +48,7 @@ pub fn cancellable<F: Future>(future: F) -> Cancellable<F> {
     Cancellable {
         future: Some(future),
         memory: Memory::default(),
+        holds: Holds::default(),
         foreign: ForeignWaker::default(),
     }
 }
@@ -60,6 +61,7 @@ pin_project! {
         #[pin]
         future: Option<F>,
         memory: Memory,
+        holds: Holds,
         foreign: ForeignWaker,
     }
 }
@@ -99,7 +101,7 @@ impl<F: Future> Cancellable<F> {
         let raise = record.raised_since(raises);
         let taken = match (raise, pass) {
             (None, None) => None,
-            (None, Some(pass)) => pass.pending(this.memory),
+            (None, Some(pass)) => pass.pending(this.memory, this.holds),
             (Some(raise), pass) => {
                 drop(pass);
                 record.take_raise(raise);

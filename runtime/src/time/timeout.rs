@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pin_project_lite::pin_project;
 
 use super::sleep::{Sleep, sleep, sleep_until};
-use crate::cancel::{Below, Closed, FiredPoll, Memory, Record, RequestId};
+use crate::cancel::{Below, Closed, FiredPoll, Holds, Memory, Record, RequestId};
 use crate::{context, task};
 
 /// Waits for `future`, at most `limit`.
@@ -62,6 +62,7 @@ pin_project! {
         future: Option<F>,
         sleep: Sleep,
         memory: Memory,
+        holds: Holds,
         // Once the time is up.
         request: Option<RequestId>,
         progress: Progress,
@@ -84,6 +85,7 @@ impl<F: Future> Timeout<F> {
             future: Some(future),
             sleep,
             memory: Memory::default(),
+            holds: Holds::default(),
             request: None,
             progress: Progress::Due,
         }
@@ -156,7 +158,7 @@ impl<F: Future> Timeout<F> {
             if let Poll::Ready(output) = future.poll(cx) {
                 return Poll::Ready(Ok(output));
             }
-            poll.end()
+            poll.end(this.holds)
         };
         if below == Below::Answered {
             *this.progress = Progress::Delivered;
