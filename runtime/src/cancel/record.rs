@@ -123,6 +123,9 @@ pub(crate) enum Below {
     Answered,
     /// Nobody took it, but a protected future put it off.
     Held,
+    /// Nobody took it, but it has reached some of the hidden waiters of the task and not all, who may be
+    /// below or elsewhere (rule 14). So it comes again at once, and each time fewer are left.
+    OnItsWay,
 }
 
 /// What there was when a poll began.
@@ -140,8 +143,11 @@ impl Below {
     /// are where nobody polls them now.
     fn or_held(self, record: &Record, before: Before, holds: &mut Holds) -> Below {
         holds.add(&record.protected.borrow()[before.protected..]);
-        let held = record.has_reached_more(before) || holds.any();
-        if self == Below::Nothing && held { Below::Held } else { self }
+        match self {
+            Below::Nothing if holds.any() => Below::Held,
+            Below::Nothing if record.has_reached_more(before) => Below::OnItsWay,
+            _ => self,
+        }
     }
 }
 
@@ -239,7 +245,7 @@ impl Record {
     }
 
     /// Whether the request has reached more of the hidden waiters since, and not all.
-    pub(crate) fn has_reached_more(&self, before: Before) -> bool {
+    fn has_reached_more(&self, before: Before) -> bool {
         let after = self.unreached();
         0 < after && after < before.unreached
     }
@@ -406,8 +412,13 @@ impl<'a> ScopePoll<'a> {
     /// What was polled is ready: the request goes on.
     pub(super) fn ready(self) {}
 
-    /// What was polled is pending: the request, if the scope takes it.
-    pub(super) fn pending(mut self, memory: &mut Memory, holds: &mut Holds) -> Option<RequestId> {
+    /// What was polled is pending: the request, if the scope takes it. Woken by `cx` if it may yet.
+    pub(super) fn pending(
+        mut self,
+        memory: &mut Memory,
+        holds: &mut Holds,
+        cx: &Context<'_>,
+    ) -> Option<RequestId> {
         match self.record.below(self.before, holds) {
             Below::Answered => {
                 self.outer.held += self.record.level.get().held;
@@ -416,6 +427,11 @@ impl<'a> ScopePoll<'a> {
             }
             Below::Held => {
                 self.outer.held += 1;
+                None
+            }
+            Below::OnItsWay => {
+                self.outer.held += 1;
+                cx.waker().wake_by_ref();
                 None
             }
             Below::Nothing => {

@@ -101,7 +101,7 @@ impl<F: Future> Cancellable<F> {
         let raise = record.raised_since(raises);
         let taken = match (raise, pass) {
             (None, None) => None,
-            (None, Some(pass)) => pass.pending(this.memory, this.holds),
+            (None, Some(pass)) => pass.pending(this.memory, this.holds, cx),
             (Some(raise), pass) => {
                 drop(pass);
                 record.take_raise(raise);

@@ -96,7 +96,8 @@ impl Runnable {
         if let Some(request) = pass {
             match header.below(&record, before) {
                 Below::Nothing => return cancelled(pointer, shared, pass),
-                Below::Held => header.put_off(request, record.has_reached_more(before)),
+                Below::Held => header.put_off(request, false),
+                Below::OnItsWay => header.put_off(request, true),
                 Below::Answered => {}
             }
         }

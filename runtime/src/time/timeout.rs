@@ -160,8 +160,10 @@ impl<F: Future> Timeout<F> {
             }
             poll.end(this.holds)
         };
-        if below == Below::Answered {
-            *this.progress = Progress::Delivered;
+        match below {
+            Below::Answered => *this.progress = Progress::Delivered,
+            Below::OnItsWay => cx.waker().wake_by_ref(),
+            Below::Held | Below::Nothing => {}
         }
         let drop_it = match record.raised_since(raises) {
             // Somebody else's goes on outwards.
