@@ -75,7 +75,7 @@ fn rest(event_loop: &EventLoop, worlds: &[Arc<World>]) {
         if now != before.0 {
             before = (now, turn);
         } else if turn > before.1 + 4 {
-            return;
+            return worlds.iter().for_each(|world| world.check_rest());
         }
         if turn == TURNS - 10 {
             at_last = worlds.iter().map(polls).collect();

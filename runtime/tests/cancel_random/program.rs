@@ -98,6 +98,10 @@ impl Program {
         restless(&self.root) <= 1
     }
 
+    pub(crate) fn has_sets(&self) -> bool {
+        format!("{:?}", self.root).contains("Set(")
+    }
+
     /// Programs with something left out.
     pub(crate) fn smaller(&self) -> Vec<Program> {
         let mut all: Vec<_> = smaller(&self.root)

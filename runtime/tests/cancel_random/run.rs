@@ -50,10 +50,10 @@ fn task(
             }
             watch.after_poll();
             if asked && world.answers.load(Ordering::SeqCst) == answers {
-                if world.protects.load(Ordering::SeqCst) == 0 {
+                if world.protects.load(Ordering::SeqCst) == 0 && !world.has_sets {
                     watch.must_end.store(true, Ordering::SeqCst);
                 } else {
-                    // It may be held.
+                    // It may be held, or on its way to the members of a set that has stopped half-way.
                     watch.asked.store(true, Ordering::SeqCst);
                 }
             }

@@ -15,6 +15,7 @@ pub(crate) struct World {
     pub(crate) alone: bool,
     /// See [`Program::polls_all`].
     pub(crate) polls_all: bool,
+    pub(crate) has_sets: bool,
     pub(crate) task: OnceLock<Task<()>>,
     pub(crate) begin: Instant,
     pub(crate) fire: Instant,
@@ -98,6 +99,7 @@ impl World {
         Arc::new(World {
             alone,
             polls_all: program.polls_all(),
+            has_sets: program.has_sets(),
             task: OnceLock::new(),
             begin,
             fire,
@@ -193,6 +195,15 @@ impl World {
                     .collect();
                 wakers.into_iter().for_each(Waker::wake);
             }
+        }
+    }
+
+    /// What must hold whenever everything rests.
+    pub(crate) fn check_rest(&self) {
+        let finished = self.task.get().is_none_or(Task::is_finished);
+        let asked = self.root.asked.load(Ordering::SeqCst);
+        if asked && !finished && self.protects.load(Ordering::SeqCst) == 0 {
+            self.complain("a request waits although nothing puts it off");
         }
     }
 
