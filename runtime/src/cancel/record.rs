@@ -281,6 +281,12 @@ impl Record {
         (!closed).then_some(visible.request)
     }
 
+    /// Whether the visible request may be taken inside a timeout that has fired: then it is delivered
+    /// before the timeout's own, and those whom that one would wake were woken for it.
+    pub(crate) fn goes_first(&self, memory: &mut Memory, fresh: bool) -> bool {
+        self.takeable(memory, fresh).is_some()
+    }
+
     /// Somebody took the visible request, or passed it on.
     pub(super) fn answer(&self) {
         let level = self.level.get();
@@ -509,7 +515,7 @@ impl<'a> FiredPoll<'a> {
     ) -> Self {
         let mut poll = Self::count(record, request);
         poll.before = record.before();
-        poll.own = record.takeable(memory, fresh).is_none();
+        poll.own = !record.goes_first(memory, fresh);
         if poll.own {
             record.begin(request);
         }

@@ -148,12 +148,12 @@ impl<F: Future> Timeout<F> {
             drop(poll);
             Below::Answered
         } else {
-            if *this.progress == Progress::Due
-                && let Some(task) = record.task()
-            {
-                task::wake_foreign(task, request);
+            if *this.progress == Progress::Due && !record.goes_first(this.memory, fresh) {
+                if let Some(task) = record.task() {
+                    task::wake_foreign(task, request);
+                }
+                *this.progress = Progress::Tried;
             }
-            *this.progress = Progress::Tried;
             let poll = FiredPoll::deliver(record, request, this.memory, fresh);
             if let Poll::Ready(output) = future.poll(cx) {
                 return Poll::Ready(Ok(output));
