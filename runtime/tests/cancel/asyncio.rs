@@ -256,7 +256,7 @@ fn run_coroutine_threadsafe_with_timeout() {
     let (dropped, is_dropped) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         let guard = OnDrop(dropped);
-        let job = handle.run_coroutine_threadsafe(async move {
+        let mut job = handle.run_coroutine_threadsafe(async move {
             let _guard = guard;
             pending::<()>().await;
         });

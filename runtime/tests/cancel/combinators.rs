@@ -191,7 +191,7 @@ fn a_clean_up_that_a_set_polls_twice_in_the_pass_is_given_the_request_once() {
         }));
         // The timeout and the request wake it both, the one of them while it is polled for the other.
         let asking = task.clone();
-        deadline.come_with(hands, move || drop(asking.cancel()));
+        deadline.come_with(hands, move || _ = asking.cancel());
         assert_eq!(clean_up.drops(), 0);
         hands.go(&clean_up);
         let task = std::rc::Rc::into_inner(task).unwrap();

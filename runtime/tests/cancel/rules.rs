@@ -490,7 +490,7 @@ fn r19_what_waits_for_its_turn_only_is_pending_too() {
     use futures::{AsyncReadExt, AsyncWriteExt};
     use loopool::net::{TcpListener, TcpStream};
     loopool::run(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let (mut here, there) = join(
             async { TcpStream::connect(address).await.unwrap() },

@@ -173,7 +173,7 @@ fn r12_without_an_answer_the_request_from_outside_goes_to_the_next_suspension() 
             cancellable(inside.here()).await.is_err()
         }));
         let asking = task.clone();
-        deadline.come_with(hands, move || drop(asking.cancel()));
+        deadline.come_with(hands, move || _ = asking.cancel());
         assert_eq!((after.polls(), after.drops()), (1, 1));
         assert!(outcome(std::rc::Rc::into_inner(task).unwrap()).unwrap());
     });
