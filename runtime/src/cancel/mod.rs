@@ -74,7 +74,7 @@ use std::num::NonZeroU64;
 pub use self::protect::{Isolate, Protect, Shield, Shieldable, isolate, protect, shield};
 pub(crate) use self::raise::lost;
 pub use self::raise::{Cancelled, Never, Reraise};
-pub(crate) use self::record::{Below, Closed, FiredPoll, Memory, Record};
+pub(crate) use self::record::{Before, Below, Closed, FiredPoll, Holds, Memory, Record};
 pub use self::scope::{Cancellable, cancellable};
 pub(crate) use self::wakers::{ForeignWaker, WakeList};
 #[cfg(doc)]

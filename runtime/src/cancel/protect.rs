@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
@@ -31,7 +32,7 @@ use crate::task::{JoinError, Task};
 /// It does not protect from being dropped: as the loser of a `select!`, when the runtime is dropped, or
 /// when the handler of a scope around it raises again.
 pub fn protect<F: Future>(future: F) -> Protect<F> {
-    Protect { future, foreign: ForeignWaker::default() }
+    Protect { future, hold: None, foreign: ForeignWaker::default() }
 }
 
 pin_project! {
@@ -41,6 +42,8 @@ pin_project! {
     pub struct Protect<F> {
         #[pin]
         future: F,
+        // As long as it is there, who knows of it puts the request off.
+        hold: Option<Arc<()>>,
         foreign: ForeignWaker,
     }
 }
@@ -56,12 +59,14 @@ impl<F: Future> Future for Protect<F> {
             let late = this.foreign.reached(record);
             let closed = Closed::begin(record);
             let polled = this.future.poll(cx);
+            drop(closed);
             if polled.is_pending() {
-                closed.hold();
+                record.protect(this.hold);
                 this.foreign.put_off(late.as_ref());
                 // A set that did not poll us in a pass would let it go by.
                 this.foreign.leave(record, cx);
             } else {
+                *this.hold = None;
                 this.foreign.forget();
             }
             polled

@@ -9,6 +9,7 @@ use std::num::NonZeroU64;
 use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::Context;
 
 use super::RequestId;
@@ -22,8 +23,8 @@ const BUDGET: u8 = 128;
 
 /// A number that was never given before: for requests, passes and raises.
 ///
-/// From the standard library, not the shim: nothing is published through it. Two is the first one, so
-/// that [`Memory`] has two values to itself.
+/// From the standard library, not the shim: nothing is published through it. [`Memory`] has the values
+/// below the first one for itself, and a bit.
 pub(super) fn unique() -> NonZeroU64 {
     static NEXT: AtomicU64 = AtomicU64::new(2);
     // Relaxed: only the number counts. It wraps after centuries.
@@ -35,14 +36,16 @@ pub(crate) struct Record {
     budget: Cell<u8>,
     level: Cell<Level>,
     raise: Cell<Option<Raise>>,
-    /// The requests of the timeouts around the place that is polled whose time is up.
-    fired: Cell<Option<Box<Fired>>>,
+    rare: Cell<Option<Box<Rare>>>,
 }
 
-/// A timeout whose time is up, and those around it.
-struct Fired {
-    request: RequestId,
-    outer: Option<Box<Fired>>,
+/// What few polls have.
+#[derive(Default)]
+struct Rare {
+    /// The requests of the timeouts around the place that is polled whose time is up.
+    fired: Vec<RequestId>,
+    /// The protected futures that were found pending in a pass, in this poll.
+    protected: Vec<Weak<()>>,
 }
 
 /// What of a pass can be seen at one depth. Outside passes all is zero, except `closed` below a
@@ -53,7 +56,7 @@ struct Level {
     visible: Option<Visible>,
     /// Scopes that answered, under the same enclosing scope, in this pass.
     answers: u32,
-    /// Protected futures that are pending, under the same enclosing scope.
+    /// Scopes below that could not take the request yet, under the same enclosing scope.
     held: u32,
     /// Nothing below may take the request: it is protected, or the clean-up of this very request.
     closed: bool,
@@ -82,8 +85,9 @@ impl Raise {
     }
 }
 
-/// What a scope remembers from one poll to the next: whether it was polled (is *open*), and the last
-/// pass in which it was answered in it or below (rules 4 and 5).
+/// What a scope, timeout or await remembers from one poll to the next: whether it was polled (is *open*),
+/// and of the last pass, that it was answered in it or below (rule 4), or that it was closed (rule 5). A
+/// combinator may poll it several times in one pass.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Memory(u64);
 
@@ -99,11 +103,21 @@ impl Memory {
     }
 
     fn answered_in(&mut self, pass: NonZeroU64) {
-        self.0 = pass.get();
+        if !self.was_closed_in(pass) {
+            self.0 = pass.get() << 1;
+        }
     }
 
     fn was_answered_in(self, pass: NonZeroU64) -> bool {
-        self.0 == pass.get()
+        self.0 == pass.get() << 1
+    }
+
+    fn closed_in(&mut self, pass: NonZeroU64) {
+        self.0 = pass.get() << 1 | 1;
+    }
+
+    fn was_closed_in(self, pass: NonZeroU64) -> bool {
+        self.0 == pass.get() << 1 | 1
     }
 }
 
@@ -115,13 +129,53 @@ pub(crate) enum Below {
     Answered,
     /// Nobody took it, but a protected future put it off.
     Held,
+    /// Nobody took it, but it has reached some of the hidden waiters of the task and not all, who may be
+    /// below or elsewhere (rule 14). So it comes again at once, and each time fewer are left.
+    OnItsWay,
+}
+
+/// What there was when a poll began.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Before {
+    /// Hidden waiters that the request had not reached.
+    unreached: usize,
+    /// How many protected futures of others the record knew.
+    protected: usize,
 }
 
 impl Below {
-    /// A set that reached some of its children but not all will go on with the others; with none
-    /// reached, those who are left are where nobody polls them now.
-    fn or_on_its_way(self, before: usize, after: usize) -> Below {
-        if self == Below::Nothing && 0 < after && after < before { Below::Held } else { self }
+    /// Held if a protected future below is pending, whether or not it was polled, or if a set reached some
+    /// of its children but not all: it will go on with the others. With none reached, those who are left
+    /// are where nobody polls them now.
+    fn or_held(self, record: &Record, before: Before, holds: &mut Holds) -> Below {
+        record.peek_rare(|rare| holds.add(&rare.protected[before.protected..]));
+        match self {
+            Below::Nothing if holds.any() => Below::Held,
+            Below::Nothing if record.has_reached_more(before) => Below::OnItsWay,
+            _ => self,
+        }
+    }
+}
+
+/// The protected futures below somebody who might drop them, as far as they were found pending in a
+/// pass. A combinator that was not woken for them does not poll them in the next one, and they must not
+/// be lost then.
+#[derive(Default, Debug)]
+pub(crate) struct Holds(Vec<Weak<()>>);
+
+impl Holds {
+    fn add(&mut self, found: &[Weak<()>]) {
+        for hold in found {
+            if !self.0.iter().any(|known| known.ptr_eq(hold)) {
+                self.0.push(hold.clone());
+            }
+        }
+    }
+
+    /// Whether one of them is pending still.
+    fn any(&mut self) -> bool {
+        self.0.retain(|hold| hold.strong_count() > 0);
+        !self.0.is_empty()
     }
 }
 
@@ -133,7 +187,7 @@ impl Record {
             budget: Cell::new(BUDGET),
             level: Cell::new(Level::default()),
             raise: Cell::new(None),
-            fired: Cell::new(None),
+            rare: Cell::new(None),
         }
     }
 
@@ -167,28 +221,27 @@ impl Record {
         self.level.set(Level { visible: Some(Visible::new(request)), ..Level::default() });
     }
 
-    /// What became of the request that is visible, after a poll of the task before which so many hidden
-    /// waiters were `unreached`.
-    pub(crate) fn below(&self, unreached: usize) -> Below {
-        self.level.get().below().or_on_its_way(unreached, self.unreached())
+    /// What became of the request that is visible, after a poll before which `before` was so.
+    pub(crate) fn below(&self, before: Before, holds: &mut Holds) -> Below {
+        self.level.get().below().or_held(self, before, holds)
+    }
+
+    /// To be compared with what is found [`below`](Self::below) after the poll.
+    pub(crate) fn before(&self) -> Before {
+        Before {
+            unreached: self.unreached(),
+            protected: self.peek_rare(|rare| rare.protected.len()),
+        }
     }
 
     /// How many timeouts around the place that is polled have fired.
     pub(crate) fn fired(&self) -> usize {
-        self.each_fired(|fired| fired.count())
+        self.peek_rare(|rare| rare.fired.len())
     }
 
     /// Whether a timeout around the place that is polled has this request.
     pub(super) fn is_fired(&self, request: RequestId) -> bool {
-        self.each_fired(|fired| fired.filter(|&it| it == request).count() > 0)
-    }
-
-    fn each_fired<R>(&self, f: impl FnOnce(&mut dyn Iterator<Item = RequestId>) -> R) -> R {
-        let innermost = self.fired.take();
-        let all = std::iter::successors(innermost.as_deref(), |fired| fired.outer.as_deref());
-        let result = f(&mut all.map(|fired| fired.request));
-        self.fired.set(innermost);
-        result
+        self.peek_rare(|rare| rare.fired.contains(&request))
     }
 
     pub(super) fn is_visible(&self, request: RequestId) -> bool {
@@ -197,6 +250,34 @@ impl Record {
 
     pub(super) fn is_closed(&self) -> bool {
         self.level.get().closed
+    }
+
+    fn with_rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> R {
+        let mut rare = self.rare.take();
+        let result = f(rare.get_or_insert_default());
+        self.rare.set(rare);
+        result
+    }
+
+    fn peek_rare<R: Default>(&self, f: impl FnOnce(&Rare) -> R) -> R {
+        let rare = self.rare.take();
+        let result = rare.as_deref().map(f).unwrap_or_default();
+        self.rare.set(rare);
+        result
+    }
+
+    /// Whether the request has reached more of the hidden waiters since, and not all.
+    fn has_reached_more(&self, before: Before) -> bool {
+        let after = self.unreached();
+        0 < after && after < before.unreached
+    }
+
+    /// A protected future is pending in a pass.
+    pub(super) fn protect(&self, hold: &mut Option<Arc<()>>) {
+        if self.is_in_pass() {
+            let hold = hold.get_or_insert_default();
+            self.with_rare(|rare| rare.protected.push(Arc::downgrade(hold)));
+        }
     }
 
     /// Hidden waiters of the task that the present request has not reached (rule 14).
@@ -209,12 +290,23 @@ impl Record {
         self.level.get().visible.is_some()
     }
 
-    /// The request that may be taken by somebody who is `fresh` or not (rule 5).
+    /// The request that may be taken by somebody who is `fresh` or not (rule 5). Who is closed in a pass
+    /// stays so, also when it is polled again in it.
     #[inline]
-    fn takeable(&self, fresh: bool) -> Option<RequestId> {
+    fn takeable(&self, memory: &mut Memory, fresh: bool) -> Option<RequestId> {
         let level = self.level.get();
-        let closed = level.closed || (fresh && level.answers > 0);
-        level.visible.filter(|_| !closed).map(|visible| visible.request)
+        let visible = level.visible?;
+        if fresh && level.answers > 0 {
+            memory.closed_in(visible.pass);
+        }
+        let closed = level.closed || memory.was_closed_in(visible.pass);
+        (!closed).then_some(visible.request)
+    }
+
+    /// Whether the visible request may be taken inside a timeout that has fired: then it is delivered
+    /// before the timeout's own, and those whom that one would wake were woken for it.
+    pub(crate) fn goes_first(&self, memory: &mut Memory, fresh: bool) -> bool {
+        self.takeable(memory, fresh).is_some()
     }
 
     /// Somebody took the visible request, or passed it on.
@@ -232,7 +324,7 @@ impl Record {
             self.answer();
             return None;
         }
-        let request = self.takeable(fresh)?;
+        let request = self.takeable(memory, fresh)?;
         memory.answered_in(visible.pass);
         self.answer();
         Some(request)
@@ -287,8 +379,14 @@ impl Record {
 
     /// Takes the raise, and with it, the pass that it may have come up in (rule 10).
     pub(crate) fn take_raise(&self, raise: Raise) {
-        self.withdraw(raise.serial);
+        self.end_raise(raise);
         self.answer();
+    }
+
+    /// For a timeout whose own request was raised. It takes no other one: a request that is visible
+    /// outside goes to the next place where the code waits.
+    pub(crate) fn end_raise(&self, raise: Raise) {
+        self.withdraw(raise.serial);
     }
 }
 
@@ -315,34 +413,38 @@ pub(super) struct ScopePoll<'a> {
     /// The request that the scope may take.
     takeable: Option<RequestId>,
     visible: Visible,
-    unreached: usize,
+    before: Before,
 }
 
 impl<'a> ScopePoll<'a> {
     /// `None` outside passes.
     #[inline]
-    pub(super) fn begin(record: &'a Record, memory: Memory, fresh: bool) -> Option<Self> {
+    pub(super) fn begin(record: &'a Record, memory: &mut Memory, fresh: bool) -> Option<Self> {
         let visible = record.level.get().visible?;
         Some(Self::begin_in(record, visible, memory, fresh))
     }
 
     #[cold]
-    fn begin_in(record: &'a Record, visible: Visible, memory: Memory, fresh: bool) -> Self {
+    fn begin_in(record: &'a Record, visible: Visible, memory: &mut Memory, fresh: bool) -> Self {
         let outer = record.level.get();
-        let takeable = record.takeable(fresh);
+        let takeable = record.takeable(memory, fresh);
         record.level.set(Level {
             visible: Some(visible),
             answers: u32::from(memory.was_answered_in(visible.pass)),
             held: 0,
             closed: takeable.is_none(),
         });
-        ScopePoll { record, outer, takeable, visible, unreached: record.unreached() }
+        ScopePoll { record, outer, takeable, visible, before: record.before() }
     }
 
-    /// What was polled is pending: the request, if the scope takes it.
-    pub(super) fn pending(mut self, memory: &mut Memory) -> Option<RequestId> {
-        let below = self.record.below(self.unreached);
-        match below {
+    /// What was polled is pending: the request, if the scope takes it. Woken by `cx` if it may yet.
+    pub(super) fn pending(
+        mut self,
+        memory: &mut Memory,
+        holds: &mut Holds,
+        cx: &Context<'_>,
+    ) -> Option<RequestId> {
+        match self.record.below(self.before, holds) {
             Below::Answered => {
                 self.outer.held += self.record.level.get().held;
                 memory.answered_in(self.visible.pass);
@@ -350,6 +452,11 @@ impl<'a> ScopePoll<'a> {
             }
             Below::Held => {
                 self.outer.held += 1;
+                None
+            }
+            Below::OnItsWay => {
+                self.outer.held += 1;
+                cx.waker().wake_by_ref();
                 None
             }
             Below::Nothing => {
@@ -383,20 +490,15 @@ impl<'a> Closed<'a> {
         Closed { record, was_closed: level.closed }
     }
 
-    /// For a timeout, which is no scope but belongs to the clean-up of the visible request if it is
-    /// fresh and somebody beside it has answered (rule 5).
+    /// For a timeout, which is no scope but may belong to the clean-up of the visible request.
     #[inline]
-    pub(crate) fn begin_if_answered(record: &'a Record, fresh: bool) -> Option<Self> {
-        let answered = fresh && record.level.get().answers > 0;
-        answered.then(|| Self::begin(record))
-    }
-
-    /// What was polled is pending, and the request has to wait for it.
-    pub(super) fn hold(self) {
-        let level = self.record.level.get();
-        if level.visible.is_some() {
-            self.record.level.set(Level { held: level.held + 1, ..level });
-        }
+    pub(crate) fn begin_unless_takeable(
+        record: &'a Record,
+        memory: &mut Memory,
+        fresh: bool,
+    ) -> Option<Self> {
+        let belongs = record.is_in_pass() && record.takeable(memory, fresh).is_none();
+        belongs.then(|| Self::begin(record))
     }
 }
 
@@ -412,22 +514,27 @@ pub(crate) struct FiredPoll<'a> {
     record: &'a Record,
     outer: Level,
     own: bool,
-    unreached: usize,
+    before: Before,
 }
 
 impl<'a> FiredPoll<'a> {
     /// After its request was delivered: only counted.
     pub(crate) fn count(record: &'a Record, request: RequestId) -> Self {
-        record.fired.set(Some(Box::new(Fired { request, outer: record.fired.take() })));
-        FiredPoll { record, outer: record.level.get(), own: false, unreached: 0 }
+        record.with_rare(|rare| rare.fired.push(request));
+        FiredPoll { record, outer: record.level.get(), own: false, before: Before::default() }
     }
 
     /// To deliver its request: in a pass of its own, or, if somebody else's request is visible and
     /// may be taken, in the pass of that one, which goes first.
-    pub(crate) fn deliver(record: &'a Record, request: RequestId, fresh: bool) -> Self {
+    pub(crate) fn deliver(
+        record: &'a Record,
+        request: RequestId,
+        memory: &mut Memory,
+        fresh: bool,
+    ) -> Self {
         let mut poll = Self::count(record, request);
-        poll.unreached = record.unreached();
-        poll.own = record.takeable(fresh).is_none();
+        poll.before = record.before();
+        poll.own = !record.goes_first(memory, fresh);
         if poll.own {
             record.begin(request);
         }
@@ -435,22 +542,22 @@ impl<'a> FiredPoll<'a> {
     }
 
     /// What became of the request that was delivered.
-    pub(crate) fn end(self) -> Below {
+    pub(crate) fn end(self, holds: &mut Holds) -> Below {
         let inside = self.record.level.get();
-        let before = if self.own { Level::default() } else { self.outer };
+        let outside = if self.own { Level::default() } else { self.outer };
         Level {
-            answers: inside.answers - before.answers,
-            held: inside.held - before.held,
+            answers: inside.answers - outside.answers,
+            held: inside.held - outside.held,
             ..inside
         }
         .below()
-        .or_on_its_way(self.unreached, self.record.unreached())
+        .or_held(self.record, self.before, holds)
     }
 }
 
 impl Drop for FiredPoll<'_> {
     fn drop(&mut self) {
-        self.record.fired.set(self.record.fired.take().and_then(|fired| fired.outer));
+        self.record.with_rare(|rare| rare.fired.pop());
         if self.own {
             self.record.level.set(self.outer);
         }
@@ -461,20 +568,25 @@ impl Drop for FiredPoll<'_> {
 pub(crate) struct LatePoll<'a> {
     record: &'a Record,
     outer: Level,
+    before: Before,
 }
 
 impl<'a> LatePoll<'a> {
     #[cold]
     pub(super) fn begin(record: &'a Record, request: RequestId) -> Self {
-        let outer = record.level.get();
+        let (outer, before) = (record.level.get(), record.before());
         record.begin(request);
-        LatePoll { record, outer }
+        LatePoll { record, outer, before }
     }
 
     /// The request, if it was put off.
     pub(super) fn held(&self) -> Option<RequestId> {
         let level = self.record.level.get();
-        level.visible.filter(|_| level.below() == Below::Held).map(|visible| visible.request)
+        let protected = self.record.peek_rare(|rare| {
+            rare.protected[self.before.protected..].iter().any(|hold| hold.strong_count() > 0)
+        });
+        let held = level.answers == 0 && (level.held > 0 || protected);
+        level.visible.filter(|_| held).map(|visible| visible.request)
     }
 }
 

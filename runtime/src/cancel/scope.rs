@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::record::{Memory, Record, ScopePoll};
+use super::record::{Holds, Memory, Record, ScopePoll};
 use super::{Cancelled, ForeignWaker};
 use crate::context;
 
@@ -49,6 +49,7 @@ pub fn cancellable<F: Future>(future: F) -> Cancellable<F> {
     Cancellable {
         future: Some(future),
         memory: Memory::default(),
+        holds: Holds::default(),
         foreign: ForeignWaker::default(),
     }
 }
@@ -61,6 +62,7 @@ pin_project! {
         #[pin]
         future: Option<F>,
         memory: Memory,
+        holds: Holds,
         foreign: ForeignWaker,
     }
 }
@@ -108,7 +110,7 @@ impl<F: Future> Cancellable<F> {
         let fresh = this.memory.open();
         let raises = record.raises();
         let late = this.foreign.reached(record);
-        let pass = ScopePoll::begin(record, *this.memory, fresh);
+        let pass = ScopePoll::begin(record, this.memory, fresh);
         if let Poll::Ready(output) = future.poll(cx) {
             drop(pass);
             this.foreign.forget();
@@ -132,7 +134,7 @@ impl<F: Future> Cancellable<F> {
         // A raise goes first: it is on its way already (rule 10).
         let taken = match (record.raised_since(raises), pass) {
             (None, None) => None,
-            (None, Some(pass)) => pass.pending(this.memory),
+            (None, Some(pass)) => pass.pending(this.memory, this.holds, cx),
             (Some(raise), pass) => {
                 drop(pass);
                 record.take_raise(raise);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::cell::Header;
 use super::state::CancelOutcome;
-use crate::cancel::{RequestId, WakeList};
+use crate::cancel::{Before, Below, Holds, Record, RequestId, WakeList};
 use crate::shim::Mutex;
 use crate::shim::atomic::{AtomicPtr, Ordering};
 
@@ -33,6 +33,8 @@ struct Requests {
     due: Option<RequestId>,
     /// Those that came from whoever awaits the task.
     passed_on: Vec<RequestId>,
+    /// What is protected in it. Used by the runner only.
+    holds: Holds,
 }
 
 impl ColdPointer {
@@ -141,6 +143,15 @@ impl Header {
         let mut requests = self.cold.get_or_make().requests.lock();
         requests.due.get_or_insert(request);
         self.state.hold(on_its_way);
+    }
+
+    /// For the runner, after a poll that was a pass: what became of the request.
+    pub(super) fn below(&self, record: &Record, before: Before) -> Below {
+        match self.cold.get() {
+            Some(cold) => record.below(before, &mut cold.requests.lock().holds),
+            // A shutdown asks once, without a request of its own.
+            None => record.below(before, &mut Holds::default()),
+        }
     }
 
     /// Whether the request came from who awaits the task.

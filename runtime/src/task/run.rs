@@ -79,7 +79,7 @@ impl Runnable {
             header.wake_foreign(request);
             record.begin(request);
         }
-        let unreached = if pass.is_some() { header.unreached() } else { 0 };
+        let before = pass.map(|_| record.before()).unwrap_or_default();
         let ready = {
             let _entered = context::enter(&record);
             // SAFETY: the waker borrows our reference; `ManuallyDrop` keeps it from giving it up.
@@ -94,9 +94,10 @@ impl Runnable {
             return cancelled(pointer, shared, Some(request));
         }
         if let Some(request) = pass {
-            match record.below(unreached) {
+            match header.below(&record, before) {
                 Below::Nothing => return cancelled(pointer, shared, pass),
-                Below::Held => header.put_off(request, header.unreached() < unreached),
+                Below::Held => header.put_off(request, false),
+                Below::OnItsWay => header.put_off(request, true),
                 Below::Answered => {}
             }
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pin_project_lite::pin_project;
 
 use super::sleep::{Sleep, sleep, sleep_until};
-use crate::cancel::{Below, Closed, FiredPoll, Memory, Record, RequestId};
+use crate::cancel::{Below, Closed, FiredPoll, Holds, Memory, Record, RequestId};
 use crate::{context, task};
 
 /// Waits for `future`, at most `limit`.
@@ -62,6 +62,7 @@ pin_project! {
         future: Option<F>,
         sleep: Sleep,
         memory: Memory,
+        holds: Holds,
         // Once the time is up.
         request: Option<RequestId>,
         progress: Progress,
@@ -84,6 +85,7 @@ impl<F: Future> Timeout<F> {
             future: Some(future),
             sleep,
             memory: Memory::default(),
+            holds: Holds::default(),
             request: None,
             progress: Progress::Due,
         }
@@ -117,7 +119,7 @@ impl<F: Future> Timeout<F> {
             return self.poll_fired(record, cx, fresh);
         }
         let Some(future) = this.future.as_pin_mut() else { finished() };
-        let closed = Closed::begin_if_answered(record, fresh);
+        let closed = Closed::begin_unless_takeable(record, this.memory, fresh);
         let polled = future.poll(cx);
         drop(closed);
         if polled.is_pending() && fresh {
@@ -146,26 +148,28 @@ impl<F: Future> Timeout<F> {
             drop(poll);
             Below::Answered
         } else {
-            if *this.progress == Progress::Due
-                && let Some(task) = record.task()
-            {
-                task::wake_foreign(task, request);
+            if *this.progress == Progress::Due && !record.goes_first(this.memory, fresh) {
+                if let Some(task) = record.task() {
+                    task::wake_foreign(task, request);
+                }
+                *this.progress = Progress::Tried;
             }
-            *this.progress = Progress::Tried;
-            let poll = FiredPoll::deliver(record, request, fresh);
+            let poll = FiredPoll::deliver(record, request, this.memory, fresh);
             if let Poll::Ready(output) = future.poll(cx) {
                 return Poll::Ready(Ok(output));
             }
-            poll.end()
+            poll.end(this.holds)
         };
-        if below == Below::Answered {
-            *this.progress = Progress::Delivered;
+        match below {
+            Below::Answered => *this.progress = Progress::Delivered,
+            Below::OnItsWay => cx.waker().wake_by_ref(),
+            Below::Held | Below::Nothing => {}
         }
         let drop_it = match record.raised_since(raises) {
             // Somebody else's goes on outwards.
             Some(raise) if raise.request() != request => false,
             Some(raise) => {
-                record.take_raise(raise);
+                record.end_raise(raise);
                 true
             }
             None => below == Below::Nothing,

@@ -1,0 +1,225 @@
+//! Combinators that are not ours: R3, R14, and what they make of R5.
+
+use std::future::pending;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use futures::stream::{FuturesUnordered, iter};
+use loopool::{cancellable, create_local_task, protect};
+
+use crate::support::{Count, Deadline, Hands, Wait, assert_cancelled, outcome};
+
+/// Cleans up in two steps when it is cancelled, and says so.
+async fn cleans_up(clean_up: Wait, cleaned: Count) -> bool {
+    let asked = cancellable(pending::<()>()).await.is_err();
+    clean_up.here().await;
+    cleaned.add();
+    asked
+}
+
+/// So many branches under a `join_all`, which above thirty polls only those that were woken.
+fn all_of(count: usize) {
+    let hands = Hands::new();
+    let cleaned = Count::default();
+    let waits: Vec<_> = (0..count).map(|_| Wait::new()).collect();
+    let branches: Vec<_> =
+        waits.iter().map(|wait| cleans_up(wait.clone(), cleaned.clone())).collect();
+    let task = hands.start(join_all(branches));
+    hands.cancel(&task);
+    assert!(waits.iter().all(|wait| wait.polls() == 1 && wait.drops() == 0));
+    waits.iter().for_each(Wait::go);
+    hands.rest();
+    assert_eq!(cleaned.get(), count);
+    assert!(outcome(task).unwrap().into_iter().all(|asked| asked));
+}
+
+#[test]
+fn r14_join_all_of_five() {
+    all_of(5);
+}
+
+#[test]
+fn r14_join_all_of_forty() {
+    all_of(40);
+}
+
+#[test]
+fn r14_a_set_of_futures() {
+    let hands = Hands::new();
+    let (wait, cleaned) = (Wait::new(), Count::default());
+    let set: FuturesUnordered<_> =
+        (0..10).map(|_| cleans_up(wait.clone(), cleaned.clone())).collect();
+    let task = hands.start(set.collect::<Vec<_>>());
+    hands.cancel(&task);
+    assert_eq!((wait.polls(), wait.drops()), (10, 0));
+    drop(task);
+}
+
+#[test]
+fn r14_a_set_of_tasks_is_cancelled_and_waited_for() {
+    let hands = Hands::new();
+    let (waits, cleaned) = ((0..6).map(|_| Wait::new()).collect::<Vec<_>>(), Count::default());
+    let task = hands.start({
+        let (waits, cleaned) = (waits.clone(), cleaned.clone());
+        async move {
+            let tasks: FuturesUnordered<_> = waits
+                .into_iter()
+                .map(|wait| create_local_task(cleans_up(wait, cleaned.clone())))
+                .collect();
+            tasks.map(|result| result.unwrap()).collect::<Vec<_>>().await
+        }
+    });
+    hands.cancel(&task);
+    waits.iter().for_each(Wait::go);
+    hands.rest();
+    assert_eq!(cleaned.get(), 6);
+    assert_eq!(outcome(task).unwrap(), [true; 6]);
+}
+
+#[test]
+fn r14_a_buffer() {
+    let hands = Hands::new();
+    let task = hands.start(async {
+        let jobs = iter(0..3).map(|_| async { cancellable(pending::<()>()).await.is_err() });
+        jobs.buffer_unordered(3).collect::<Vec<_>>().await
+    });
+    hands.cancel(&task);
+    assert_eq!(outcome(task).unwrap(), [true; 3]);
+}
+
+#[test]
+fn r14_a_timeout_reaches_the_members_of_a_set() {
+    Deadline::test(|hands, deadline| {
+        let time = deadline.time();
+        let task = hands.start(async move {
+            let set: FuturesUnordered<_> =
+                (0..8).map(|_| async { cancellable(pending::<()>()).await.is_err() }).collect();
+            loopool::timeout_at(time, set.collect::<Vec<_>>()).await
+        });
+        deadline.come(hands);
+        assert_eq!(outcome(task).unwrap(), Ok(vec![true; 8]));
+    });
+}
+
+#[test]
+fn r14_a_request_that_is_put_off_wakes_the_others_once() {
+    let hands = Hands::new();
+    let (clean_up, other) = (Wait::new(), Wait::new());
+    let polls = Count::default();
+    let task = hands.start({
+        let (clean_up, other, polls) = (clean_up.clone(), other.clone(), polls.clone());
+        async move {
+            let held =
+                Box::pin(protect(clean_up.here())) as std::pin::Pin<Box<dyn Future<Output = ()>>>;
+            let woken = Box::pin(protect(other.here()));
+            let set: FuturesUnordered<std::pin::Pin<Box<dyn Future<Output = ()>>>> =
+                [held, woken].into_iter().collect();
+            polls.polls_of(set.collect::<Vec<_>>()).await;
+            pending::<()>().await;
+        }
+    });
+    hands.cancel(&task);
+    assert_eq!((clean_up.polls(), other.polls()), (2, 2));
+    // The first poll, the pass, and those that the set asks for itself after each full round.
+    assert!(polls.get() <= 4, "{} polls", polls.get());
+    hands.go(&clean_up);
+    assert_eq!((clean_up.drops(), other.drops(), task.is_finished()), (0, 0, false));
+    hands.go(&other);
+    assert_eq!((clean_up.drops(), other.drops()), (0, 0));
+    assert_cancelled(task);
+}
+
+#[test]
+fn a_protected_future_in_a_set_is_not_lost_when_the_set_is_polled_for_nothing() {
+    let hands = Hands::new();
+    let clean_up = Wait::new();
+    let task = hands.start({
+        let clean_up = clean_up.clone();
+        async move {
+            let set: FuturesUnordered<_> = [protect(clean_up.here())].into_iter().collect();
+            cancellable(set.collect::<Vec<_>>()).await.is_ok()
+        }
+    });
+    // The set wakes itself after it has polled all of its members: one more pass, without them.
+    hands.cancel(&task);
+    assert_eq!((clean_up.drops(), task.is_finished()), (0, false));
+    hands.go(&clean_up);
+    assert!(outcome(task).unwrap());
+}
+
+#[test]
+fn a_protected_future_that_ends_on_a_second_poll_in_the_pass_lets_the_request_go_on() {
+    let hands = Hands::new();
+    let other = Wait::new();
+    let task = hands.start({
+        let other = other.clone();
+        async move {
+            let ends = Box::pin(protect(async {
+                let mut polls = 0;
+                std::future::poll_fn(|cx| {
+                    polls += 1;
+                    // In the pass it wakes itself, and the set polls it again.
+                    if polls == 2 {
+                        cx.waker().wake_by_ref();
+                    }
+                    if polls > 2 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+                })
+                .await;
+            }));
+            let waits = Box::pin(other.here());
+            let set: FuturesUnordered<std::pin::Pin<Box<dyn Future<Output = ()>>>> =
+                [ends as std::pin::Pin<Box<dyn Future<Output = ()>>>, waits].into_iter().collect();
+            set.collect::<Vec<_>>().await;
+        }
+    });
+    hands.cancel(&task);
+    assert_eq!(other.drops(), 1);
+    assert_cancelled(task);
+}
+
+#[test]
+fn a_clean_up_that_a_set_polls_twice_in_the_pass_is_given_the_request_once() {
+    Deadline::test(|hands, deadline| {
+        let (clean_up, time) = (Wait::new(), deadline.time());
+        let inside = clean_up.clone();
+        let task = std::rc::Rc::new(hands.start(async move {
+            let member = loopool::timeout_at(time, async move {
+                cancellable(pending::<()>()).await.unwrap_err();
+                cancellable(inside.here()).await.is_ok()
+            });
+            let members =
+                [futures::future::Either::Left(member), futures::future::Either::Right(pending())];
+            members.into_iter().collect::<FuturesUnordered<_>>().next().await
+        }));
+        // The timeout and the request wake it both, the one of them while it is polled for the other.
+        let asking = task.clone();
+        deadline.come_with(hands, move || _ = asking.cancel());
+        assert_eq!(clean_up.drops(), 0);
+        hands.go(&clean_up);
+        let task = std::rc::Rc::into_inner(task).unwrap();
+        assert_eq!(outcome(task).unwrap(), Some(Ok(true)));
+    });
+}
+
+#[test]
+fn join_and_select_macros() {
+    let hands = Hands::new();
+    let wait = Wait::new();
+    let task = hands.start({
+        let wait = wait.clone();
+        async move {
+            let (a, b) = futures::join!(cancellable(pending::<()>()), cancellable(pending::<()>()));
+            let mut first = std::pin::pin!(futures::FutureExt::fuse(wait.here()));
+            let mut second = std::pin::pin!(futures::FutureExt::fuse(cancellable(pending::<()>())));
+            let second_was_asked = futures::select_biased! {
+                () = first => false,
+                result = second => result.is_err(),
+            };
+            (a.is_err() && b.is_err(), second_was_asked)
+        }
+    });
+    hands.cancel(&task);
+    assert_eq!((wait.polls(), wait.drops()), (1, 0));
+    hands.cancel(&task);
+    assert_eq!(outcome(task).unwrap(), (true, true));
+}
