@@ -42,7 +42,8 @@
 //! 10. *Raise.* [`Cancelled::reraise`] hands the request to the nearest [`cancellable`] around it; to a
 //!     timeout only if it is that one's own; at the root the task ends cancelled. It passes through
 //!     [`protect`]. It exists only while its future does.
-//! 11. A raise ends its siblings at once, also one in the midst of its clean-up.
+//! 11. A raise ends its siblings at once, also one in the midst of its clean-up; but it waits for those
+//!     that are protected.
 //! 12. *Timeout* (`time/timeout.rs`). Looks whether its time is up before it polls, and then polls once,
 //!     in a pass of its own. A request from outside that may be taken in the same poll goes first, and
 //!     counts as the delivery if it is answered below. Ready is ready, even late.

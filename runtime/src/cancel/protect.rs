@@ -2,13 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
 use super::ForeignWaker;
-use super::record::Closed;
+use super::record::{Closed, Hold};
 use crate::context;
 use crate::task::{JoinError, Task};
 
@@ -29,10 +28,10 @@ use crate::task::{JoinError, Task};
 /// # });
 /// ```
 ///
-/// It does not protect from being dropped: as the loser of a `select!`, when the runtime is dropped, or
-/// when the handler of a scope around it raises again.
+/// Code beside it, under the same `join!`, that raises a request again waits for it, too. It does not
+/// protect from being dropped: as the loser of a `select!`, or when the runtime is dropped.
 pub fn protect<F: Future>(future: F) -> Protect<F> {
-    Protect { future, hold: None, foreign: ForeignWaker::default() }
+    Protect { future, hold: Hold::default(), foreign: ForeignWaker::default() }
 }
 
 pin_project! {
@@ -42,8 +41,7 @@ pin_project! {
     pub struct Protect<F> {
         #[pin]
         future: F,
-        // As long as it is there, who knows of it puts the request off.
-        hold: Option<Arc<()>>,
+        hold: Hold,
         foreign: ForeignWaker,
     }
 }
@@ -57,16 +55,17 @@ impl<F: Future> Future for Protect<F> {
         context::with_record(|record| {
             let Some(record) = record else { return this.future.poll(cx) };
             let late = this.foreign.reached(record);
+            let marks = record.marks();
             let closed = Closed::begin(record);
             let polled = this.future.poll(cx);
             drop(closed);
             if polled.is_pending() {
-                record.protect(this.hold);
+                record.protect(this.hold, marks);
                 this.foreign.put_off(late.as_ref());
                 // A set that did not poll us in a pass would let it go by.
                 this.foreign.leave(record, cx);
             } else {
-                *this.hold = None;
+                this.hold.end();
                 this.foreign.forget();
             }
             polled

@@ -7,7 +7,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::RequestId;
+use super::{ForeignWaker, RequestId};
 use crate::context;
 
 /// A request to cancel was taken.
@@ -34,7 +34,8 @@ impl Cancelled {
     /// takes the request, or the timeout whose own it is; with neither, the task ends cancelled. So
     /// the future that comes back never gives anything: the code stops here and is dropped.
     ///
-    /// What runs beside this, under the same `join!`, is dropped with it.
+    /// What runs beside this, under the same `join!`, is dropped with it; only what is
+    /// [protected](crate::protect) there is waited for.
     ///
     /// ```
     /// use loopool::{cancellable, create_task, yield_now};
@@ -59,7 +60,12 @@ impl Cancelled {
     /// Dropped, for example as the loser of a `select!`, it withdraws the request.
     #[track_caller]
     pub fn reraise(self) -> Reraise {
-        Reraise { request: self.request, location: Location::caller(), raised: None }
+        Reraise {
+            request: self.request,
+            location: Location::caller(),
+            raised: None,
+            foreign: ForeignWaker::default(),
+        }
     }
 }
 
@@ -104,6 +110,7 @@ pub struct Reraise {
     request: RequestId,
     location: &'static Location<'static>,
     raised: Option<NonZeroU64>,
+    foreign: ForeignWaker,
 }
 
 impl Future for Reraise {
@@ -112,6 +119,8 @@ impl Future for Reraise {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Never> {
         let raised = context::with_record(|record| {
             let Some(record) = record else { lost(self.location) };
+            // Should the raise have to wait for something protected, we are to be polled after that.
+            self.foreign.leave(record, cx);
             record.raise(self.request, self.location)
         });
         if raised.is_none() {

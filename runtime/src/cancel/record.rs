@@ -13,6 +13,7 @@ use std::sync::{Arc, Weak};
 use std::task::Context;
 
 use super::RequestId;
+use crate::context;
 use crate::task::{self, Header};
 
 /// How many operations of our own leaf futures one poll of a task may do.
@@ -36,6 +37,9 @@ pub(crate) struct Record {
     budget: Cell<u8>,
     level: Cell<Level>,
     raise: Cell<Option<Raise>>,
+    /// How often a protected future was found pending in this poll, which has this number then.
+    protected: Cell<u32>,
+    poll: Cell<Option<NonZeroU64>>,
     rare: Cell<Option<Box<Rare>>>,
 }
 
@@ -143,6 +147,42 @@ pub(crate) struct Before {
     protected: usize,
 }
 
+/// What a protected future that was pending leaves behind, until it is done or dropped.
+#[derive(Default, Debug)]
+pub(super) struct Hold {
+    /// The last poll in which it was counted, and how often.
+    counted: Option<(NonZeroU64, u32)>,
+    /// As long as it is there, who knows of it puts the request off.
+    pending: Option<Arc<()>>,
+}
+
+impl Hold {
+    #[inline]
+    pub(super) fn end(&mut self) {
+        self.pending = None;
+        if let Some(counted) = self.counted.take() {
+            context::with_record(|record| {
+                if let Some(record) = record {
+                    record.release(counted);
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// See [`Record::marks`].
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Marks {
+    raise: Option<NonZeroU64>,
+    protected: u32,
+}
+
 impl Below {
     /// Held if a protected future below is pending, whether or not it was polled, or if a set reached some
     /// of its children but not all: it will go on with the others. With none reached, those who are left
@@ -187,6 +227,8 @@ impl Record {
             budget: Cell::new(BUDGET),
             level: Cell::new(Level::default()),
             raise: Cell::new(None),
+            protected: Cell::new(0),
+            poll: Cell::new(None),
             rare: Cell::new(None),
         }
     }
@@ -272,11 +314,30 @@ impl Record {
         0 < after && after < before.unreached
     }
 
-    /// A protected future is pending in a pass.
-    pub(super) fn protect(&self, hold: &mut Option<Arc<()>>) {
+    /// A protected future is pending, which was polled since `marks`. Not for the sake of what was
+    /// raised in it.
+    pub(super) fn protect(&self, hold: &mut Hold, marks: Marks) {
+        if !self.may_be_raised(marks) {
+            let poll = self.poll.get().unwrap_or_else(unique);
+            self.poll.set(Some(poll));
+            self.protected.set(self.protected.get() + 1);
+            let times =
+                hold.counted.filter(|counted| counted.0 == poll).map_or(0, |counted| counted.1);
+            hold.counted = Some((poll, times + 1));
+        }
         if self.is_in_pass() {
-            let hold = hold.get_or_insert_default();
-            self.with_rare(|rare| rare.protected.push(Arc::downgrade(hold)));
+            let pending = hold.pending.get_or_insert_default();
+            self.with_rare(|rare| rare.protected.push(Arc::downgrade(pending)));
+        }
+    }
+
+    /// A protected future is done, or gone.
+    fn release(&self, (poll, times): (NonZeroU64, u32)) {
+        if self.poll.get() == Some(poll) {
+            self.protected.set(self.protected.get() - times);
+        }
+        if let Some(task) = self.task {
+            task::release_raises(task);
         }
     }
 
@@ -333,23 +394,44 @@ impl Record {
 
 /// Raises.
 impl Record {
-    /// The last raise; to be compared with [`raised_since`](Self::raised_since).
+    /// What there was of raises before something is polled.
     #[inline]
-    pub(crate) fn raises(&self) -> Option<NonZeroU64> {
-        self.raise.get().map(|raise| raise.serial)
+    pub(crate) fn marks(&self) -> Marks {
+        Marks { raise: self.raise.get().map(|raise| raise.serial), protected: self.protected.get() }
     }
 
-    /// The raise that was made below us, if `before` is what [`raises`](Self::raises) said before that
-    /// was polled.
+    /// Whether something may have been raised since. To be looked into with
+    /// [`raised_since`](Self::raised_since).
     #[inline]
-    pub(crate) fn raised_since(&self, before: Option<NonZeroU64>) -> Option<Raise> {
-        self.raise.get().filter(|raise| Some(raise.serial) != before)
+    pub(super) fn may_be_raised(&self, marks: Marks) -> bool {
+        self.raise.get().map(|raise| raise.serial) != marks.raise
+    }
+
+    /// The raise that was made below us, by what was polled since `marks`. If something protected is
+    /// pending there, too, the raise waits for it: it is made again in the next poll.
+    pub(crate) fn raised_since(&self, marks: Marks) -> Option<Raise> {
+        let raise = self.raise.get().filter(|raise| Some(raise.serial) != marks.raise)?;
+        if self.protected.get() == marks.protected {
+            return Some(raise);
+        }
+        self.withdraw(raise.serial);
+        if let Some(task) = self.task {
+            task::hold_raise(task);
+        }
+        None
+    }
+
+    /// As [`raised_since`](Self::raised_since), for a timeout with this request: whether another's was
+    /// raised, which goes on outwards.
+    pub(crate) fn another_is_raised_since(&self, marks: Marks, own: RequestId) -> bool {
+        self.may_be_raised(marks) && self.raise.get().is_some_and(|raise| raise.request != own)
     }
 
     /// What a task ends with that nobody in it took.
     #[inline]
     pub(crate) fn raised(&self) -> Option<RequestId> {
-        self.raise.get().map(|raise| raise.request)
+        self.raise.get()?;
+        self.raised_since(Marks::default()).map(Raise::request)
     }
 
     /// Where the raise was made that nobody took.
@@ -372,7 +454,7 @@ impl Record {
     }
 
     pub(super) fn withdraw(&self, serial: NonZeroU64) {
-        if self.raises() == Some(serial) {
+        if self.raise.get().is_some_and(|raise| raise.serial == serial) {
             self.raise.set(None);
         }
     }

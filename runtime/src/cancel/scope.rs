@@ -1,13 +1,12 @@
 //! [`cancellable`]: the scope that takes a request to cancel.
 
 use std::future::Future;
-use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::record::{Holds, Memory, Record, ScopePoll};
+use super::record::{Holds, Marks, Memory, Record, ScopePoll};
 use super::{Cancelled, ForeignWaker};
 use crate::context;
 
@@ -89,13 +88,15 @@ impl<F: Future> Cancellable<F> {
         }
         let Some(future) = this.future.as_pin_mut() else { finished() };
         this.memory.open();
-        let raises = record.raises();
+        let marks = record.marks();
         match future.poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending if record.raises() == raises && !ForeignWaker::is_needed(record, cx) => {
+            Poll::Pending
+                if !record.may_be_raised(marks) && !ForeignWaker::is_needed(record, cx) =>
+            {
                 Poll::Pending
             }
-            Poll::Pending => self.pending(record, cx, raises, None),
+            Poll::Pending => self.pending(record, cx, marks, None),
         }
     }
 
@@ -108,7 +109,7 @@ impl<F: Future> Cancellable<F> {
         let this = self.as_mut().project();
         let Some(future) = this.future.as_pin_mut() else { finished() };
         let fresh = this.memory.open();
-        let raises = record.raises();
+        let marks = record.marks();
         let late = this.foreign.reached(record);
         let pass = ScopePoll::begin(record, this.memory, fresh);
         if let Poll::Ready(output) = future.poll(cx) {
@@ -116,7 +117,7 @@ impl<F: Future> Cancellable<F> {
             this.foreign.forget();
             return Poll::Ready(Ok(output));
         }
-        let polled = self.as_mut().pending(record, cx, raises, pass);
+        let polled = self.as_mut().pending(record, cx, marks, pass);
         self.project().foreign.put_off(late.as_ref());
         polled
     }
@@ -127,12 +128,12 @@ impl<F: Future> Cancellable<F> {
         self: Pin<&mut Self>,
         record: &Record,
         cx: &mut Context<'_>,
-        raises: Option<NonZeroU64>,
+        marks: Marks,
         pass: Option<ScopePoll<'_>>,
     ) -> Poll<Result<F::Output, Cancelled>> {
         let mut this = self.project();
         // A raise goes first: it is on its way already (rule 10).
-        let taken = match (record.raised_since(raises), pass) {
+        let taken = match (record.raised_since(marks), pass) {
             (None, None) => None,
             (None, Some(pass)) => pass.pending(this.memory, this.holds, cx),
             (Some(raise), pass) => {

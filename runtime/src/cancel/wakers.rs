@@ -15,7 +15,7 @@ use std::task::{Context, Waker};
 use super::RequestId;
 use super::record::{LatePoll, Record};
 use crate::shim::Mutex;
-use crate::shim::atomic::{AtomicUsize, Ordering::Relaxed};
+use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use crate::{context, task};
 
 /// The wakers of one task, in the order in which they were left.
@@ -24,6 +24,8 @@ pub(crate) struct WakeList {
     /// How many a request is still to reach. Changed under the lock. Read without it, relaxed, by
     /// whoever polls the task: only that one makes it greater, and polls are ordered by the task's state.
     unreached: AtomicUsize,
+    /// A raise waits for something protected; like `unreached`.
+    raise_held: AtomicBool,
 }
 
 struct Wakers {
@@ -44,6 +46,7 @@ impl WakeList {
         WakeList {
             wakers: Mutex::new(Wakers { next: 0, left: BTreeMap::new(), of_task: None }),
             unreached: AtomicUsize::new(0),
+            raise_held: AtomicBool::new(false),
         }
     }
 
@@ -65,9 +68,19 @@ impl WakeList {
             self.unreached.store(wakers.left.len(), Relaxed);
             wakers.left.values_mut().map(|left| left.wake_for(request)).collect()
         };
-        for waker in woken {
-            context::wake_caught(&waker);
-            task::drop_caught("a waker", waker);
+        wake_each(woken);
+    }
+
+    /// A raise waits for something protected.
+    pub(crate) fn hold_raise(&self) {
+        self.raise_held.store(true, Relaxed);
+    }
+
+    /// Something protected is done: whoever raises, and may be hidden, is to do it again.
+    pub(crate) fn release_raises(&self) {
+        if self.raise_held.swap(false, Relaxed) {
+            let all = self.wakers.lock().left.values().map(|left| left.waker.clone()).collect();
+            wake_each(all);
         }
     }
 
@@ -112,6 +125,13 @@ impl WakeList {
             left.due = Some(request);
             self.unreached.fetch_add(1, Relaxed);
         }
+    }
+}
+
+fn wake_each(wakers: Vec<Arc<Waker>>) {
+    for waker in wakers {
+        context::wake_caught(&waker);
+        task::drop_caught("a waker", waker);
     }
 }
 

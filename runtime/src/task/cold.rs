@@ -241,3 +241,19 @@ pub(crate) fn unreached(task: NonNull<Header>) -> usize {
     // SAFETY: as above.
     unsafe { task.as_ref() }.unreached()
 }
+
+/// As [`requests`]: a raise waits for something protected.
+pub(crate) fn hold_raise(task: NonNull<Header>) {
+    // SAFETY: as above.
+    if let Some(list) = unsafe { task.as_ref() }.existing_wake_list() {
+        list.hold_raise();
+    }
+}
+
+/// As [`requests`]: something protected is done.
+pub(crate) fn release_raises(task: NonNull<Header>) {
+    // SAFETY: as above.
+    if let Some(list) = unsafe { task.as_ref() }.existing_wake_list() {
+        list.release_raises();
+    }
+}

@@ -139,7 +139,7 @@ impl<F: Future> Timeout<F> {
         let mut this = self.project();
         let Some(future) = this.future.as_mut().as_pin_mut() else { finished() };
         let request = *this.request.get_or_insert_with(RequestId::new);
-        let raises = record.raises();
+        let marks = record.marks();
         let below = if *this.progress == Progress::Delivered {
             let poll = FiredPoll::count(record, request);
             if let Poll::Ready(output) = future.poll(cx) {
@@ -165,14 +165,13 @@ impl<F: Future> Timeout<F> {
             Below::OnItsWay => cx.waker().wake_by_ref(),
             Below::Held | Below::Nothing => {}
         }
-        let drop_it = match record.raised_since(raises) {
-            // Somebody else's goes on outwards.
-            Some(raise) if raise.request() != request => false,
-            Some(raise) => {
-                record.end_raise(raise);
-                true
-            }
-            None => below == Below::Nothing,
+        let drop_it = if record.another_is_raised_since(marks, request) {
+            false
+        } else if let Some(raise) = record.raised_since(marks) {
+            record.end_raise(raise);
+            true
+        } else {
+            below == Below::Nothing
         };
         if !drop_it {
             return Poll::Pending;

@@ -2,8 +2,10 @@
 
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 
 use futures::future::{join, select};
+use futures::stream::{FuturesUnordered, StreamExt};
 use loopool::{Cancelled, cancellable, protect, timeout};
 
 use crate::support::{Hands, LONG, Log, Wait, assert_cancelled, outcome};
@@ -163,10 +165,7 @@ fn r11_a_raise_ends_a_sibling_in_the_middle_of_its_clean_up() {
     outcome(task).unwrap();
 }
 
-/// The advice of R11 is to protect a clean-up that a sibling's raise must not end; [`protect`] says that
-/// it does not protect from that. One of the two has to change.
 #[test]
-#[ignore = "undecided: a raise does not wait for what is protected beside it"]
 fn r11_a_clean_up_that_is_protected_is_finished_before_a_sibling_ends_it() {
     let hands = Hands::new();
     let (clean_up, log) = (Wait::new(), Log::new());
@@ -197,6 +196,34 @@ fn r11_a_clean_up_that_is_protected_is_finished_before_a_sibling_ends_it() {
     hands.go(&clean_up);
     assert_eq!((log.all(), clean_up.drops()), (vec!["clean".into(), "both false".into()], 0));
     outcome(task).unwrap();
+}
+
+#[test]
+fn r11_a_raise_in_a_set_waits_for_what_is_protected_and_then_ends_the_rest() {
+    let hands = Hands::new();
+    let (clean_up, log) = (Wait::new(), Log::new());
+    let task = hands.start({
+        let (clean_up, log) = (clean_up.clone(), log.clone());
+        async move {
+            let mut set: FuturesUnordered<Pin<Box<dyn Future<Output = ()>>>> =
+                FuturesUnordered::new();
+            set.push(Box::pin(async {
+                cancellable(pending::<()>()).await.unwrap_err();
+                protect(clean_up.here()).await;
+                log.note("clean");
+            }));
+            set.push(Box::pin(async {
+                let cancelled = cancellable(pending::<()>()).await.unwrap_err();
+                match cancelled.reraise().await {}
+            }));
+            while set.next().await.is_some() {}
+        }
+    });
+    hands.cancel(&task);
+    assert_eq!((log.all().len(), clean_up.drops()), (0, 0));
+    hands.go(&clean_up);
+    assert_eq!((log.all(), clean_up.drops()), (vec!["clean".into()], 0));
+    assert!(outcome(task).unwrap_err().is_cancelled());
 }
 
 #[test]
