@@ -119,15 +119,15 @@ impl Future for Reraise {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Never> {
         let raised = context::with_record(|record| {
             let Some(record) = record else { lost(self.location) };
-            // Should the raise have to wait for something protected, we are to be polled after that.
+            // Should the raise have to wait for something protected, or for another raise, which may be
+            // taken back, we are to be polled after that.
             self.foreign.leave(record, cx);
-            record.raise(self.request, self.location)
+            let raised = record.raise(self.request, self.location);
+            if raised.is_none() && record.task().is_none() {
+                cx.waker().wake_by_ref();
+            }
+            raised
         });
-        if raised.is_none() {
-            // Another one is on its way to somebody who encloses us. Should it be withdrawn, we are
-            // here again.
-            cx.waker().wake_by_ref();
-        }
         self.raised = raised;
         Poll::Pending
     }
@@ -138,7 +138,7 @@ impl Drop for Reraise {
         if let Some(serial) = self.raised.take() {
             context::with_record(|record| {
                 if let Some(record) = record {
-                    record.withdraw(serial);
+                    record.take_back(serial);
                 }
             });
         }

@@ -37,6 +37,8 @@ pub(crate) struct Record {
     budget: Cell<u8>,
     level: Cell<Level>,
     raise: Cell<Option<Raise>>,
+    /// Another one was to be made while that one waited.
+    raise_again: Cell<bool>,
     /// How often a protected future was found pending in this poll, which has this number then.
     protected: Cell<u32>,
     poll: Cell<Option<NonZeroU64>>,
@@ -227,6 +229,7 @@ impl Record {
             budget: Cell::new(BUDGET),
             level: Cell::new(Level::default()),
             raise: Cell::new(None),
+            raise_again: Cell::new(false),
             protected: Cell::new(0),
             poll: Cell::new(None),
             rare: Cell::new(None),
@@ -446,6 +449,7 @@ impl Record {
         location: &'static Location<'static>,
     ) -> Option<NonZeroU64> {
         if self.raise.get().is_some() {
+            self.raise_again.set(true);
             return None;
         }
         let serial = unique();
@@ -453,9 +457,23 @@ impl Record {
         Some(serial)
     }
 
-    pub(super) fn withdraw(&self, serial: NonZeroU64) {
+    fn withdraw(&self, serial: NonZeroU64) {
         if self.raise.get().is_some_and(|raise| raise.serial == serial) {
             self.raise.set(None);
+        }
+    }
+
+    /// Whoever raised is gone. Who was to raise as well does so in another poll.
+    pub(super) fn take_back(&self, serial: NonZeroU64) {
+        if self.raise.get().is_some_and(|raise| raise.serial == serial) {
+            self.raise.set(None);
+            if let Some(task) = self.task
+                && self.raise_again.take()
+            {
+                task::hold_raise(task);
+                task::release_raises(task);
+                task::poll_again(task);
+            }
         }
     }
 

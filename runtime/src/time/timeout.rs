@@ -141,11 +141,11 @@ impl<F: Future> Timeout<F> {
         let request = *this.request.get_or_insert_with(RequestId::new);
         let marks = record.marks();
         let below = if *this.progress == Progress::Delivered {
-            let poll = FiredPoll::count(record, request);
+            let _counted = FiredPoll::count(record, request);
+            let _closed = Closed::begin_unless_takeable(record, this.memory, fresh);
             if let Poll::Ready(output) = future.poll(cx) {
                 return Poll::Ready(Ok(output));
             }
-            drop(poll);
             Below::Answered
         } else {
             if *this.progress == Progress::Due && !record.goes_first(this.memory, fresh) {
