@@ -141,11 +141,13 @@ impl<F: Future> Timeout<F> {
         let request = *this.request.get_or_insert_with(RequestId::new);
         let marks = record.marks();
         let below = if *this.progress == Progress::Delivered {
+            let closed = Closed::begin_unless_takeable(record, this.memory, fresh);
             let poll = FiredPoll::count(record, request);
             if let Poll::Ready(output) = future.poll(cx) {
                 return Poll::Ready(Ok(output));
             }
             drop(poll);
+            drop(closed);
             Below::Answered
         } else {
             if *this.progress == Progress::Due && !record.goes_first(this.memory, fresh) {

@@ -4,9 +4,12 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use futures::future::{join, join3};
-use loopool::{Task, cancellable, cancelling, create_local_task, protect, uncancel, yield_now};
+use loopool::{
+    Task, cancellable, cancelling, create_local_task, protect, timeout_at, uncancel, yield_now,
+};
 
 use crate::support::{Count, Hands, Log, Wait, assert_cancelled, lock, outcome};
 
@@ -239,6 +242,22 @@ fn r5_a_scope_opened_in_a_pass_that_nobody_answered_takes() {
     let request = hands.cancel(&task);
     let taken = outcome(task).unwrap().unwrap_err();
     assert_eq!((Some(taken.request()), second.drops()), (request, 1));
+}
+
+#[test]
+fn r5_a_timeout_in_a_clean_up_stays_closed_after_it_has_fired() {
+    let hands = Hands::new();
+    let task = hands.start(async {
+        let request = cancellable(std::future::pending::<()>()).await.unwrap_err().request();
+        let limited = timeout_at(Instant::now(), async {
+            let child = create_local_task(std::future::pending::<()>());
+            child.await.unwrap_err().passed_on().unwrap().request()
+        });
+        (request, Twice(Box::pin(limited)).await.unwrap())
+    });
+    hands.cancel(&task);
+    let (outer, inner) = outcome(task).unwrap();
+    assert_ne!(outer, inner, "the clean-up was given the request that it answers");
 }
 
 #[test]
