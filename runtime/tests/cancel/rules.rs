@@ -341,6 +341,24 @@ fn r7_a_scope_around_a_protected_future_takes_when_that_is_done() {
     assert_eq!(Some(outcome(task).unwrap()), request);
 }
 
+#[test]
+fn r7_a_protected_future_that_loses_a_select_in_the_pass_lets_the_request_go_on() {
+    let hands = Hands::new();
+    let (held, other, after) = (Wait::new(), Wait::new(), Wait::new());
+    let task = hands.start({
+        let (held, other, after) = (held.clone(), other.clone(), after.clone());
+        async move {
+            let left = Box::pin(cancellable(protect(held.here())));
+            drop(futures::future::select(left, other.here()).await);
+            after.here().await;
+        }
+    });
+    other.go();
+    hands.cancel(&task);
+    assert_eq!((held.drops(), after.polls(), after.drops()), (1, 1, 1));
+    assert_cancelled(task);
+}
+
 /// A task and its own handle.
 pub(crate) type Own<T> = Arc<Mutex<Option<Task<T>>>>;
 
