@@ -342,6 +342,25 @@ fn r7_a_scope_around_a_protected_future_takes_when_that_is_done() {
 }
 
 #[test]
+fn r7_a_protected_future_that_is_done_and_kept_puts_nothing_off() {
+    let hands = Hands::new();
+    let (held, after) = (Wait::new(), Wait::new());
+    let task = hands.start({
+        let (held, after) = (held.clone(), after.clone());
+        async move {
+            let mut kept = Box::pin(protect(held.here()));
+            (&mut kept).await;
+            after.here().await;
+            drop(kept);
+        }
+    });
+    hands.cancel(&task);
+    hands.go(&held);
+    assert_eq!((after.polls(), after.drops()), (1, 1));
+    assert_cancelled(task);
+}
+
+#[test]
 fn r7_a_protected_future_that_loses_a_select_in_the_pass_lets_the_request_go_on() {
     let hands = Hands::new();
     let (held, other, after) = (Wait::new(), Wait::new(), Wait::new());

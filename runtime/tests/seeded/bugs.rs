@@ -192,18 +192,18 @@ pub(crate) const BUGS: &[Bug] = &[
         test: "combinators::a_protected_future_in_a_set_is_not_lost_when_the_set_is_polled_for_nothing",
     },
     Bug {
-        what: "14: a protected future is remembered when it has ended",
+        what: "6: a protected future is remembered when it has ended",
         file: PROTECT,
         find: "*this.hold = None;",
         replace: "",
-        test: "combinators::a_protected_future_that_ends_on_a_second_poll_in_the_pass_lets_the_request_go_on",
+        test: "rules::r7_a_protected_future_that_is_done_and_kept_puts_nothing_off",
     },
     Bug {
         what: "15: what was closed stays closed",
         file: RECORD,
         find: "self.record.level.set(Level { closed: self.was_closed, ..level });",
         replace: "let _ = (self.was_closed, level);",
-        test: "unwinding::r15_a_panic_that_is_caught_leaves_the_flags_as_they_were",
+        test: "unwinding::r15_a_panic_in_a_protected_future_leaves_what_comes_after_open",
     },
     Bug {
         what: "15: what is isolated is seen",
