@@ -131,15 +131,15 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "10: a timeout takes a raise that is not its own",
         file: TIMEOUT,
-        find: "Some(raise) if raise.request() != request => false,",
-        replace: "Some(raise) if false && raise.request() != request => false,",
+        find: "if record.another_is_raised_since(marks, request) {",
+        replace: "if false && record.another_is_raised_since(marks, request) {",
         test: "timeouts::r12_a_request_from_outside_that_is_raised_again_is_no_timeout",
     },
     Bug {
         what: "11: a raise in a pass is not taken at once",
         file: SCOPE,
-        find: "match (record.raised_since(raises), pass) {",
-        replace: "match (record.raised_since(raises).filter(|_| pass.is_none()), pass) {",
+        find: "match (record.raised_since(marks), pass) {",
+        replace: "match (record.raised_since(marks).filter(|_| pass.is_none()), pass) {",
         test: "raises::r11_a_raise_ends_a_sibling_in_the_middle_of_its_clean_up",
     },
     Bug {
@@ -194,7 +194,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "6: a protected future is remembered when it has ended",
         file: PROTECT,
-        find: "*this.hold = None;",
+        find: "this.hold.end();",
         replace: "",
         test: "rules::r7_a_protected_future_that_is_done_and_kept_puts_nothing_off",
     },
