@@ -551,7 +551,8 @@ impl<'a> ScopePoll<'a> {
                 None
             }
             Below::Held => {
-                self.outer.held += 1;
+                // Those around us know of protected futures by themselves.
+                self.outer.held += self.record.level.get().held;
                 None
             }
             Below::OnItsWay => {

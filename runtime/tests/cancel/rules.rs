@@ -4,9 +4,12 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use futures::future::{join, join3};
-use loopool::{Task, cancellable, cancelling, create_local_task, protect, uncancel, yield_now};
+use loopool::{
+    Task, cancellable, cancelling, create_local_task, protect, timeout_at, uncancel, yield_now,
+};
 
 use crate::support::{Count, Hands, Log, Wait, assert_cancelled, lock, outcome};
 
@@ -242,6 +245,22 @@ fn r5_a_scope_opened_in_a_pass_that_nobody_answered_takes() {
 }
 
 #[test]
+fn r5_a_timeout_in_a_clean_up_stays_closed_after_it_has_fired() {
+    let hands = Hands::new();
+    let task = hands.start(async {
+        let request = cancellable(std::future::pending::<()>()).await.unwrap_err().request();
+        let limited = timeout_at(Instant::now(), async {
+            let child = create_local_task(std::future::pending::<()>());
+            child.await.unwrap_err().passed_on().unwrap().request()
+        });
+        (request, Twice(Box::pin(limited)).await.unwrap())
+    });
+    hands.cancel(&task);
+    let (outer, inner) = outcome(task).unwrap();
+    assert_ne!(outer, inner, "the clean-up was given the request that it answers");
+}
+
+#[test]
 fn r6_without_a_scope_the_future_is_dropped_once() {
     let hands = Hands::new();
     let wait = Wait::new();
@@ -320,6 +339,43 @@ fn r7_a_scope_around_a_protected_future_takes_when_that_is_done() {
     hands.go(&clean_up);
     assert_eq!((log.all(), clean_up.drops()), (vec!["clean".into()], 0));
     assert_eq!(Some(outcome(task).unwrap()), request);
+}
+
+#[test]
+fn r7_a_protected_future_that_is_done_and_kept_puts_nothing_off() {
+    let hands = Hands::new();
+    let (held, after) = (Wait::new(), Wait::new());
+    let task = hands.start({
+        let (held, after) = (held.clone(), after.clone());
+        async move {
+            let mut kept = Box::pin(protect(held.here()));
+            (&mut kept).await;
+            after.here().await;
+            drop(kept);
+        }
+    });
+    hands.cancel(&task);
+    hands.go(&held);
+    assert_eq!((after.polls(), after.drops()), (1, 1));
+    assert_cancelled(task);
+}
+
+#[test]
+fn r7_a_protected_future_that_loses_a_select_in_the_pass_lets_the_request_go_on() {
+    let hands = Hands::new();
+    let (held, other, after) = (Wait::new(), Wait::new(), Wait::new());
+    let task = hands.start({
+        let (held, other, after) = (held.clone(), other.clone(), after.clone());
+        async move {
+            let left = Box::pin(cancellable(protect(held.here())));
+            drop(futures::future::select(left, other.here()).await);
+            after.here().await;
+        }
+    });
+    other.go();
+    hands.cancel(&task);
+    assert_eq!((held.drops(), after.polls(), after.drops()), (1, 1, 1));
+    assert_cancelled(task);
 }
 
 /// A task and its own handle.

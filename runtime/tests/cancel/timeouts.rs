@@ -227,3 +227,24 @@ fn outside_tasks_a_timeout_polls_what_is_ready() {
     let task = hands.start(async { timeout(LONG, ready(3)).await });
     assert_eq!(outcome(task).unwrap(), Ok(3));
 }
+
+#[test]
+fn r12_a_request_from_outside_that_is_raised_again_is_no_timeout() {
+    Deadline::test(|hands, deadline| {
+        let (clean_up, time) = (Wait::new(), deadline.time());
+        let inside = clean_up.clone();
+        let task = std::rc::Rc::new(hands.start(async move {
+            let value = timeout_at(time, async move {
+                let cancelled = cancellable(pending::<()>()).await.unwrap_err();
+                inside.here().await;
+                match cancelled.reraise().await {}
+            });
+            let value: Result<(), _> = value.await;
+            value.is_err()
+        }));
+        let asking = task.clone();
+        deadline.come_with(hands, move || _ = asking.cancel());
+        hands.go(&clean_up);
+        assert_cancelled(std::rc::Rc::into_inner(task).unwrap());
+    });
+}

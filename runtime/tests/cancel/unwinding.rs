@@ -101,6 +101,17 @@ fn r15_a_panic_that_is_caught_leaves_the_flags_as_they_were() {
 }
 
 #[test]
+fn r15_a_panic_in_a_protected_future_leaves_what_comes_after_open() {
+    let hands = Hands::new();
+    let task = hands.start(async {
+        assert!(AssertUnwindSafe(protect(panics_in_a_pass())).catch_unwind().await.is_err());
+        cancellable(pending::<()>()).await.is_err()
+    });
+    hands.cancel(&task);
+    assert!(outcome(task).unwrap());
+}
+
+#[test]
 fn r15_in_another_executor_scopes_are_transparent() {
     let value = futures::executor::block_on(async {
         assert_eq!(cancelling(), 0);
