@@ -18,7 +18,7 @@
 //! | to | use |
 //! |---|---|
 //! | run a program | [`run`], [`Runtime`], [`EventLoop`] |
-//! | do things at the same time | [`create_task`], [`create_local_task`], [`Task`] |
+//! | do things at the same time | [`create_task`], [`create_local_task`], [`spawn_on`], [`Task`] |
 //! | wait | [`sleep`], [`timeout`], [`yield_now`] |
 //! | end things, and clean up after them | [`Task::cancel`], [`cancellable`], [`Cancelled::reraise`], [`protect`], [`shield`] |
 //! | talk to the network | [`net`] |
@@ -26,6 +26,7 @@
 //! | take work off the loop | [`to_thread`], [`run_in_executor`], [`ThreadPoolExecutor`], [`CpuExecutor`], [`ProcessPoolExecutor`] |
 //! | hear of signals | [`signal`] |
 
+mod bounds;
 mod bridge;
 mod cancel;
 mod context;
@@ -34,6 +35,7 @@ mod event_loop;
 pub mod hyper_rt;
 mod metrics;
 pub mod net;
+mod placement;
 mod reactor;
 mod runtime;
 mod scheduler;
@@ -54,8 +56,11 @@ pub use event_loop::{
     ThreadsafeHandle, TimerHandle, get_running_loop, try_get_running_loop,
 };
 pub use metrics::{LoopMetrics, RuntimeMetrics};
+pub use placement::NoSuchLoop;
 pub use runtime::{Runtime, RuntimeBuilder, run};
-pub use spawn::{YieldNow, create_local_task, create_task, metrics, spawn, yield_now};
+pub use spawn::{
+    YieldNow, create_local_task, create_task, metrics, spawn, spawn_on, spawn_on_each, yield_now,
+};
 pub use task::{JoinError, Task};
 pub use time::{
     CancelCause, Sleep, Timeout, TimeoutError, TryTimeout, sleep, sleep_until, timeout, timeout_at,

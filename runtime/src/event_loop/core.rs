@@ -74,7 +74,7 @@ pub(crate) struct Core {
 }
 
 /// A pointer from which [`Arc`]'s counts can be reached.
-pub(super) fn pointer_to(shared: &Arc<Shared>) -> NonNull<Shared> {
+pub(crate) fn pointer_to(shared: &Arc<Shared>) -> NonNull<Shared> {
     // SAFETY: the pointer of an `Arc` is not null.
     unsafe { NonNull::new_unchecked(Arc::as_ptr(shared).cast_mut()) }
 }

@@ -10,6 +10,7 @@ use super::callback::{Callback, Handle, TimerHandle};
 use super::core::{Core, Entry};
 use super::threadsafe::ThreadsafeHandle;
 use crate::context;
+use crate::placement::{self, NoSuchLoop};
 use crate::task::Task;
 use crate::time::from_now;
 
@@ -112,6 +113,45 @@ impl LoopHandle {
     {
         // SAFETY: `'static`; local, and a `LoopHandle` stays on the loop's thread.
         unsafe { self.core.spawn_unchecked(future, true, Location::caller()) }
+    }
+
+    /// As [`ThreadsafeHandle::spawn_on`].
+    ///
+    /// # Errors
+    /// [`NoSuchLoop`], with the maker, when there is no loop of this number.
+    #[track_caller]
+    pub fn spawn_on<M, F>(
+        &self,
+        loop_index: usize,
+        make: M,
+    ) -> Result<Task<F::Output>, NoSuchLoop<M>>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        placement::spawn_on(&self.core.shared, loop_index, make, Location::caller())
+    }
+
+    /// As [`ThreadsafeHandle::spawn_on_each`].
+    #[track_caller]
+    pub fn spawn_on_each<M, F>(&self, make: M) -> Vec<Task<F::Output>>
+    where
+        M: Fn(usize) -> F + Send + Clone + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        placement::spawn_on_each(&self.core.shared, &make, Location::caller())
+    }
+
+    /// The loop's number in its runtime: 0 is the main loop, or the only one.
+    pub fn index(&self) -> usize {
+        self.core.index()
+    }
+
+    /// How many loops the runtime has.
+    pub fn loops(&self) -> usize {
+        self.core.shared.loops.len()
     }
 
     /// Asks the loop to stop: it finishes the present turn, then the run call returns. Called before a

@@ -27,7 +27,7 @@ use std::task::{Context, Poll, Waker};
 
 pub(crate) use self::callback::RemoteCallback;
 pub use self::callback::{Handle, ThreadsafeCallbackHandle, TimerHandle};
-pub(crate) use self::core::Core;
+pub(crate) use self::core::{Core, pointer_to};
 pub use self::handle::{LoopHandle, get_running_loop, try_get_running_loop};
 pub use self::threadsafe::{LoopClosed, ThreadsafeHandle};
 use crate::context;

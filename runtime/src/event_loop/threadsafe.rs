@@ -13,6 +13,7 @@ use super::callback::{RemoteCallback, ThreadsafeCallbackHandle};
 use super::core::{Core, pointer_to};
 use crate::context;
 use crate::metrics::RuntimeMetrics;
+use crate::placement::{self, NoSuchLoop};
 use crate::scheduler::{Phase, Shared};
 use crate::task::Task;
 
@@ -98,6 +99,65 @@ impl ThreadsafeHandle {
         let task = self.create_task(Bridge { promise: Some(promise), future });
         owner.set(task);
         job
+    }
+
+    /// Makes a task on loop `loop_index`, which it never leaves. `make` is called there, so the future
+    /// that it makes need not be `Send`; only the maker and the output cross threads.
+    ///
+    /// A task that is cancelled before it was first polled drops its maker uncalled, on that loop. A
+    /// panic of the maker is the task's. The main loop of a [`Runtime`](crate::Runtime), number 0, runs
+    /// its tasks only while somebody runs it: until then the task waits.
+    ///
+    /// In a runtime that is closed the maker is dropped, and the handle says that it was cancelled.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    ///
+    /// let runtime = loopool::Runtime::builder().loops(2).build()?;
+    /// let handle = runtime.threadsafe_handle();
+    /// let task = handle.spawn_on(1, || {
+    ///     let counter = Rc::new(Cell::new(0));
+    ///     async move {
+    ///         counter.set(counter.get() + 1);
+    ///         counter.get()
+    ///     }
+    /// })?;
+    /// assert_eq!(runtime.run(task).unwrap(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`NoSuchLoop`], with the maker, when there is no loop of this number.
+    #[track_caller]
+    pub fn spawn_on<M, F>(
+        &self,
+        loop_index: usize,
+        make: M,
+    ) -> Result<Task<F::Output>, NoSuchLoop<M>>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        placement::spawn_on(&self.shared, loop_index, make, Location::caller())
+    }
+
+    /// Makes a task on each loop, as [`spawn_on`](Self::spawn_on) does; `make` gets the loop's number.
+    /// For what there is one of per core: a listener with `SO_REUSEPORT`, a cache without locks.
+    #[track_caller]
+    pub fn spawn_on_each<M, F>(&self, make: M) -> Vec<Task<F::Output>>
+    where
+        M: Fn(usize) -> F + Send + Clone + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        placement::spawn_on_each(&self.shared, &make, Location::caller())
+    }
+
+    /// How many loops the runtime has. Their numbers begin with 0, the main loop's.
+    pub fn loops(&self) -> usize {
+        self.shared.loops.len()
     }
 
     /// What the runtime's loops are doing.

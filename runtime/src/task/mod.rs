@@ -35,7 +35,8 @@ use crate::scheduler::Shared;
 /// # Safety
 /// `shared` outlives the task's completion. The future is dropped by then; if it is not `'static`,
 /// the caller sees to it that the task is complete and its output taken before the borrow ends. If
-/// it is not `Send`, `local` is set and the calling thread is that of loop `home`.
+/// it is not `Send`, `local` is set and the calling thread is that of loop `home`, or what is in it
+/// until its first poll is `Send`, and so is its output.
 pub(crate) unsafe fn new_task<F: Future>(
     future: F,
     shared: NonNull<Shared>,
