@@ -29,10 +29,19 @@ use loopool_loom_tests::{Alarm, Bounds, Drops, Token, model, shim};
 use self::scheduler::Shared;
 use self::task::{JoinError, Task};
 
+#[allow(dead_code, reason = "the models use a part")]
+#[path = "../../executors/src/caught.rs"]
+pub mod caught;
+
 /// Stand-in: no model has a panic in it, so one that was caught is loom's.
 #[doc(hidden)]
 pub fn panic_message(_: &(dyn Any + Send)) -> &str {
     "caught"
+}
+
+/// Stand-in: see `panic_message`.
+mod error {
+    pub(crate) use crate::panic_message;
 }
 
 /// Stand-in: no thread drives a loop, so that every wake goes the long way; and the pointer to the

@@ -365,8 +365,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "who waits does not look again once its waker is in the list",
         file: SOURCE,
-        find: "        drop(unused);\n        self.ready(direction)",
-        replace: "        drop(unused);\n        None",
+        find: "        drop_caught(\"a waker\", unused);\n        self.ready(direction)",
+        replace: "        drop_caught(\"a waker\", unused);\n        None",
         test: "source",
         model: "every_edge_reaches_the_reader",
     },

@@ -2,14 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
+use loopool_executors::caught::{drop_caught, run_caught};
+
 use super::core::Core;
 use crate::shim::Mutex;
-use crate::task::{drop_caught, report_panic};
 use crate::time::TimerKey;
 
 /// A callback of the loop's own thread.
@@ -29,7 +29,7 @@ impl Callback {
     pub(super) fn call(&self) {
         let function = self.function.borrow_mut().take();
         if let Some(function) = function {
-            call_caught(function);
+            run_caught("a callback", function);
         }
     }
 
@@ -61,7 +61,7 @@ impl RemoteCallback {
 
     pub(super) fn call(&self) {
         if let Some(function) = self.take(RemoteState::Called) {
-            call_caught(function);
+            run_caught("a callback", function);
         }
     }
 
@@ -87,12 +87,6 @@ impl RemoteCallback {
 
     fn is_cancelled(&self) -> bool {
         matches!(*self.state.lock(), RemoteState::Cancelled)
-    }
-}
-
-fn call_caught(function: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(function)) {
-        report_panic("a callback", &*payload);
     }
 }
 

@@ -20,6 +20,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_deque::Worker;
+use loopool_executors::caught::drop_caught;
 
 use super::callback::{Callback, CallbackTimers, RemoteCallback};
 use super::serve::Watch;
@@ -360,7 +361,7 @@ impl Core {
             match action {
                 Action::Wake(waker) => {
                     context::wake_caught(&waker);
-                    crate::task::drop_caught("a waker", waker);
+                    drop_caught("a waker", waker);
                 }
                 Action::Call(_) => {
                     if let Some(callback) = callbacks.pop_front().flatten() {

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
+use loopool_executors::caught::drop_caught;
 use loopool_executors::{Job, JobError, JobOwner, Promise};
 
 use super::callback::{RemoteCallback, ThreadsafeCallbackHandle};
@@ -219,7 +220,7 @@ impl<F: Future> Future for Bridge<F> {
         if let Some(promise) = promise.take() {
             match outcome {
                 // A cancellation that came first stays; the value is dropped.
-                Ok(output) => drop(promise.set_result(output)),
+                Ok(output) => drop_caught("a job's value", promise.set_result(output)),
                 Err(error) => promise.set_exception(error),
             }
         }

@@ -22,6 +22,8 @@ use std::os::fd::BorrowedFd;
 use std::task::Waker;
 use std::time::Duration;
 
+use loopool_executors::caught::{drop_caught, drop_each_caught};
+
 use self::driver::OPEN_TO_PEERS;
 pub(crate) use self::driver::{Events, SHORT_READ_DRAINS};
 pub(crate) use self::registration::Registration;
@@ -133,7 +135,7 @@ impl Reactor {
         let wakers = self.source(index).retire();
         self.sources.release(index);
         self.registered.fetch_sub(1, Ordering::Relaxed);
-        crate::task::drop_caught("a waker", wakers);
+        drop_each_caught("a waker", wakers);
     }
 
     fn source(&self, index: u32) -> &Source {
@@ -149,6 +151,6 @@ const GENERATION: u32 = u32::MAX >> 1;
 pub(crate) fn wake_all(wakers: &mut Vec<Waker>) {
     for waker in wakers.drain(..) {
         wake_caught(&waker);
-        crate::task::drop_caught("a waker", waker);
+        drop_caught("a waker", waker);
     }
 }

@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 
+use loopool_executors::caught::drop_caught;
+
 use super::source::{Direction, Seen, Source};
 use crate::context;
 use crate::scheduler::Shared;
@@ -164,7 +166,7 @@ struct Waiting<'a, T: AsFd> {
 impl<T: AsFd> Waiting<'_, T> {
     fn note(&mut self, cx: &Context<'_>, pending: bool) {
         if !pending {
-            self.waker = None;
+            drop_caught("a waker", self.waker.take());
         } else if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.forget();
             self.waker = Some(cx.waker().clone());
@@ -174,6 +176,7 @@ impl<T: AsFd> Waiting<'_, T> {
     fn forget(&mut self) {
         if let (Some(waker), Some(place)) = (self.waker.take(), self.registration.place.get()) {
             place.source().forget(self.direction, &waker);
+            drop_caught("a waker", waker);
         }
     }
 }

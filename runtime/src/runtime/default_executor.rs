@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use loopool_executors::caught::drop_caught;
 use loopool_executors::{
     BoxedWork, Executor, Job, JobError, JobOwner, Promise, RejectReason, ThreadPoolExecutor, Work,
 };
@@ -93,7 +94,7 @@ impl<W: Work> Drop for Cargo<W> {
     fn drop(&mut self) {
         if let Some((promise, work)) = self.0.take() {
             promise.set_exception(JobError::cancelled());
-            drop(work);
+            drop_caught("a cancelled job", work);
         }
     }
 }

@@ -10,7 +10,9 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::cell::{Header, drop_caught};
+use loopool_executors::caught::drop_caught;
+
+use super::cell::Header;
 use super::run;
 use crate::cancel::{Cancelled, ForeignWaker, Memory, Record, RequestId};
 use crate::context;

@@ -23,7 +23,7 @@ use std::future::Future;
 use std::panic::Location;
 use std::ptr::NonNull;
 
-pub(crate) use cell::{Header, Links, drop_caught, report_panic};
+pub(crate) use cell::{Header, Links};
 pub(crate) use cold::{requests, uncancel, unreached, wake_foreign, wake_list};
 pub use join::{JoinError, Task};
 pub(crate) use run::{Claimed, Runnable, claim_for_shutdown, handle_for_cancel};

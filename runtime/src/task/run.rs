@@ -5,7 +5,9 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
-use super::cell::{Header, drop_caught};
+use loopool_executors::caught::{drop_caught, run_caught};
+
+use super::cell::Header;
 use super::cold::Requested;
 use super::join::JoinError;
 use super::state::{DropOutcome, IdleOutcome, WakeOutcome};
@@ -65,7 +67,7 @@ impl Runnable {
         }
         let outcome = header.state.run();
         if outcome.orphan {
-            tracing::error!(spawned_at = %header.location, "a pending task was destroyed: nothing could wake it any more");
+            report_orphan(header);
             return cancelled(pointer, shared, None);
         }
         let record = Record::new(Some(pointer));
@@ -106,7 +108,7 @@ impl Runnable {
             // SAFETY: our reference goes on with it.
             IdleOutcome::Requeue => requeue(unsafe { Runnable::from_header(pointer) }),
             IdleOutcome::Orphan => {
-                tracing::error!(spawned_at = %header.location, "a pending task was destroyed: nothing could wake it any more");
+                report_orphan(header);
                 cancelled(pointer, shared, None);
             }
         }
@@ -176,6 +178,15 @@ impl Drop for CancelLater {
 unsafe impl Send for CancelLater {}
 // SAFETY: as above.
 unsafe impl Sync for CancelLater {}
+
+/// Whoever listens is foreign code, and the task is in our hands.
+#[cold]
+fn report_orphan(header: &Header) {
+    let message = "a pending task was destroyed: nothing could wake it any more";
+    run_caught("a subscriber of `tracing`", || {
+        tracing::error!(spawned_at = %header.location, message);
+    });
+}
 
 /// Drops the future of a task that is RUNNING. By this request, or by nobody's.
 #[cold]

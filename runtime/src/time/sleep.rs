@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use loopool_executors::caught::drop_caught;
+
 use super::wheel::{Action, TimerKey, Wheel};
 use crate::context;
 use crate::scheduler::Shared;
 use crate::shim::Mutex;
-use crate::task::drop_caught;
 
 /// Waits for `duration`, never less.
 ///
