@@ -44,6 +44,18 @@ mod error {
     pub(crate) use crate::panic_message;
 }
 
+/// Stand-in: no model forks.
+mod fork {
+    #[derive(Debug)]
+    pub(crate) struct Forked;
+
+    impl std::fmt::Display for Forked {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            Ok(())
+        }
+    }
+}
+
 /// Stand-in: no thread drives a loop, so that every wake goes the long way; and the pointer to the
 /// record is in a thread-local of loom's, because its threads share those of the standard library.
 mod context {

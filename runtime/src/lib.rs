@@ -31,6 +31,7 @@ mod bridge;
 mod cancel;
 mod context;
 mod event_loop;
+mod fork;
 #[cfg(feature = "hyper")]
 pub mod hyper_rt;
 mod metrics;
@@ -55,6 +56,7 @@ pub use event_loop::{
     EventLoop, Handle, LoopClosed, LoopHandle, RunError, ThreadsafeCallbackHandle,
     ThreadsafeHandle, TimerHandle, get_running_loop, try_get_running_loop,
 };
+pub use fork::Forked;
 pub use metrics::{LoopMetrics, RuntimeMetrics};
 pub use placement::NoSuchLoop;
 pub use runtime::{Runtime, RuntimeBuilder, run};

@@ -125,7 +125,9 @@ pub struct TimerHandle {
 impl TimerHandle {
     /// Drops the callback and its timer, if it has not been called.
     pub fn cancel(&self) {
-        if let (Some(core), Some((number, key))) = (self.core.upgrade(), self.timer) {
+        if let (Some(core), Some((number, key))) = (self.core.upgrade(), self.timer)
+            && !core.shared().is_forked()
+        {
             let mine = core.callback_timers.borrow_mut().remove_if(number, &self.callback);
             if mine {
                 core.cancel_callback_timer(key);

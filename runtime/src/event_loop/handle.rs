@@ -10,6 +10,7 @@ use super::callback::{Callback, Handle, TimerHandle};
 use super::core::{Core, Entry};
 use super::threadsafe::ThreadsafeHandle;
 use crate::context;
+use crate::fork::Forked;
 use crate::placement::{self, NoSuchLoop};
 use crate::task::Task;
 use crate::time::from_now;
@@ -45,7 +46,7 @@ impl LoopHandle {
     /// A callback that panics is reported through `tracing`; the loop goes on.
     ///
     /// # Panics
-    /// When the loop is closed.
+    /// When the loop is closed, or [was made before a fork](crate::Forked).
     #[track_caller]
     pub fn call_soon(&self, callback: impl FnOnce() + 'static) -> Handle {
         let callback = Callback::new(callback);
@@ -60,7 +61,7 @@ impl LoopHandle {
     /// Calls `callback` after `delay`; see [`call_at`](Self::call_at).
     ///
     /// # Panics
-    /// When the loop is closed.
+    /// When the loop is closed, or [was made before a fork](crate::Forked).
     #[track_caller]
     pub fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> TimerHandle {
         self.call_at(from_now(delay), callback)
@@ -70,7 +71,7 @@ impl LoopHandle {
     /// equal ones in order of registration.
     ///
     /// # Panics
-    /// When the loop is closed.
+    /// When the loop is closed, or [was made before a fork](crate::Forked).
     #[track_caller]
     pub fn call_at(&self, when: Instant, callback: impl FnOnce() + 'static) -> TimerHandle {
         let callback = Callback::new(callback);
@@ -176,6 +177,7 @@ impl LoopHandle {
         if self.core.clearing.get() {
             return false;
         }
+        assert!(!self.core.shared().is_forked(), "{Forked}");
         assert!(!self.core.closed.get(), "the event loop is closed");
         true
     }

@@ -13,6 +13,7 @@ use loopool_executors::{Job, JobError, JobOwner, Promise};
 use super::callback::{RemoteCallback, ThreadsafeCallbackHandle};
 use super::core::{Core, pointer_to};
 use crate::context;
+use crate::fork::Forked;
 use crate::metrics::RuntimeMetrics;
 use crate::placement::{self, NoSuchLoop};
 use crate::scheduler::{Phase, Shared};
@@ -42,10 +43,15 @@ impl ThreadsafeHandle {
         callback: impl FnOnce() + Send + 'static,
     ) -> Result<ThreadsafeCallbackHandle, LoopClosed> {
         let callback = RemoteCallback::new(callback);
+        if self.shared.is_forked() {
+            callback.cancel();
+            return Err(LoopClosed(Why::Forked));
+        }
         if !self.is_closed() && self.shared.send_callback(self.loop_index, callback.clone()) {
             Ok(ThreadsafeCallbackHandle(callback))
         } else {
-            Err(LoopClosed(()))
+            callback.cancel();
+            Err(LoopClosed(Why::Closed))
         }
     }
 
@@ -93,8 +99,13 @@ impl ThreadsafeHandle {
     {
         let owner = Arc::new(CancelTask::default());
         let (promise, job) = Promise::owned_by(owner.clone(), 0);
-        if self.is_closed() {
-            promise.set_exception(JobError::rejected(LoopClosed(())));
+        let refusal = match () {
+            () if self.shared.is_forked() => Some(LoopClosed(Why::Forked)),
+            () if self.is_closed() => Some(LoopClosed(Why::Closed)),
+            () => None,
+        };
+        if let Some(refusal) = refusal {
+            promise.set_exception(JobError::rejected(refusal));
             return job;
         }
         let task = self.create_task(Bridge { promise: Some(promise), future });
@@ -166,7 +177,7 @@ impl ThreadsafeHandle {
         self.shared.metrics()
     }
 
-    /// Whether the loop was closed.
+    /// Whether the loop was closed. (In a [fork](Forked) of the process it is as it was.)
     pub fn is_closed(&self) -> bool {
         self.shared.phase() == Phase::Stopped
     }
@@ -180,13 +191,36 @@ impl fmt::Debug for ThreadsafeHandle {
     }
 }
 
-/// The loop was closed, so nothing can be run on it any more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LoopClosed(());
+/// The loop was closed, or is that of a process of which this one is a fork: nothing can be run on it
+/// here any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LoopClosed(Why);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Closed,
+    Forked,
+}
+
+impl LoopClosed {
+    /// Whether this process is a [fork](Forked) of the one in which the loop was made.
+    pub fn is_forked(&self) -> bool {
+        self.0 == Why::Forked
+    }
+}
 
 impl fmt::Display for LoopClosed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the event loop is closed")
+        match self.0 {
+            Why::Closed => f.write_str("the event loop is closed"),
+            Why::Forked => Forked.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for LoopClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LoopClosed({self})")
     }
 }
 

@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 pub(crate) use self::default_executor::DefaultExecutor;
 use crate::context;
 use crate::event_loop::{Core, Driving, LoopHandle, ThreadsafeHandle, run_main};
+use crate::fork::Forked;
 use crate::metrics::RuntimeMetrics;
 use crate::placement::{self, NoSuchLoop};
 use crate::scheduler::{Phase, Shared};
@@ -227,6 +228,11 @@ impl Runtime {
 
     /// The order is that of the module's documentation.
     fn shut_down(&mut self, grace: Duration) {
+        if self.shared.is_forked() {
+            // What it has is the parent's; it is never freed here.
+            std::mem::forget((self.main.clone(), std::mem::take(&mut self.threads)));
+            return;
+        }
         if self.shared.phase() == Phase::Stopped {
             return;
         }
@@ -306,6 +312,8 @@ fn work(core: &Rc<Core>) {
     if let Ok(driving) = Driving::begin(core) {
         while core.shared().phase() != Phase::Stopped {
             core.turn(true);
+            // Forked by a task, whose poll then returned: nothing can go on here.
+            assert!(!core.shared().is_forked(), "{Forked}");
         }
         core.clear();
         drop(driving);

@@ -33,12 +33,13 @@ pub(crate) use self::mailbox::{Mailbox, Message};
 pub(crate) use self::registry::Registry;
 pub(crate) use self::search::Search;
 use crate::event_loop::RemoteCallback;
+use crate::fork::Process;
 use crate::metrics::Counters;
 use crate::reactor::Reactor;
 use crate::runtime::DefaultExecutor;
 use crate::shim::Mutex;
 use crate::shim::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering, fence};
-use crate::task::{Header, Runnable, Task};
+use crate::task::{Header, JoinError, Runnable, Task};
 use crate::time::Wheel;
 
 /// The most tasks taken from a peer or the injector at once.
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     /// How many loops sleep with a time limit because others run.
     sentinels: AtomicUsize,
     pub(crate) default_executor: DefaultExecutor,
+    process: Process,
 }
 
 /// The shared half of one loop.
@@ -110,6 +112,7 @@ impl Shared {
             phase: AtomicU8::new(Phase::Open as u8),
             sentinels: AtomicUsize::new(0),
             default_executor: DefaultExecutor::new(),
+            process: Process::current(),
         };
         Ok((Arc::new(shared), deques))
     }
@@ -117,6 +120,12 @@ impl Shared {
     /// Whether there is one loop only, which keeps one order for all it runs.
     pub(crate) fn stands_alone(&self) -> bool {
         self.loops.len() == 1
+    }
+
+    /// Whether this process has only a copy of it (`fork.rs`). Asked before every lock that a thread of
+    /// the parent might have held, on the slow paths.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.process.is_left_behind()
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -153,8 +162,12 @@ impl Shared {
     /// Takes a new task in; the caller queues what comes back. A runtime that is closing takes it, but
     /// cancelled; one that has ended drops its future at once. Either way the handle says so.
     pub(crate) fn admit<T>(&self, runnable: Runnable, task: &Task<T>) -> Option<Runnable> {
+        if self.is_forked() {
+            runnable.refuse(JoinError::forked());
+            return None;
+        }
         if !self.register(&runnable) {
-            runnable.shut_down(self);
+            runnable.refuse(JoinError::cancelled(false));
             return None;
         }
         if self.phase() == Phase::Closing {
@@ -192,7 +205,10 @@ impl Shared {
 
     /// A task was woken by a thread that drives none of our loops.
     pub(crate) fn schedule_remote(&self, task: Runnable) {
-        if task.is_local() || self.stands_alone() {
+        if self.is_forked() {
+            // Nothing runs it here.
+            std::mem::forget(task);
+        } else if task.is_local() || self.stands_alone() {
             self.send_task(task);
         } else {
             self.injector.push(task);
@@ -204,7 +220,8 @@ impl Shared {
 
     /// Puts a callback into the mailbox of loop `index`. False when the loop is closed.
     pub(crate) fn send_callback(&self, index: usize, callback: Arc<RemoteCallback>) -> bool {
-        let sent = self.loops[index].mailbox.push(Message::Callback(callback)).is_ok();
+        let sent = !self.is_forked()
+            && self.loops[index].mailbox.push(Message::Callback(callback)).is_ok();
         if sent {
             self.wake_loop(index);
         }
@@ -213,6 +230,9 @@ impl Shared {
 
     /// Puts a task into the mailbox of its home loop.
     pub(crate) fn send_task(&self, task: Runnable) {
+        if self.is_forked() {
+            return std::mem::forget(task);
+        }
         let home = task.home();
         match self.loops[home].mailbox.push(Message::Task(task)) {
             Ok(()) => self.wake_loop(home),

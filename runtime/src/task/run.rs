@@ -114,6 +114,18 @@ impl Runnable {
         }
     }
 
+    /// Drops the future of a task that is in no registry at once.
+    pub(crate) fn refuse(self, error: JoinError) {
+        let pointer = self.into_header();
+        let cancelled = error.is_cancelled();
+        // SAFETY: our reference keeps the cell alive, and `run` gives us RUNNING.
+        let kept = unsafe {
+            let _ = pointer.as_ref().state.run();
+            (pointer.as_ref().vtable().finish)(pointer, error)
+        };
+        settle(pointer, kept && cancelled);
+    }
+
     /// Drops the future of a queued task at once.
     pub(crate) fn shut_down(self, shared: &Shared) {
         let pointer = self.into_header();
@@ -201,10 +213,15 @@ fn cancelled(pointer: NonNull<Header>, shared: &Shared, request: Option<RequestI
 
 /// The output is in the cell: out of the registry, wake who waits, give up the runner's reference.
 fn complete(pointer: NonNull<Header>, shared: &Shared, cancelled: bool) {
+    // First, while the task is not complete: from then on, the runtime may be freed by others.
+    shared.unregister(pointer);
+    settle(pointer, cancelled);
+}
+
+/// The rest of [`complete`], which does not need the runtime.
+fn settle(pointer: NonNull<Header>, cancelled: bool) {
     // SAFETY: the runner's reference keeps the cell alive.
     let header = unsafe { pointer.as_ref() };
-    // First, while the task is not complete: from `complete` on, the runtime may be freed by others.
-    shared.unregister(pointer);
     let outcome = header.state.complete(cancelled);
     if !outcome.join_interest {
         // SAFETY: complete and no handle: the output is ours (rule 2).
