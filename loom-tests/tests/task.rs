@@ -13,6 +13,10 @@ mod cancel;
 #[path = "../../runtime/src/scheduler/registry.rs"]
 mod registry;
 
+#[allow(dead_code, reason = "the models use a part")]
+#[path = "../../runtime/src/scheduler/ending.rs"]
+mod ending;
+
 extern crate self as loopool_executors;
 
 use std::any::Any;
@@ -133,6 +137,7 @@ mod scheduler {
 
     use loom::sync::{Condvar, Mutex};
 
+    pub(crate) use crate::ending::End;
     use crate::registry::Registry;
     use crate::task::{Header, Runnable, Task, new_task};
 
@@ -174,7 +179,7 @@ mod scheduler {
         }
 
         /// As the real one does it: out of the registry, then out of the count.
-        pub(crate) fn unregister(&self, task: NonNull<Header>) {
+        pub(crate) fn unregister(&self, task: NonNull<Header>, _: End) {
             let removed = self.registry.lock().remove(task);
             assert!(removed, "a task ended twice");
             let mut queue = self.queue.lock().unwrap();

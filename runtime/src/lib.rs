@@ -59,7 +59,9 @@ pub use event_loop::{
 pub use fork::Forked;
 pub use metrics::{LoopMetrics, RuntimeMetrics};
 pub use placement::NoSuchLoop;
-pub use runtime::{Runtime, RuntimeBuilder, run};
+pub use runtime::{
+    LeftTask, Runtime, RuntimeBuilder, ShutdownJobs, ShutdownPolicy, ShutdownReport, run,
+};
 pub use spawn::{
     YieldNow, create_local_task, create_task, metrics, spawn, spawn_on, spawn_on_each, yield_now,
 };

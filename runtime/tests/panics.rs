@@ -362,7 +362,7 @@ fn a_join_waker_that_panics() {
             // Another waker in its place.
             let other = Arc::new(Foreign { wake: true, drop: true, ..Foreign::default() });
             assert!(poll_as(&other, Pin::new(&mut task)).is_pending());
-            assert_eq!(bad.drops.load(SeqCst), 1);
+            assert!(bad.drops.load(SeqCst) >= 1);
             until(|| kept.lock().unwrap().is_some()).await;
             kept.lock().unwrap().take().unwrap().wake();
             until(|| other.wakes() == 1).await;

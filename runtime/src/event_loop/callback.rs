@@ -55,7 +55,7 @@ enum RemoteState {
 }
 
 impl RemoteCallback {
-    pub(super) fn new(function: impl FnOnce() + Send + 'static) -> Arc<Self> {
+    pub(crate) fn new(function: impl FnOnce() + Send + 'static) -> Arc<Self> {
         Arc::new(RemoteCallback { state: Mutex::new(RemoteState::Waiting(Box::new(function))) })
     }
 

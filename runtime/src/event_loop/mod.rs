@@ -166,11 +166,13 @@ fn close(core: &Rc<Core>) {
     let _entered = context::enter_loop(core);
     let shared = core.shared();
     shared.advance(Phase::Stopped);
-    shared.default_executor.close();
+    shared.default_executor.close(false, Waker::noop().clone());
     shared.close_registries();
     core.clear();
-    shared.drain();
-    shared.close_reactors();
+    // There is one loop, so its owner is the last.
+    if shared.ending.leave() {
+        shared.finish();
+    }
 }
 
 /// A thread drives a loop, until this is dropped.

@@ -105,6 +105,11 @@ pub(super) fn allocate<F: Future>(
 }
 
 impl Header {
+    /// Where the task was made.
+    pub(crate) fn location(&self) -> &'static Location<'static> {
+        self.location
+    }
+
     pub(super) fn vtable(&self) -> &'static Vtable {
         self.vtable
     }

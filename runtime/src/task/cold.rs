@@ -96,7 +96,7 @@ pub(super) enum Requested {
 }
 
 impl Header {
-    pub(super) fn name(&self) -> Option<Arc<str>> {
+    pub(crate) fn name(&self) -> Option<Arc<str>> {
         self.cold.get()?.name.lock().clone()
     }
 

@@ -14,7 +14,7 @@ use super::state::{DropOutcome, IdleOutcome, WakeOutcome};
 use crate::cancel::{Below, Record, RequestId};
 use crate::context;
 use crate::event_loop::Core;
-use crate::scheduler::Shared;
+use crate::scheduler::{End, Shared};
 
 /// A task that is to be polled: one queue entry and its reference.
 pub(crate) struct Runnable {
@@ -90,7 +90,7 @@ impl Runnable {
             unsafe { (header.vtable().poll)(pointer, &mut Context::from_waker(&waker)) }
         };
         if ready {
-            return complete(pointer, shared, false);
+            return complete(pointer, shared, End::Finished, false);
         }
         if let Some(request) = record.raised() {
             return cancelled(pointer, shared, Some(request));
@@ -131,7 +131,7 @@ impl Runnable {
         let pointer = self.into_header();
         // SAFETY: our reference keeps the cell alive.
         let _ = unsafe { pointer.as_ref() }.state.run();
-        cancelled(pointer, shared, None);
+        dropped(pointer, shared);
     }
 }
 
@@ -158,7 +158,7 @@ pub(crate) struct Claimed(NonNull<Header>);
 
 impl Claimed {
     pub(crate) fn finish(self, shared: &Shared) {
-        cancelled(self.0, shared, None);
+        dropped(self.0, shared);
     }
 }
 
@@ -208,13 +208,21 @@ fn cancelled(pointer: NonNull<Header>, shared: &Shared, request: Option<RequestI
     let passed_on = request.is_some_and(|request| header.was_passed_on(request));
     // SAFETY: as above.
     let kept = unsafe { (header.vtable().finish)(pointer, JoinError::cancelled(passed_on)) };
-    complete(pointer, shared, kept);
+    complete(pointer, shared, if kept { End::Cancelled } else { End::Finished }, kept);
+}
+
+/// As [`cancelled`], at the end of the loop.
+#[cold]
+fn dropped(pointer: NonNull<Header>, shared: &Shared) {
+    // SAFETY: as above.
+    let kept = unsafe { (pointer.as_ref().vtable().finish)(pointer, JoinError::cancelled(false)) };
+    complete(pointer, shared, End::Dropped, kept);
 }
 
 /// The output is in the cell: out of the registry, wake who waits, give up the runner's reference.
-fn complete(pointer: NonNull<Header>, shared: &Shared, cancelled: bool) {
+fn complete(pointer: NonNull<Header>, shared: &Shared, end: End, cancelled: bool) {
     // First, while the task is not complete: from then on, the runtime may be freed by others.
-    shared.unregister(pointer);
+    shared.unregister(pointer, end);
     settle(pointer, cancelled);
 }
 
