@@ -751,3 +751,40 @@ fn a_wake_from_outside_keeps_the_runtime() {
 
 #[path = "task/requests.rs"]
 mod requests;
+
+/// The shutting thread does not wait for the worker, and the worker not for it; whoever leaves last drops
+/// what is left, while a wake from outside is on its way, and the runtime goes with the last of the three.
+#[test]
+fn whoever_leaves_last_drops_what_is_left_while_a_wake_comes() {
+    model(Bounds { small: 2, full: Some(3) }, || {
+        let (shared, log, wakers) = (Shared::new(), Log::default(), Wakers::default());
+        let ending = Arc::new(ending::Ending::<()>::new(2));
+        let task = shared.spawn({
+            let wakers = wakers.clone();
+            let mut first = true;
+            log.future(move |cx| {
+                if std::mem::take(&mut first) {
+                    wakers.put(cx);
+                }
+                false
+            })
+        });
+        shared.work_a_while();
+        let waker = wakers.take();
+        let waking = thread::spawn(move || waker.wake());
+        let leave = |shared: std::sync::Arc<Shared>| {
+            let ending = ending.clone();
+            move || {
+                if ending.leave() {
+                    shared.drain();
+                }
+            }
+        };
+        let worker = thread::spawn(leave(shared.clone()));
+        leave(shared)();
+        waking.join().unwrap();
+        worker.join().unwrap();
+        assert!(join(task).is_err_and(|error| error.is_cancelled()));
+        log.assert_over(0);
+    });
+}
