@@ -75,8 +75,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "the output is not published with COMPLETE",
         file: STATE,
-        find: "fetch_xor(RUNNING | COMPLETE, Ordering::AcqRel)",
-        replace: "fetch_xor(RUNNING | COMPLETE, Ordering::Acquire)",
+        find: "fetch_xor(RUNNING | how, Ordering::AcqRel)",
+        replace: "fetch_xor(RUNNING | how, Ordering::Acquire)",
         test: "task",
         model: "the_one_who_awaits_is_woken",
     },
