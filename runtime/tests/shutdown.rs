@@ -63,6 +63,13 @@ async fn forever() {
     sleep(Duration::from_secs(3600)).await;
 }
 
+/// Until so many tasks have come to wait [`forever`].
+async fn wait_forever(tasks: u64) {
+    while loopool::metrics().loops.iter().map(|each| each.timers).sum::<u64>() < tasks {
+        yield_now().await;
+    }
+}
+
 fn jobs(done: usize, cancelled: usize, running: usize) -> ShutdownJobs {
     let mut jobs = ShutdownJobs::default();
     (jobs.done, jobs.cancelled, jobs.running) = (done, cancelled, running);
@@ -95,7 +102,7 @@ fn clean_up_has_timers_sockets_and_threads() {
                 drop(create_task(forever()));
             }
             drop(create_local_task(forever()));
-            sleep(Duration::from_millis(1)).await;
+            wait_forever(12).await;
             client.unwrap()
         });
         let report = runtime.shutdown(patient());
@@ -161,7 +168,7 @@ fn what_clean_up_spawns_is_born_cancelled_and_waited_for() {
             }
         };
         let task = runtime.handle().create_task(task);
-        runtime.run_until_complete(sleep(Duration::from_millis(1)));
+        runtime.run_until_complete(wait_forever(1));
         let report = runtime.shutdown(patient());
         assert!(task.is_finished());
         assert_eq!((drops.get(), report.finished, report.cancelled), (10, 1, 10), "{report}");
@@ -185,7 +192,7 @@ fn those_who_do_not_end_are_dropped_after_the_grace_period_and_named() {
         let local = handle.create_local_task(stubborn(drops.guard()));
         local.set_name("donkey");
         drop(handle.create_task(forever()));
-        runtime.run_until_complete(sleep(Duration::from_millis(1)));
+        runtime.run_until_complete(wait_forever(3));
         let begun = Instant::now();
         let policy = ShutdownPolicy::default().grace(Duration::from_millis(30));
         let report = runtime.shutdown(policy);
@@ -351,9 +358,12 @@ fn a_stuck_loop_is_named_and_left_behind_and_finishes_the_runtime_when_it_comes_
     let guard = here.guard();
     let free = runtime.handle().create_task(async move {
         let _guard = guard;
-        forever().await
+        loop {
+            let _ = cancellable(forever()).await;
+        }
     });
-    runtime.run_until_complete(sleep(Duration::from_millis(1)));
+    free.set_name("free");
+    runtime.run_until_complete(wait_forever(2));
     block_a_loop(&runtime, &door, &ended);
     let handle = runtime.threadsafe_handle();
     let report = runtime.shutdown(ShutdownPolicy::default().grace(Duration::from_millis(20)));
@@ -362,6 +372,8 @@ fn a_stuck_loop_is_named_and_left_behind_and_finishes_the_runtime_when_it_comes_
     left.sort();
     assert_eq!(left.iter().map(|name| &**name).collect::<Vec<_>>(), ["blocker", "bound"]);
     assert_eq!((here.get(), there.get()), (1, 0));
+    assert_eq!(report.dropped.len(), 1, "{report}");
+    assert_eq!(report.dropped[0].name.as_deref(), Some("free"));
     assert!(free.is_finished() && !bound.is_finished() && !report.is_clean());
     assert!(handle.is_closed() && handle.call_soon_threadsafe(|| ()).is_err());
     assert!(handle.spawn_on(1, || async {}).unwrap().is_finished());
@@ -440,7 +452,7 @@ fn a_panic_while_cleaning_up_counts_as_finished() {
         let _ = cancellable(forever()).await;
         panic!("while cleaning up");
     });
-    runtime.run_until_complete(sleep(Duration::from_millis(1)));
+    runtime.run_until_complete(wait_forever(1));
     let report = runtime.shutdown(patient());
     assert_eq!((report.finished, report.cancelled), (1, 0), "{report}");
     let outcome: Result<(), _> = futures::executor::block_on(task);
@@ -449,19 +461,22 @@ fn a_panic_while_cleaning_up_counts_as_finished() {
 
 #[test]
 fn run_gives_tasks_the_time_to_clean_up_on_every_loop() {
-    let cleaned = Count::default();
+    let (begun, cleaned) = (Count::default(), Count::default());
     let main = cleaned.clone();
     runtime(2).run(async move {
         for index in 0..2 {
-            let cleaned = main.clone();
+            let (begun, cleaned) = (begun.clone(), main.clone());
             let wait = move || async move {
+                drop(begun.guard());
                 let _ = cancellable(forever()).await;
                 sleep(Duration::from_millis(2)).await;
                 drop(cleaned.guard());
             };
             drop(spawn_on(index, wait).unwrap());
         }
-        sleep(Duration::from_millis(2)).await;
+        while begun.get() < 2 {
+            yield_now().await;
+        }
     });
     assert_eq!(cleaned.get(), 2);
 }

@@ -165,8 +165,21 @@ impl<W: Work> Cargo<W> {
             jobs.waiting -= 1;
             jobs.running += 1;
         });
-        promise.fulfil(|| work.run());
-        note(&self.jobs, |jobs| {
+        // Counted before anybody can see the outcome.
+        let running = Running(&self.jobs);
+        promise.fulfil(|| {
+            let _running = running;
+            work.run()
+        });
+    }
+}
+
+/// A job that is being run, until its code has returned or panicked.
+struct Running<'a>(&'a Mutex<Jobs>);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        note(self.0, |jobs| {
             jobs.running -= 1;
             jobs.done += 1;
         });
