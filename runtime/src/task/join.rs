@@ -300,7 +300,7 @@ impl JoinError {
     }
 
     pub(crate) fn forked() -> Self {
-        JoinError(Kind::Forked)
+        JoinError(Box::new(Kind::Forked))
     }
 
     fn already_taken() -> Self {
@@ -346,7 +346,7 @@ impl JoinError {
 
     /// Whether this process is a [fork](crate::Forked) of the one in which the runtime was made.
     pub fn is_forked(&self) -> bool {
-        matches!(self.0, Kind::Forked)
+        matches!(*self.0, Kind::Forked)
     }
 
     /// The panic's payload, to go on with it by [`std::panic::resume_unwind`].
