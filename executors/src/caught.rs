@@ -1,4 +1,7 @@
 //! Foreign code on threads that must live on: destructors, callbacks, wakers.
+//!
+//! The payload of a panic is foreign, too, and so is whoever listens to `tracing`: each is dropped or
+//! told caught, and one after the other, because a panic during another one's unwinding would abort.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,21 +9,30 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::error::panic_message;
 
 /// Runs `code`; a panic is reported as `what` and goes no further.
-pub(crate) fn run_caught(what: &str, code: impl FnOnce()) {
+#[inline]
+pub fn run_caught(what: &str, code: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(code)) {
-        let report = |panic: &str| tracing::error!(panic, "{what} panicked");
-        bury(payload, report);
+        report_panic(what, payload);
     }
 }
 
 /// Drops a value, whatever its destructor does.
-pub(crate) fn drop_caught<T>(value: T) {
-    run_caught("the destructor of something a job left behind", || drop(value));
+#[inline]
+pub fn drop_caught<T>(what: &str, value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        bury(payload, |panic| tracing::error!(panic, "the destructor of {what} panicked"));
+    }
 }
 
 /// Drops values one by one: two destructors that panic in one unwinding would abort the program.
-pub(crate) fn drop_each_caught<T>(values: impl IntoIterator<Item = T>) {
-    values.into_iter().for_each(drop_caught);
+pub fn drop_each_caught<T>(what: &str, values: impl IntoIterator<Item = T>) {
+    values.into_iter().for_each(|value| drop_caught(what, value));
+}
+
+/// Reports a panic that no handle can carry, and drops its payload.
+#[cold]
+pub fn report_panic(what: &str, payload: Box<dyn Any + Send>) {
+    bury(payload, |panic| tracing::error!(panic, "{what} panicked"));
 }
 
 /// The text of a panic that was caught.
@@ -30,14 +42,15 @@ pub(crate) fn text_of(payload: Box<dyn Any + Send>) -> String {
     text
 }
 
-/// Tells of a panic and drops its payload. Both are foreign code, too. What *they* panic with is
-/// leaked, because its destructor might do the same, and so on without end.
+/// Tells of a panic and drops its payload.
 fn bury(payload: Box<dyn Any + Send>, report: impl FnOnce(&str)) {
-    let told = AssertUnwindSafe(move || {
-        report(panic_message(&*payload));
-        drop(payload);
-    });
-    if let Err(second) = catch_unwind(told) {
-        std::mem::forget(second);
+    swallow(|| report(panic_message(&*payload)));
+    swallow(|| drop(payload));
+}
+
+/// What this panics with is leaked, because its destructor might panic, too, and so on without end.
+fn swallow(code: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(code)) {
+        std::mem::forget(payload);
     }
 }

@@ -204,7 +204,7 @@ impl Shared {
         let _outstanding = Outstanding(self);
         let mut garbage = Vec::new();
         let job = self.lock().queue.pop(&mut garbage);
-        drop_each_caught(garbage);
+        drop_each_caught("a cancelled job", garbage);
         if let Some(job) = job {
             job.run(&self.counters);
         }
@@ -228,7 +228,7 @@ impl JobOwner for Shared {
     fn cancelled_while_pending(&self, _id: u64) {
         let garbage = self.lock().queue.note_cancelled();
         self.counters.record_cancelled();
-        drop_each_caught(garbage);
+        drop_each_caught("a cancelled job", garbage);
     }
 
     fn cancel_running(&self, _id: u64) -> bool {

@@ -10,7 +10,8 @@
 //! [`result`](Job::result). This crate knows nothing of any runtime; `loopool` builds on it.
 
 mod blob;
-mod caught;
+#[doc(hidden)]
+pub mod caught;
 mod counters;
 mod cpu;
 mod error;

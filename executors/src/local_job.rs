@@ -58,6 +58,6 @@ impl<W: Work> RunJob for Pair<W> {
     fn cancel(self: Box<Self>, counters: &Counters) {
         let Pair { promise, work } = *self;
         promise.finish_counted(Err(JobError::cancelled()), counters);
-        drop_caught(work);
+        drop_caught("a cancelled job", work);
     }
 }

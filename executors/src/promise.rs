@@ -72,7 +72,7 @@ struct Inner<T> {
 impl<T> Drop for Inner<T> {
     /// Rule 7. Callbacks and waiter have gone by now: the promise sees to it that every job is settled.
     fn drop(&mut self) {
-        drop_caught(self.outcome.take());
+        drop_caught("a job's outcome", self.outcome.take());
     }
 }
 
@@ -153,11 +153,12 @@ impl<T> Cell<T> {
         if inner.state == State::Done {
             let outcome = inner.outcome.take();
             drop(inner);
+            drop_caught("a waker", waker);
             return Poll::Ready(outcome.unwrap_or_else(|| Err(JobError::already_taken())));
         }
         let previous = inner.waiter.replace(waker);
         drop(inner);
-        drop(previous);
+        drop_caught("a waker", previous);
         Poll::Pending
     }
 
@@ -299,13 +300,13 @@ impl<T> Promise<T> {
     /// late, neither.
     pub(crate) fn finish_counted(self, outcome: Outcome<T>, counters: &Counters) {
         let settled = self.cell.settle(outcome, |outcome| counters.record(outcome));
-        drop_caught(settled);
+        drop_caught("a job's outcome", settled);
     }
 
     /// Finishes the job with `outcome`; when that comes too late it is dropped, whatever its destructor
     /// does.
     fn finish(self, outcome: Outcome<T>) {
-        drop_caught(self.cell.settle(outcome, |_| ()));
+        drop_caught("a job's outcome", self.cell.settle(outcome, |_| ()));
     }
 }
 

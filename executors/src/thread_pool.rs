@@ -282,14 +282,14 @@ impl Shared {
         loop {
             if let Some(job) = state.queue.pop(&mut garbage) {
                 drop(state);
-                drop_each_caught(garbage.drain(..));
+                drop_each_caught("a cancelled job", garbage.drain(..));
                 job.run(&self.counters);
                 state = self.lock();
                 continue;
             }
             if !garbage.is_empty() {
                 drop(state);
-                drop_each_caught(garbage.drain(..));
+                drop_each_caught("a cancelled job", garbage.drain(..));
                 state = self.lock();
                 continue;
             }
@@ -381,7 +381,7 @@ impl JobOwner for Shared {
     fn cancelled_while_pending(&self, _id: u64) {
         let garbage = self.lock().queue.note_cancelled();
         self.counters.record_cancelled();
-        drop_each_caught(garbage);
+        drop_each_caught("a cancelled job", garbage);
     }
 
     fn cancel_running(&self, _id: u64) -> bool {

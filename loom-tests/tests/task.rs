@@ -13,6 +13,10 @@ mod cancel;
 #[path = "../../runtime/src/scheduler/registry.rs"]
 mod registry;
 
+#[allow(dead_code, reason = "the models use a part")]
+#[path = "../../runtime/src/scheduler/ending.rs"]
+mod ending;
+
 extern crate self as loopool_executors;
 
 use std::any::Any;
@@ -29,10 +33,31 @@ use loopool_loom_tests::{Alarm, Bounds, Drops, Token, model, shim};
 use self::scheduler::Shared;
 use self::task::{JoinError, Task};
 
+#[allow(dead_code, reason = "the models use a part")]
+#[path = "../../executors/src/caught.rs"]
+pub mod caught;
+
 /// Stand-in: no model has a panic in it, so one that was caught is loom's.
 #[doc(hidden)]
 pub fn panic_message(_: &(dyn Any + Send)) -> &str {
     "caught"
+}
+
+/// Stand-in: see `panic_message`.
+mod error {
+    pub(crate) use crate::panic_message;
+}
+
+/// Stand-in: no model forks.
+mod fork {
+    #[derive(Debug)]
+    pub(crate) struct Forked;
+
+    impl std::fmt::Display for Forked {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            Ok(())
+        }
+    }
 }
 
 /// Stand-in: no thread drives a loop, so that every wake goes the long way; and the pointer to the
@@ -112,6 +137,7 @@ mod scheduler {
 
     use loom::sync::{Condvar, Mutex};
 
+    pub(crate) use crate::ending::End;
     use crate::registry::Registry;
     use crate::task::{Header, Runnable, Task, new_task};
 
@@ -153,7 +179,7 @@ mod scheduler {
         }
 
         /// As the real one does it: out of the registry, then out of the count.
-        pub(crate) fn unregister(&self, task: NonNull<Header>) {
+        pub(crate) fn unregister(&self, task: NonNull<Header>, _: End) {
             let removed = self.registry.lock().remove(task);
             assert!(removed, "a task ended twice");
             let mut queue = self.queue.lock().unwrap();
@@ -725,3 +751,40 @@ fn a_wake_from_outside_keeps_the_runtime() {
 
 #[path = "task/requests.rs"]
 mod requests;
+
+/// The shutting thread does not wait for the worker, and the worker not for it; whoever leaves last drops
+/// what is left, while a wake from outside is on its way, and the runtime goes with the last of the three.
+#[test]
+fn whoever_leaves_last_drops_what_is_left_while_a_wake_comes() {
+    model(Bounds { small: 2, full: Some(3) }, || {
+        let (shared, log, wakers) = (Shared::new(), Log::default(), Wakers::default());
+        let ending = Arc::new(ending::Ending::<()>::new(2));
+        let task = shared.spawn({
+            let wakers = wakers.clone();
+            let mut first = true;
+            log.future(move |cx| {
+                if std::mem::take(&mut first) {
+                    wakers.put(cx);
+                }
+                false
+            })
+        });
+        shared.work_a_while();
+        let waker = wakers.take();
+        let waking = thread::spawn(move || waker.wake());
+        let leave = |shared: std::sync::Arc<Shared>| {
+            let ending = ending.clone();
+            move || {
+                if ending.leave() {
+                    shared.drain();
+                }
+            }
+        };
+        let worker = thread::spawn(leave(shared.clone()));
+        leave(shared)();
+        waking.join().unwrap();
+        worker.join().unwrap();
+        assert!(join(task).is_err_and(|error| error.is_cancelled()));
+        log.assert_over(0);
+    });
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use loopool_executors::{BoxedWork, CancelOnDrop, Executor, Rejected, Work};
 
 use crate::event_loop::Core;
+use crate::fork::Forked;
 
 /// Gives `work` to `executor`; await what comes back for the outcome.
 ///
@@ -53,7 +54,9 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    running_core().shared().default_executor.submit(function).cancel_on_drop()
+    let core = running_core();
+    assert!(!core.shared().is_forked(), "{Forked}");
+    core.shared().default_executor.submit(function).cancel_on_drop()
 }
 
 /// Sets the executor that [`to_thread`] uses, for the runtime of this thread. The one before goes on
@@ -63,7 +66,9 @@ where
 /// Outside a running event loop.
 #[track_caller]
 pub fn set_default_executor(executor: impl Executor<BoxedWork> + 'static) {
-    running_core().shared().default_executor.set(Arc::new(executor));
+    let core = running_core();
+    assert!(!core.shared().is_forked(), "{Forked}");
+    core.shared().default_executor.set(Arc::new(executor));
 }
 
 #[track_caller]

@@ -5,15 +5,15 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use loopool_executors::caught::run_caught;
+
 use crate::cancel::{Record, lost};
 use crate::event_loop::Core;
 use crate::scheduler::Shared;
-use crate::task::report_panic;
 
 struct State {
     core: Cell<*const Core>,
@@ -195,7 +195,5 @@ pub(crate) fn within_budget<T>(
 /// Wakes, and keeps a panic of a foreign waker from what we are in the middle of.
 #[inline]
 pub(crate) fn wake_caught(waker: &Waker) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake_by_ref())) {
-        report_panic("a waker", &*payload);
-    }
+    run_caught("a waker", || waker.wake_by_ref());
 }

@@ -18,7 +18,7 @@
 //! | to | use |
 //! |---|---|
 //! | run a program | [`run`], [`Runtime`], [`EventLoop`] |
-//! | do things at the same time | [`create_task`], [`create_local_task`], [`Task`] |
+//! | do things at the same time | [`create_task`], [`create_local_task`], [`spawn_on`], [`Task`] |
 //! | wait | [`sleep`], [`timeout`], [`yield_now`] |
 //! | end things, and clean up after them | [`Task::cancel`], [`cancellable`], [`Cancelled::reraise`], [`protect`], [`shield`] |
 //! | talk to the network | [`net`] |
@@ -26,14 +26,17 @@
 //! | take work off the loop | [`to_thread`], [`run_in_executor`], [`ThreadPoolExecutor`], [`CpuExecutor`], [`ProcessPoolExecutor`] |
 //! | hear of signals | [`signal`] |
 
+mod bounds;
 mod bridge;
 mod cancel;
 mod context;
 mod event_loop;
+mod fork;
 #[cfg(feature = "hyper")]
 pub mod hyper_rt;
 mod metrics;
 pub mod net;
+mod placement;
 mod reactor;
 mod runtime;
 mod scheduler;
@@ -53,9 +56,15 @@ pub use event_loop::{
     EventLoop, Handle, LoopClosed, LoopHandle, RunError, ThreadsafeCallbackHandle,
     ThreadsafeHandle, TimerHandle, get_running_loop, try_get_running_loop,
 };
+pub use fork::Forked;
 pub use metrics::{LoopMetrics, RuntimeMetrics};
-pub use runtime::{Runtime, RuntimeBuilder, run};
-pub use spawn::{YieldNow, create_local_task, create_task, metrics, spawn, yield_now};
+pub use placement::NoSuchLoop;
+pub use runtime::{
+    LeftTask, Runtime, RuntimeBuilder, ShutdownJobs, ShutdownPolicy, ShutdownReport, run,
+};
+pub use spawn::{
+    YieldNow, create_local_task, create_task, metrics, spawn, spawn_on, spawn_on_each, yield_now,
+};
 pub use task::{JoinError, Task};
 pub use time::{
     CancelCause, Sleep, Timeout, TimeoutError, TryTimeout, sleep, sleep_until, timeout, timeout_at,

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use signal_hook::SigId;
 use signal_hook::low_level::{pipe, unregister};
 
+use crate::fork::Process;
 use crate::reactor::registration::Done;
 use crate::reactor::{Direction, Registration};
 
@@ -35,6 +36,7 @@ pub use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2
 pub struct Signal {
     io: Registration<UnixStream>,
     id: SigId,
+    process: Process,
 }
 
 impl Signal {
@@ -51,7 +53,7 @@ impl Signal {
         let (receiver, sender) = UnixStream::pair()?;
         receiver.set_nonblocking(true)?;
         let id = pipe::register(signal, sender)?;
-        Ok(Signal { io: Registration::new(receiver), id })
+        Ok(Signal { io: Registration::new(receiver), id, process: Process::current() })
     }
 
     /// Waits for the signal.
@@ -72,7 +74,10 @@ impl Signal {
 
 impl Drop for Signal {
     fn drop(&mut self) {
-        unregister(self.id);
+        // A thread of the parent might have held a lock in there.
+        if !self.process.is_left_behind() {
+            unregister(self.id);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use crate::event_loop::get_running_loop;
 use crate::metrics::RuntimeMetrics;
+use crate::placement::NoSuchLoop;
 use crate::task::Task;
 
 /// Makes a task of `future`: it runs by itself, on any loop of this runtime, from now on.
@@ -64,6 +65,58 @@ where
     F::Output: 'static,
 {
     get_running_loop().create_local_task(future)
+}
+
+/// Makes a task on loop `loop_index` of this runtime, which it never leaves; see
+/// [`ThreadsafeHandle::spawn_on`](crate::ThreadsafeHandle::spawn_on).
+///
+/// ```
+/// use std::rc::Rc;
+///
+/// # loopool::run(async {
+/// let last = loopool::get_running_loop().loops() - 1;
+/// let task = loopool::spawn_on(last, || async { *Rc::new(5) }).unwrap();
+/// assert_eq!(task.await.unwrap(), 5);
+/// # });
+/// ```
+///
+/// # Errors
+/// [`NoSuchLoop`], with the maker, when there is no loop of this number.
+///
+/// # Panics
+/// Outside a running event loop.
+#[track_caller]
+pub fn spawn_on<M, F>(loop_index: usize, make: M) -> Result<Task<F::Output>, NoSuchLoop<M>>
+where
+    M: FnOnce() -> F + Send + 'static,
+    F: Future + 'static,
+    F::Output: Send + 'static,
+{
+    get_running_loop().spawn_on(loop_index, make)
+}
+
+/// Makes a task on each loop of this runtime; `make` gets the loop's number. See
+/// [`ThreadsafeHandle::spawn_on_each`](crate::ThreadsafeHandle::spawn_on_each).
+///
+/// ```
+/// # loopool::run(async {
+/// let tasks = loopool::spawn_on_each(|index| async move { index });
+/// for (index, task) in tasks.into_iter().enumerate() {
+///     assert_eq!(task.await.unwrap(), index);
+/// }
+/// # });
+/// ```
+///
+/// # Panics
+/// Outside a running event loop.
+#[track_caller]
+pub fn spawn_on_each<M, F>(make: M) -> Vec<Task<F::Output>>
+where
+    M: Fn(usize) -> F + Send + Clone + 'static,
+    F: Future + 'static,
+    F::Output: Send + 'static,
+{
+    get_running_loop().spawn_on_each(make)
 }
 
 /// What the loops of this thread's runtime are doing.

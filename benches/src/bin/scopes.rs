@@ -34,15 +34,25 @@ fn subjects() -> Vec<Subject> {
     let long = Duration::from_secs(3600);
     vec![
         ("bare", Box::pin(async { Leaf(0).await })),
-        ("cancellable", Box::pin(async { drop(cancellable(Leaf(0)).await) })),
+        (
+            "cancellable",
+            Box::pin(async {
+                let _ = cancellable(Leaf(0)).await;
+            }),
+        ),
         (
             "three cancellable",
             Box::pin(async {
-                drop(cancellable(cancellable(cancellable(Leaf(0)))).await);
+                let _ = cancellable(cancellable(cancellable(Leaf(0)))).await;
             }),
         ),
         ("protect", Box::pin(async { protect(Leaf(0)).await })),
-        ("timeout", Box::pin(async move { drop(timeout(long, Leaf(0)).await) })),
+        (
+            "timeout",
+            Box::pin(async move {
+                let _ = timeout(long, Leaf(0)).await;
+            }),
+        ),
     ]
 }
 

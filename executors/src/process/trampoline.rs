@@ -44,7 +44,7 @@ where
     match catch_unwind(AssertUnwindSafe(|| function(argument))) {
         Ok(result) => {
             let encoded = Body::encode(&result);
-            drop_caught(result);
+            drop_caught("a job's result", result);
             encoded.map_or_else(Answer::BadResult, Answer::Value)
         }
         Err(payload) => {

@@ -21,6 +21,9 @@ const PROMISE: &str = "executors/src/promise.rs";
 const IDLE: &str = "runtime/src/scheduler/idle.rs";
 /// The callers of `idle.rs` are copies.
 const CALLERS: &str = "loom-tests/tests/park.rs";
+const ENDING: &str = "runtime/src/scheduler/ending.rs";
+/// As `CALLERS`, of `ending.rs`.
+const ENDING_CALLERS: &str = "loom-tests/tests/ending.rs";
 const MAILBOX: &str = "runtime/src/scheduler/mailbox.rs";
 const SOURCE: &str = "runtime/src/reactor/source.rs";
 
@@ -72,8 +75,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "the output is not published with COMPLETE",
         file: STATE,
-        find: "fetch_xor(RUNNING | COMPLETE, Ordering::AcqRel)",
-        replace: "fetch_xor(RUNNING | COMPLETE, Ordering::Acquire)",
+        find: "fetch_xor(RUNNING | how, Ordering::AcqRel)",
+        replace: "fetch_xor(RUNNING | how, Ordering::Acquire)",
         test: "task",
         model: "the_one_who_awaits_is_woken",
     },
@@ -365,9 +368,63 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "who waits does not look again once its waker is in the list",
         file: SOURCE,
-        find: "        drop(unused);\n        self.ready(direction)",
-        replace: "        drop(unused);\n        None",
+        find: "        drop_caught(\"a waker\", unused);\n        self.ready(direction)",
+        replace: "        drop_caught(\"a waker\", unused);\n        None",
         test: "source",
         model: "every_edge_reaches_the_reader",
+    },
+    Bug {
+        what: "the last task's end has no fence (E1)",
+        file: ENDING,
+        find: "        // E1.\n        fence(Ordering::SeqCst);\n",
+        replace: "",
+        test: "ending",
+        model: "whoever_waits_for_the_last_task_is_woken",
+    },
+    Bug {
+        what: "a task is counted after it was entered",
+        file: ENDING_CALLERS,
+        find: "        self.ending.count_in();
+        let entered = {
+            let mut registry = self.registry.lock().unwrap();
+            registry.tasks += usize::from(!registry.closed);
+            !registry.closed
+        };",
+        replace: "        let entered = {
+            let mut registry = self.registry.lock().unwrap();
+            registry.tasks += usize::from(!registry.closed);
+            !registry.closed
+        };
+        self.ending.count_in();",
+        test: "ending",
+        model: "a_task_that_is_made_while_the_runtime_ends_is_dropped_or_refused",
+    },
+    Bug {
+        what: "a task that was refused stays counted",
+        file: ENDING_CALLERS,
+        find: "} else if self.ending.count_out() {
+            self.wake();
+        }
+        entered",
+        replace: "}
+        entered",
+        test: "ending",
+        model: "a_task_that_is_made_while_the_runtime_ends_is_dropped_or_refused",
+    },
+    Bug {
+        what: "who leaves last does not see what the others have done",
+        file: ENDING,
+        find: "self.owners.fetch_sub(1, Ordering::AcqRel) == 1",
+        replace: "self.owners.fetch_sub(1, Ordering::Relaxed) == 1",
+        test: "ending",
+        model: "the_last_to_leave_has_everything_to_itself",
+    },
+    Bug {
+        what: "nobody leaves last",
+        file: ENDING,
+        find: "self.owners.fetch_sub(1, Ordering::AcqRel) == 1",
+        replace: "self.owners.fetch_sub(1, Ordering::AcqRel) == 0",
+        test: "task",
+        model: "whoever_leaves_last_drops_what_is_left_while_a_wake_comes",
     },
 ];

@@ -12,6 +12,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use loopool_executors::caught::drop_caught;
+
 use super::RequestId;
 use super::record::{LatePoll, Record};
 use crate::shim::Mutex;
@@ -131,7 +133,7 @@ impl WakeList {
 fn wake_each(wakers: Vec<Arc<Waker>>) {
     for waker in wakers {
         context::wake_caught(&waker);
-        task::drop_caught("a waker", waker);
+        drop_caught("a waker", waker);
     }
 }
 
@@ -229,7 +231,7 @@ impl Place {
     #[cold]
     fn leave_list(self) {
         let in_list = self.list.remove(self.key);
-        task::drop_caught("a waker", (in_list.map(|left| left.waker), self.waker));
+        drop_caught("a waker", (in_list.map(|left| left.waker), self.waker));
     }
 }
 

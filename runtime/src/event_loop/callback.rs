@@ -2,14 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
+use loopool_executors::caught::{drop_caught, run_caught};
+
 use super::core::Core;
 use crate::shim::Mutex;
-use crate::task::{drop_caught, report_panic};
 use crate::time::TimerKey;
 
 /// A callback of the loop's own thread.
@@ -29,7 +29,7 @@ impl Callback {
     pub(super) fn call(&self) {
         let function = self.function.borrow_mut().take();
         if let Some(function) = function {
-            call_caught(function);
+            run_caught("a callback", function);
         }
     }
 
@@ -55,13 +55,13 @@ enum RemoteState {
 }
 
 impl RemoteCallback {
-    pub(super) fn new(function: impl FnOnce() + Send + 'static) -> Arc<Self> {
+    pub(crate) fn new(function: impl FnOnce() + Send + 'static) -> Arc<Self> {
         Arc::new(RemoteCallback { state: Mutex::new(RemoteState::Waiting(Box::new(function))) })
     }
 
     pub(super) fn call(&self) {
         if let Some(function) = self.take(RemoteState::Called) {
-            call_caught(function);
+            run_caught("a callback", function);
         }
     }
 
@@ -87,12 +87,6 @@ impl RemoteCallback {
 
     fn is_cancelled(&self) -> bool {
         matches!(*self.state.lock(), RemoteState::Cancelled)
-    }
-}
-
-fn call_caught(function: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(function)) {
-        report_panic("a callback", &*payload);
     }
 }
 
@@ -131,7 +125,9 @@ pub struct TimerHandle {
 impl TimerHandle {
     /// Drops the callback and its timer, if it has not been called.
     pub fn cancel(&self) {
-        if let (Some(core), Some((number, key))) = (self.core.upgrade(), self.timer) {
+        if let (Some(core), Some((number, key))) = (self.core.upgrade(), self.timer)
+            && !core.shared().is_forked()
+        {
             let mine = core.callback_timers.borrow_mut().remove_if(number, &self.callback);
             if mine {
                 core.cancel_callback_timer(key);

@@ -20,6 +20,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_deque::Worker;
+use loopool_executors::caught::drop_caught;
 
 use super::callback::{Callback, CallbackTimers, RemoteCallback};
 use super::serve::Watch;
@@ -74,7 +75,7 @@ pub(crate) struct Core {
 }
 
 /// A pointer from which [`Arc`]'s counts can be reached.
-pub(super) fn pointer_to(shared: &Arc<Shared>) -> NonNull<Shared> {
+pub(crate) fn pointer_to(shared: &Arc<Shared>) -> NonNull<Shared> {
     // SAFETY: the pointer of an `Arc` is not null.
     unsafe { NonNull::new_unchecked(Arc::as_ptr(shared).cast_mut()) }
 }
@@ -360,7 +361,7 @@ impl Core {
             match action {
                 Action::Wake(waker) => {
                     context::wake_caught(&waker);
-                    crate::task::drop_caught("a waker", waker);
+                    drop_caught("a waker", waker);
                 }
                 Action::Call(_) => {
                     if let Some(callback) = callbacks.pop_front().flatten() {

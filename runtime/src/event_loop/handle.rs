@@ -10,6 +10,8 @@ use super::callback::{Callback, Handle, TimerHandle};
 use super::core::{Core, Entry};
 use super::threadsafe::ThreadsafeHandle;
 use crate::context;
+use crate::fork::Forked;
+use crate::placement::{self, NoSuchLoop};
 use crate::task::Task;
 use crate::time::from_now;
 
@@ -44,7 +46,7 @@ impl LoopHandle {
     /// A callback that panics is reported through `tracing`; the loop goes on.
     ///
     /// # Panics
-    /// When the loop is closed.
+    /// When the loop is closed, or [was made before a fork](crate::Forked).
     #[track_caller]
     pub fn call_soon(&self, callback: impl FnOnce() + 'static) -> Handle {
         let callback = Callback::new(callback);
@@ -59,7 +61,7 @@ impl LoopHandle {
     /// Calls `callback` after `delay`; see [`call_at`](Self::call_at).
     ///
     /// # Panics
-    /// When the loop is closed.
+    /// When the loop is closed, or [was made before a fork](crate::Forked).
     #[track_caller]
     pub fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> TimerHandle {
         self.call_at(from_now(delay), callback)
@@ -69,7 +71,7 @@ impl LoopHandle {
     /// equal ones in order of registration.
     ///
     /// # Panics
-    /// When the loop is closed.
+    /// When the loop is closed, or [was made before a fork](crate::Forked).
     #[track_caller]
     pub fn call_at(&self, when: Instant, callback: impl FnOnce() + 'static) -> TimerHandle {
         let callback = Callback::new(callback);
@@ -114,6 +116,45 @@ impl LoopHandle {
         unsafe { self.core.spawn_unchecked(future, true, Location::caller()) }
     }
 
+    /// As [`ThreadsafeHandle::spawn_on`].
+    ///
+    /// # Errors
+    /// [`NoSuchLoop`], with the maker, when there is no loop of this number.
+    #[track_caller]
+    pub fn spawn_on<M, F>(
+        &self,
+        loop_index: usize,
+        make: M,
+    ) -> Result<Task<F::Output>, NoSuchLoop<M>>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        placement::spawn_on(&self.core.shared, loop_index, make, Location::caller())
+    }
+
+    /// As [`ThreadsafeHandle::spawn_on_each`].
+    #[track_caller]
+    pub fn spawn_on_each<M, F>(&self, make: M) -> Vec<Task<F::Output>>
+    where
+        M: Fn(usize) -> F + Send + Clone + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        placement::spawn_on_each(&self.core.shared, &make, Location::caller())
+    }
+
+    /// The loop's number in its runtime: 0 is the main loop, or the only one.
+    pub fn index(&self) -> usize {
+        self.core.index()
+    }
+
+    /// How many loops the runtime has.
+    pub fn loops(&self) -> usize {
+        self.core.shared.loops.len()
+    }
+
     /// Asks the loop to stop: it finishes the present turn, then the run call returns. Called before a
     /// run, that run makes one turn without sleeping. Tasks are not cancelled; they go on in the
     /// next run.
@@ -136,6 +177,7 @@ impl LoopHandle {
         if self.core.clearing.get() {
             return false;
         }
+        assert!(!self.core.shared().is_forked(), "{Forked}");
         assert!(!self.core.closed.get(), "the event loop is closed");
         true
     }

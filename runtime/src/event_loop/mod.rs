@@ -27,10 +27,11 @@ use std::task::{Context, Poll, Waker};
 
 pub(crate) use self::callback::RemoteCallback;
 pub use self::callback::{Handle, ThreadsafeCallbackHandle, TimerHandle};
-pub(crate) use self::core::Core;
+pub(crate) use self::core::{Core, pointer_to};
 pub use self::handle::{LoopHandle, get_running_loop, try_get_running_loop};
 pub use self::threadsafe::{LoopClosed, ThreadsafeHandle};
 use crate::context;
+use crate::fork::Forked;
 use crate::scheduler::{Phase, Shared};
 use crate::task::JoinError;
 
@@ -104,7 +105,7 @@ impl EventLoop {
     #[track_caller]
     pub fn run_forever(&self) -> Result<(), RunError> {
         let _driving = Driving::begin(&self.core)?;
-        while !turn_or_stop(&self.core) {}
+        while !turn_or_stop(&self.core)? {}
         Ok(())
     }
 
@@ -154,6 +155,10 @@ impl fmt::Debug for EventLoop {
 }
 
 fn close(core: &Rc<Core>) {
+    if core.shared().is_forked() {
+        // What it has is the parent's; it is never freed here.
+        return std::mem::forget(core.clone());
+    }
     if core.closed.replace(true) {
         return;
     }
@@ -161,11 +166,13 @@ fn close(core: &Rc<Core>) {
     let _entered = context::enter_loop(core);
     let shared = core.shared();
     shared.advance(Phase::Stopped);
-    shared.default_executor.close();
+    shared.default_executor.close(false, Waker::noop().clone());
     shared.close_registries();
     core.clear();
-    shared.drain();
-    shared.close_reactors();
+    // There is one loop, so its owner is the last.
+    if shared.ending.leave() {
+        shared.finish();
+    }
 }
 
 /// A thread drives a loop, until this is dropped.
@@ -177,6 +184,9 @@ pub(crate) struct Driving<'a> {
 impl<'a> Driving<'a> {
     #[track_caller]
     pub(crate) fn begin(core: &'a Rc<Core>) -> Result<Self, RunError> {
+        if core.shared().is_forked() {
+            return Err(RunError(Why::Forked));
+        }
         if core.closed.get() {
             return Err(RunError(Why::Closed));
         }
@@ -199,9 +209,12 @@ impl Drop for Driving<'_> {
 
 /// One turn. True when the loop was asked to stop: then everything that was ready when it was asked
 /// has run.
-fn turn_or_stop(core: &Core) -> bool {
+fn turn_or_stop(core: &Core) -> Result<bool, RunError> {
     core.turn(!core.stopping.get());
-    core.stopping.replace(false)
+    if core.shared().is_forked() {
+        return Err(RunError(Why::Forked));
+    }
+    Ok(core.stopping.replace(false))
 }
 
 /// Drives a loop until `main` is done or has panicked.
@@ -224,7 +237,7 @@ pub(crate) fn run_main<F: Future>(
                 Err(Err(_)) => Err(RunError(Why::Closed)),
             };
         }
-        if turn_or_stop(core) && !main.task.is_finished() {
+        if turn_or_stop(core)? && !main.task.is_finished() {
             return Err(RunError(Why::Stopped));
         }
     }
@@ -262,7 +275,8 @@ impl<'a, T> MainTask<'a, T> {
 
 impl<T> Drop for MainTask<'_, T> {
     fn drop(&mut self) {
-        if !self.task.is_finished() {
+        // In a fork the future is leaked: nothing polls it there any more, so what it borrows may end.
+        if !self.task.is_finished() && !self.core.shared().is_forked() {
             self.core.abandon(self.task.header_pointer());
         }
     }
@@ -276,6 +290,7 @@ pub struct RunError(Why);
 enum Why {
     Stopped,
     Closed,
+    Forked,
 }
 
 impl RunError {
@@ -288,6 +303,11 @@ impl RunError {
     pub fn is_closed(&self) -> bool {
         self.0 == Why::Closed
     }
+
+    /// Whether this process is a [fork](Forked) of the one in which the loop was made.
+    pub fn is_forked(&self) -> bool {
+        self.0 == Why::Forked
+    }
 }
 
 impl fmt::Display for RunError {
@@ -295,6 +315,7 @@ impl fmt::Display for RunError {
         f.write_str(match self.0 {
             Why::Stopped => "the event loop was stopped before the future was done",
             Why::Closed => "the event loop is closed",
+            Why::Forked => return Forked.fmt(f),
         })
     }
 }

@@ -13,6 +13,8 @@
 
 use std::time::{Duration, Instant};
 
+use loopool_executors::caught::drop_caught;
+
 use super::core::Core;
 use crate::reactor;
 use crate::scheduler::Shared;
@@ -131,7 +133,7 @@ impl Core {
         for action in due {
             if let Action::Wake(waker) = action {
                 crate::context::wake_caught(&waker);
-                crate::task::drop_caught("a waker", waker);
+                drop_caught("a waker", waker);
             }
         }
     }

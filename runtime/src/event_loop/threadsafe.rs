@@ -7,12 +7,15 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
+use loopool_executors::caught::drop_caught;
 use loopool_executors::{Job, JobError, JobOwner, Promise};
 
 use super::callback::{RemoteCallback, ThreadsafeCallbackHandle};
 use super::core::{Core, pointer_to};
 use crate::context;
+use crate::fork::Forked;
 use crate::metrics::RuntimeMetrics;
+use crate::placement::{self, NoSuchLoop};
 use crate::scheduler::{Phase, Shared};
 use crate::task::Task;
 
@@ -40,10 +43,15 @@ impl ThreadsafeHandle {
         callback: impl FnOnce() + Send + 'static,
     ) -> Result<ThreadsafeCallbackHandle, LoopClosed> {
         let callback = RemoteCallback::new(callback);
+        if self.shared.is_forked() {
+            callback.cancel();
+            return Err(LoopClosed(Why::Forked));
+        }
         if !self.is_closed() && self.shared.send_callback(self.loop_index, callback.clone()) {
             Ok(ThreadsafeCallbackHandle(callback))
         } else {
-            Err(LoopClosed(()))
+            callback.cancel();
+            Err(LoopClosed(Why::Closed))
         }
     }
 
@@ -91,8 +99,13 @@ impl ThreadsafeHandle {
     {
         let owner = Arc::new(CancelTask::default());
         let (promise, job) = Promise::owned_by(owner.clone(), 0);
-        if self.is_closed() {
-            promise.set_exception(JobError::rejected(LoopClosed(())));
+        let refusal = match () {
+            () if self.shared.is_forked() => Some(LoopClosed(Why::Forked)),
+            () if self.is_closed() => Some(LoopClosed(Why::Closed)),
+            () => None,
+        };
+        if let Some(refusal) = refusal {
+            promise.set_exception(JobError::rejected(refusal));
             return job;
         }
         let task = self.create_task(Bridge { promise: Some(promise), future });
@@ -100,12 +113,71 @@ impl ThreadsafeHandle {
         job
     }
 
+    /// Makes a task on loop `loop_index`, which it never leaves. `make` is called there, so the future
+    /// that it makes need not be `Send`; only the maker and the output cross threads.
+    ///
+    /// A task that is cancelled before it was first polled drops its maker uncalled, on that loop. A
+    /// panic of the maker is the task's. The main loop of a [`Runtime`](crate::Runtime), number 0, runs
+    /// its tasks only while somebody runs it: until then the task waits.
+    ///
+    /// In a runtime that is closed the maker is dropped, and the handle says that it was cancelled.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    ///
+    /// let runtime = loopool::Runtime::builder().loops(2).build()?;
+    /// let handle = runtime.threadsafe_handle();
+    /// let task = handle.spawn_on(1, || {
+    ///     let counter = Rc::new(Cell::new(0));
+    ///     async move {
+    ///         counter.set(counter.get() + 1);
+    ///         counter.get()
+    ///     }
+    /// })?;
+    /// assert_eq!(runtime.run(task).unwrap(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`NoSuchLoop`], with the maker, when there is no loop of this number.
+    #[track_caller]
+    pub fn spawn_on<M, F>(
+        &self,
+        loop_index: usize,
+        make: M,
+    ) -> Result<Task<F::Output>, NoSuchLoop<M>>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        placement::spawn_on(&self.shared, loop_index, make, Location::caller())
+    }
+
+    /// Makes a task on each loop, as [`spawn_on`](Self::spawn_on) does; `make` gets the loop's number.
+    /// For what there is one of per core: a listener with `SO_REUSEPORT`, a cache without locks.
+    #[track_caller]
+    pub fn spawn_on_each<M, F>(&self, make: M) -> Vec<Task<F::Output>>
+    where
+        M: Fn(usize) -> F + Send + Clone + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        placement::spawn_on_each(&self.shared, &make, Location::caller())
+    }
+
+    /// How many loops the runtime has. Their numbers begin with 0, the main loop's.
+    pub fn loops(&self) -> usize {
+        self.shared.loops.len()
+    }
+
     /// What the runtime's loops are doing.
     pub fn metrics(&self) -> RuntimeMetrics {
         self.shared.metrics()
     }
 
-    /// Whether the loop was closed.
+    /// Whether the loop was closed. (In a [fork](Forked) of the process it is as it was.)
     pub fn is_closed(&self) -> bool {
         self.shared.phase() == Phase::Stopped
     }
@@ -119,13 +191,36 @@ impl fmt::Debug for ThreadsafeHandle {
     }
 }
 
-/// The loop was closed, so nothing can be run on it any more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LoopClosed(());
+/// The loop was closed, or is that of a process of which this one is a fork: nothing can be run on it
+/// here any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LoopClosed(Why);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Closed,
+    Forked,
+}
+
+impl LoopClosed {
+    /// Whether this process is a [fork](Forked) of the one in which the loop was made.
+    pub fn is_forked(&self) -> bool {
+        self.0 == Why::Forked
+    }
+}
 
 impl fmt::Display for LoopClosed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the event loop is closed")
+        match self.0 {
+            Why::Closed => f.write_str("the event loop is closed"),
+            Why::Forked => Forked.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for LoopClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LoopClosed({self})")
     }
 }
 
@@ -159,7 +254,7 @@ impl<F: Future> Future for Bridge<F> {
         if let Some(promise) = promise.take() {
             match outcome {
                 // A cancellation that came first stays; the value is dropped.
-                Ok(output) => drop(promise.set_result(output)),
+                Ok(output) => drop_caught("a job's value", promise.set_result(output)),
                 Err(error) => promise.set_exception(error),
             }
         }

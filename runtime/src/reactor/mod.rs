@@ -22,12 +22,15 @@ use std::os::fd::BorrowedFd;
 use std::task::Waker;
 use std::time::Duration;
 
+use loopool_executors::caught::{drop_caught, drop_each_caught};
+
 use self::driver::OPEN_TO_PEERS;
 pub(crate) use self::driver::{Events, SHORT_READ_DRAINS};
 pub(crate) use self::registration::Registration;
 use self::slots::Slots;
 pub(crate) use self::source::{Direction, Ready, Source};
 use crate::context::wake_caught;
+use crate::fork::{Forked, Process};
 use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 pub(crate) struct Reactor {
@@ -35,6 +38,7 @@ pub(crate) struct Reactor {
     sources: Slots<Source>,
     registered: AtomicUsize,
     closed: AtomicBool,
+    process: Process,
 }
 
 impl Reactor {
@@ -44,12 +48,21 @@ impl Reactor {
             sources: Slots::new(),
             registered: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            process: Process::current(),
         })
+    }
+
+    /// Whether this process has only a copy of it. Then the descriptors in it are the parent's as well,
+    /// and no call here does anything.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.process.is_left_behind()
     }
 
     /// Ends the owner's wait, the present one or the next.
     pub(crate) fn wake(&self) {
-        self.driver.wake();
+        if !self.is_forked() {
+            self.driver.wake();
+        }
     }
 
     /// Waits for events, at most `limit`, and hands the wakers of those who waited for them to
@@ -63,6 +76,10 @@ impl Reactor {
         limit: Option<Duration>,
         wakers: &mut Vec<Waker>,
     ) -> io::Result<()> {
+        if self.is_forked() {
+            // Whoever drives the loop looks, too, before the next turn.
+            return Ok(());
+        }
         self.driver.wait(events, limit)?;
         for (token, ready) in events.iter() {
             let (generation, index) = ((token >> 32) as u32, token as u32);
@@ -115,6 +132,9 @@ impl Reactor {
     }
 
     fn register(&self, fd: BorrowedFd<'_>) -> io::Result<u32> {
+        if self.is_forked() {
+            return Err(Forked.into());
+        }
         let index = self.sources.acquire().ok_or(io::ErrorKind::OutOfMemory)?;
         let source = self.source(index);
         source.reset();
@@ -129,11 +149,14 @@ impl Reactor {
     }
 
     fn deregister(&self, fd: BorrowedFd<'_>, index: u32) {
+        if self.is_forked() {
+            return;
+        }
         self.driver.deregister(fd);
         let wakers = self.source(index).retire();
         self.sources.release(index);
         self.registered.fetch_sub(1, Ordering::Relaxed);
-        crate::task::drop_caught("a waker", wakers);
+        drop_each_caught("a waker", wakers);
     }
 
     fn source(&self, index: u32) -> &Source {
@@ -149,6 +172,6 @@ const GENERATION: u32 = u32::MAX >> 1;
 pub(crate) fn wake_all(wakers: &mut Vec<Waker>) {
     for waker in wakers.drain(..) {
         wake_caught(&waker);
-        crate::task::drop_caught("a waker", waker);
+        drop_caught("a waker", waker);
     }
 }

@@ -7,8 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 
+use loopool_executors::caught::drop_caught;
+
 use super::source::{Direction, Seen, Source};
 use crate::context;
+use crate::fork::Forked;
 use crate::scheduler::Shared;
 
 /// A descriptor and, once an operation on it had to wait, its place in a reactor.
@@ -39,6 +42,10 @@ impl Place {
 
     fn source(&self) -> &Source {
         self.shared.loops[self.loop_index].reactor.source(self.source)
+    }
+
+    fn is_forked(&self) -> bool {
+        self.shared.is_forked()
     }
 
     fn is_closed(&self) -> bool {
@@ -164,7 +171,7 @@ struct Waiting<'a, T: AsFd> {
 impl<T: AsFd> Waiting<'_, T> {
     fn note(&mut self, cx: &Context<'_>, pending: bool) {
         if !pending {
-            self.waker = None;
+            drop_caught("a waker", self.waker.take());
         } else if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.forget();
             self.waker = Some(cx.waker().clone());
@@ -172,8 +179,11 @@ impl<T: AsFd> Waiting<'_, T> {
     }
 
     fn forget(&mut self) {
-        if let (Some(waker), Some(place)) = (self.waker.take(), self.registration.place.get()) {
+        if let (Some(waker), Some(place)) = (self.waker.take(), self.registration.place.get())
+            && !place.is_forked()
+        {
             place.source().forget(self.direction, &waker);
+            drop_caught("a waker", waker);
         }
     }
 }
@@ -193,7 +203,14 @@ pub(crate) struct Done<R> {
 
 fn poll_ready(place: &Place, cx: &mut Context<'_>, direction: Direction) -> Poll<io::Result<Seen>> {
     let source = place.source();
-    let seen = source.ready(direction).or_else(|| source.wait(direction, cx.waker()));
+    let mut seen = source.ready(direction);
+    if seen.is_none() {
+        // Nobody would ever end the wait.
+        if place.is_forked() {
+            return Poll::Ready(Err(Forked.into()));
+        }
+        seen = source.wait(direction, cx.waker());
+    }
     match seen {
         _ if place.is_closed() => Poll::Ready(Err(io::Error::other(
             "the event loop that this socket belongs to was closed",

@@ -13,6 +13,8 @@
 
 use std::task::Waker;
 
+use loopool_executors::caught::{drop_caught, run_caught};
+
 use crate::shim::Mutex;
 use crate::shim::atomic::{AtomicU32, Ordering};
 
@@ -149,7 +151,7 @@ impl Source {
                 waiting.push(new);
             }
         }
-        drop(unused);
+        drop_caught("a waker", unused);
         self.ready(direction)
     }
 
@@ -161,7 +163,7 @@ impl Source {
             place.map(|place| waiting.swap_remove(place))
         };
         if let Some(waker) = place {
-            waker.wake();
+            run_caught("a waker", || waker.wake());
         }
     }
 

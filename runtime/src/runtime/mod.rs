@@ -7,38 +7,56 @@
 //! 1. *Closing*: every task is asked to end, and new ones are born cancelled; loops, timers, reactors
 //!    and executors go on, so that what the tasks do on their way out works. Until no task is left, or
 //!    the grace period is over.
-//! 2. The default executor takes no more work; what waits in it is cancelled, what runs there is not
-//!    waited for.
+//! 2. The default executor takes no more work; what waits in it is cancelled, or done, and what runs
+//!    there is waited for as long as the policy says. The loops still turn.
 //! 3. *Stopped*: each loop drops its own local tasks and callbacks on its own thread, which ends.
-//! 4. Everything else is dropped by the thread that shuts down; then the reactors are closed.
+//! 4. Everything else is dropped by the one who leaves last (`scheduler/ending.rs`): the thread that
+//!    shuts down, which waits for the others. Then the reactors are closed.
 //!
-//! A loop that is stuck in a poll beyond the grace period is named in the log and left alone, and its
-//! memory with it.
+//! A loop that is stuck in a poll beyond the grace period is named in the report and in the log, and left
+//! alone. What can be reached is dropped without it; should it come back, it does the rest.
+//!
+//! # Who may drop a runtime where
+//! A [`Runtime`] stays on its thread, and every way to run it borrows it or uses it up. So it is never
+//! dropped by a task or callback of its own, on whatever loop, unless by a clone of an `Rc` that is not
+//! the last one. It may be dropped
+//! - inside a task or callback of another runtime's loop. That loop would stand still, so nothing is
+//!   waited for: steps 1 and 2 take no time, and tasks have no chance to clean up;
+//! - by the end of a thread, from a thread-local. Then nothing may run on that thread any more: it drops
+//!   its local tasks and callbacks, and does not wait for the other threads either. The last one of them
+//!   does the rest.
 
 mod default_executor;
+mod end;
+mod shutdown;
+mod thread_end;
 
 use std::fmt;
 use std::future::Future;
-use std::panic::resume_unwind;
+use std::panic::{Location, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(crate) use self::default_executor::DefaultExecutor;
-use crate::context;
+pub use self::shutdown::{LeftTask, ShutdownJobs, ShutdownPolicy, ShutdownReport};
 use crate::event_loop::{Core, Driving, LoopHandle, ThreadsafeHandle, run_main};
+use crate::fork::Forked;
 use crate::metrics::RuntimeMetrics;
+use crate::placement::{self, NoSuchLoop};
 use crate::scheduler::{Phase, Shared};
-use crate::time::from_now;
+use crate::task::Task;
 
 /// How long tasks may take to end when a runtime is merely dropped.
 const DROP_GRACE: Duration = Duration::from_secs(5);
 
 /// Several event loops, one per core, that share their work.
 ///
-/// Dropping a runtime ends it as [`run`](Self::run) does, but gives the tasks 5 seconds only; inside a
-/// task of another runtime, where waiting would stop a loop, none.
+/// Dropping a runtime ends it as [`run`](Self::run) does, but gives the tasks 5 seconds only. Inside a
+/// task of another runtime, where waiting would stop a loop, and in a thread-local at the end of its
+/// thread it gives them none: then they are dropped. [`shutdown`](Self::shutdown) is the way to say how
+/// long to wait and to learn what became of everything.
 ///
 /// ```
 /// let runtime = loopool::Runtime::builder().loops(2).thread_name("worker").build()?;
@@ -92,6 +110,7 @@ impl RuntimeBuilder {
     /// # Errors
     /// When the system refuses a descriptor or a thread.
     pub fn build(self) -> std::io::Result<Runtime> {
+        thread_end::note_making();
         let (shared, deques) = Shared::new(self.loops)?;
         let mut deques = deques.into_iter().enumerate();
         let Some((_, deque)) = deques.next() else { unreachable!("there is at least one loop") };
@@ -148,8 +167,9 @@ impl Runtime {
     /// With `main`'s own panic; and when this thread is inside a task or callback of a loop already.
     #[track_caller]
     pub fn run<F: Future>(mut self, main: F) -> F::Output {
+        thread_end::note_running();
         let outcome = run_main(&self.main, main);
-        self.shut_down(self.shutdown_timeout);
+        self.end(&ShutdownPolicy::default().grace(self.shutdown_timeout));
         match outcome {
             Ok(Ok(output)) => output,
             Ok(Err(payload)) => resume_unwind(payload),
@@ -167,11 +187,40 @@ impl Runtime {
     /// when `main` stops the main loop.
     #[track_caller]
     pub fn run_until_complete<F: Future>(&self, main: F) -> F::Output {
+        thread_end::note_running();
         match run_main(&self.main, main) {
             Ok(Ok(output)) => output,
             Ok(Err(payload)) => resume_unwind(payload),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Ends the runtime, and tells what became of everything.
+    ///
+    /// Every task is asked to end, once; the loops go on while they do, so timers, sockets, and blocking
+    /// calls work in clean-up code. What that spawns is born cancelled; tasks from other threads are
+    /// refused, that is, cancelled at once. Those that have not ended when the
+    /// grace period is over are dropped where they wait. A loop that is stuck in a poll is left behind. No
+    /// step waits for longer than the policy says, or 100 milliseconds for the loops to come round.
+    ///
+    /// Whoever waits for a socket of the runtime gets an error, and handles of it say that it is closed.
+    ///
+    /// It uses the runtime up, and a runtime stays on its thread: so there is one shutdown, by one thread.
+    /// Inside a task of another runtime it does not wait, as if the policy's times were zero.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use loopool::{Runtime, ShutdownPolicy};
+    ///
+    /// let runtime = Runtime::builder().loops(2).build()?;
+    /// let server = runtime.handle().create_task(std::future::pending::<()>());
+    /// server.set_name("server");
+    /// let report = runtime.shutdown(ShutdownPolicy::default().grace(Duration::from_secs(1)));
+    /// assert_eq!((report.cancelled, report.is_clean()), (1, true));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn shutdown(mut self, policy: ShutdownPolicy) -> ShutdownReport {
+        self.end(&policy)
     }
 
     /// The main loop, for this thread.
@@ -184,75 +233,49 @@ impl Runtime {
         ThreadsafeHandle::new(self.shared.clone(), 0)
     }
 
+    /// How many loops there are. Their numbers begin with 0, the main loop's.
+    pub fn loops(&self) -> usize {
+        self.shared.loops.len()
+    }
+
+    /// As [`ThreadsafeHandle::spawn_on`]. Tasks of the main loop wait until somebody runs it.
+    ///
+    /// # Errors
+    /// [`NoSuchLoop`], with the maker, when there is no loop of this number.
+    #[track_caller]
+    pub fn spawn_on<M, F>(
+        &self,
+        loop_index: usize,
+        make: M,
+    ) -> Result<Task<F::Output>, NoSuchLoop<M>>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        placement::spawn_on(&self.shared, loop_index, make, Location::caller())
+    }
+
+    /// As [`ThreadsafeHandle::spawn_on_each`].
+    #[track_caller]
+    pub fn spawn_on_each<M, F>(&self, make: M) -> Vec<Task<F::Output>>
+    where
+        M: Fn(usize) -> F + Send + Clone + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        placement::spawn_on_each(&self.shared, &make, Location::caller())
+    }
+
     /// What the loops are doing.
     pub fn metrics(&self) -> RuntimeMetrics {
         self.shared.metrics()
-    }
-
-    /// The order is that of the module's documentation.
-    fn shut_down(&mut self, grace: Duration) {
-        if self.shared.phase() == Phase::Stopped {
-            return;
-        }
-        let deadline = from_now(grace);
-        self.shared.advance(Phase::Closing);
-        self.shared.cancel_all();
-        // Inside a task or callback of another runtime's loop, that loop would stand still: there the
-        // tasks are dropped without the chance to end by themselves.
-        if !context::inside_a_loop() {
-            self.wait_for_tasks(deadline);
-        }
-        self.shared.default_executor.close();
-        self.shared.advance(Phase::Stopped);
-        let stuck = self.join_threads(deadline.max(Instant::now() + Duration::from_millis(100)));
-        self.shared.close_registries();
-        self.main.closed.set(true);
-        let entered = context::enter_loop(&self.main);
-        self.main.clear();
-        if stuck == 0 {
-            self.shared.drain();
-        } else {
-            // The threads that are stuck still use it.
-            std::mem::forget(self.shared.clone());
-        }
-        drop(entered);
-        self.shared.close_reactors();
-    }
-
-    fn wait_for_tasks(&self, deadline: Instant) {
-        let Ok(_driving) = Driving::begin(&self.main) else { return };
-        let handle = self.handle();
-        let alarm = handle.call_at(deadline, || {});
-        while self.shared.live() > 0 && Instant::now() < deadline {
-            self.main.turn(true);
-        }
-        alarm.cancel();
-    }
-
-    /// How many are left.
-    fn join_threads(&mut self, deadline: Instant) -> usize {
-        let mut stuck = 0;
-        for thread in std::mem::take(&mut self.threads) {
-            while !thread.is_finished() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_micros(50));
-            }
-            if thread.is_finished() {
-                if thread.join().is_err() {
-                    tracing::error!("a loop's thread panicked");
-                }
-            } else {
-                let name = thread.thread().name().unwrap_or("?");
-                tracing::error!(name, "a loop is stuck in a poll and was left behind");
-                stuck += 1;
-            }
-        }
-        stuck
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        self.shut_down(DROP_GRACE);
+        self.end(&ShutdownPolicy::default().grace(DROP_GRACE));
     }
 }
 
@@ -270,8 +293,13 @@ fn work(core: &Rc<Core>) {
     if let Ok(driving) = Driving::begin(core) {
         while core.shared().phase() != Phase::Stopped {
             core.turn(true);
+            // Forked by a task, whose poll then returned: nothing can go on here.
+            assert!(!core.shared().is_forked(), "{Forked}");
         }
         core.clear();
+        if core.shared().ending.leave() {
+            core.shared().finish();
+        }
         drop(driving);
     }
     std::mem::forget(guard);

@@ -14,9 +14,10 @@
 //!
 //! # Lifetime
 //! A task holds a plain pointer to the runtime. It is valid while the task is not complete, because a
-//! runtime ends only when none of its tasks is left (`live`), or leaks itself. Whoever wakes from
-//! outside takes a count of its own *before* the push, while the task cannot complete.
+//! runtime is freed only when none of its tasks is left (`ending.rs`). Whoever wakes from outside takes a count of its own *before* the push, while the task cannot complete.
 
+mod drain;
+mod ending;
 mod idle;
 mod mailbox;
 mod registry;
@@ -28,17 +29,20 @@ use std::sync::Arc;
 use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 use crossbeam_utils::CachePadded;
 
+pub(crate) use self::ending::{End, Ending, Phase};
 pub(crate) use self::idle::Idle;
 pub(crate) use self::mailbox::{Mailbox, Message};
 pub(crate) use self::registry::Registry;
 pub(crate) use self::search::Search;
+use crate::context;
 use crate::event_loop::RemoteCallback;
+use crate::fork::Process;
 use crate::metrics::Counters;
 use crate::reactor::Reactor;
-use crate::runtime::DefaultExecutor;
+use crate::runtime::{DefaultExecutor, LeftTask};
 use crate::shim::Mutex;
-use crate::shim::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering, fence};
-use crate::task::{Header, Runnable, Task};
+use crate::shim::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use crate::task::{Header, JoinError, Runnable, Task};
 use crate::time::Wheel;
 
 /// The most tasks taken from a peer or the injector at once.
@@ -53,12 +57,11 @@ pub(crate) struct Shared {
     pub(crate) loops: Box<[CachePadded<LoopShared>]>,
     pub(crate) idle: CachePadded<Idle>,
     injector: CachePadded<Injector<Runnable>>,
-    /// Tasks that are not complete.
-    live: CachePadded<AtomicUsize>,
-    phase: AtomicU8,
+    pub(crate) ending: Ending<LeftTask>,
     /// How many loops sleep with a time limit because others run.
     sentinels: AtomicUsize,
     pub(crate) default_executor: DefaultExecutor,
+    process: Process,
 }
 
 /// The shared half of one loop.
@@ -71,17 +74,6 @@ pub(crate) struct LoopShared {
     pub(crate) timers: Mutex<Wheel>,
     pub(crate) registry: Mutex<Registry>,
     pub(crate) counters: Counters,
-}
-
-/// How far a runtime is on its way to the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Phase {
-    Open,
-    /// Everything is being cancelled; new tasks are born cancelled.
-    Closing,
-    /// Workers leave their loops.
-    Stopped,
 }
 
 impl Shared {
@@ -106,10 +98,10 @@ impl Shared {
             loops: halves,
             idle: CachePadded::new(Idle::new(loops)),
             injector: CachePadded::new(Injector::new()),
-            live: CachePadded::new(AtomicUsize::new(0)),
-            phase: AtomicU8::new(Phase::Open as u8),
+            ending: Ending::new(loops),
             sentinels: AtomicUsize::new(0),
             default_executor: DefaultExecutor::new(),
+            process: Process::current(),
         };
         Ok((Arc::new(shared), deques))
     }
@@ -119,17 +111,20 @@ impl Shared {
         self.loops.len() == 1
     }
 
+    /// Whether this process has only a copy of it (`fork.rs`). Asked before every lock that a thread of
+    /// the parent might have held, on the slow paths.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.process.is_left_behind()
+    }
+
+    #[inline]
     pub(crate) fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Open,
-            1 => Phase::Closing,
-            _ => Phase::Stopped,
-        }
+        self.ending.phase()
     }
 
     /// Moves on to `phase`, never back, and wakes every loop to see it.
     pub(crate) fn advance(&self, phase: Phase) {
-        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        self.ending.advance(phase);
         for index in 0..self.loops.len() {
             self.wake_loop(index);
         }
@@ -137,8 +132,7 @@ impl Shared {
 
     /// Tasks that are not complete.
     pub(crate) fn live(&self) -> usize {
-        // Acquire: pairs with the Release in `unregister`: whoever sees no task sees their end.
-        self.live.load(Ordering::Acquire)
+        self.ending.live()
     }
 
     /// Whether loop `index` has nothing to wait for any more.
@@ -150,49 +144,61 @@ impl Shared {
         }
     }
 
-    /// Takes a new task in; the caller queues what comes back. A runtime that is closing takes it, but
-    /// cancelled; one that has ended drops its future at once. Either way the handle says so.
+    /// Takes a new task in; the caller queues what comes back. A runtime that is closing takes those of its
+    /// own tasks and callbacks, cancelled: what they clean up with. Others, and all of them once it has
+    /// ended, are refused: the future is dropped at once. Either way the handle says so.
     pub(crate) fn admit<T>(&self, runnable: Runnable, task: &Task<T>) -> Option<Runnable> {
-        if !self.register(&runnable) {
-            runnable.shut_down(self);
+        if self.is_forked() {
+            runnable.refuse(JoinError::forked());
             return None;
         }
-        if self.phase() == Phase::Closing {
+        if self.refuses_tasks() || !self.register(&runnable) {
+            runnable.refuse(JoinError::cancelled(false));
+            return None;
+        }
+        // After the entry: either `cancel_all` finds the task, or we see that it has been there.
+        if self.phase() != Phase::Open {
             task.cancel();
         }
         Some(runnable)
     }
 
+    /// A thread outside must not keep a runtime from ending, however many tasks it makes.
+    fn refuses_tasks(&self) -> bool {
+        match self.phase() {
+            Phase::Open => false,
+            Phase::Closing => context::with_loop_of(self, (), |_, ()| ()).is_err(),
+            Phase::Stopped => true,
+        }
+    }
+
     /// Enters a new task. False when the runtime takes none: then its future is to be dropped.
     fn register(&self, task: &Runnable) -> bool {
-        // Before the entry, so that `live` is never too low.
-        self.live.fetch_add(1, Ordering::Relaxed);
+        self.ending.count_in();
         let entered = self.loops[task.home()].registry.lock().insert(task.header_pointer());
-        if !entered {
-            self.live.fetch_sub(1, Ordering::Release);
+        if !entered && self.ending.count_out() {
+            self.wake_loop(0);
         }
         entered
     }
 
     /// A task is about to be complete.
-    pub(crate) fn unregister(&self, task: NonNull<Header>) {
+    pub(crate) fn unregister(&self, task: NonNull<Header>, end: End) {
         // SAFETY: the caller holds a reference.
-        let home = unsafe { task.as_ref() }.home as usize;
-        if self.loops[home].registry.lock().remove(task)
-            && self.live.fetch_sub(1, Ordering::Release) == 1
+        let header = unsafe { task.as_ref() };
+        self.ending.note(end, || LeftTask::of(header));
+        if self.loops[header.home as usize].registry.lock().remove(task) && self.ending.count_out()
         {
-            // Pairs with the fence of whoever shuts down, in the park of loop 0: either that sees
-            // that no task is left, or we see that the runtime is closing.
-            fence(Ordering::SeqCst);
-            if self.phase() != Phase::Open {
-                self.wake_loop(0);
-            }
+            self.wake_loop(0);
         }
     }
 
     /// A task was woken by a thread that drives none of our loops.
     pub(crate) fn schedule_remote(&self, task: Runnable) {
-        if task.is_local() || self.stands_alone() {
+        if self.is_forked() {
+            // Nothing runs it here.
+            std::mem::forget(task);
+        } else if task.is_local() || self.stands_alone() {
             self.send_task(task);
         } else {
             self.injector.push(task);
@@ -204,7 +210,8 @@ impl Shared {
 
     /// Puts a callback into the mailbox of loop `index`. False when the loop is closed.
     pub(crate) fn send_callback(&self, index: usize, callback: Arc<RemoteCallback>) -> bool {
-        let sent = self.loops[index].mailbox.push(Message::Callback(callback)).is_ok();
+        let sent = !self.is_forked()
+            && self.loops[index].mailbox.push(Message::Callback(callback)).is_ok();
         if sent {
             self.wake_loop(index);
         }
@@ -213,6 +220,9 @@ impl Shared {
 
     /// Puts a task into the mailbox of its home loop.
     pub(crate) fn send_task(&self, task: Runnable) {
+        if self.is_forked() {
+            return std::mem::forget(task);
+        }
         let home = task.home();
         match self.loops[home].mailbox.push(Message::Task(task)) {
             Ok(()) => self.wake_loop(home),
@@ -314,65 +324,6 @@ impl Shared {
             });
             for task in wakers {
                 task.cancel();
-            }
-        }
-    }
-}
-
-/// The end, for the thread that has ended all others.
-impl Shared {
-    /// From now on every new task is dropped at once.
-    pub(crate) fn close_registries(&self) {
-        for half in &self.loops {
-            half.registry.lock().close();
-        }
-    }
-
-    /// Drops the future of every task that may be dropped anywhere, until none is left. The loops
-    /// have dropped their local ones.
-    pub(crate) fn drain(&self) {
-        let spare = Worker::new_fifo();
-        let mut messages = Vec::new();
-        while self.live() > 0 {
-            let mut idle = true;
-            // Nobody has an index beyond the loops, so this takes from all of them.
-            let take =
-                || self.take_injected(&spare).or_else(|| self.steal(usize::MAX, 0, true, &spare));
-            while let Some(task) = spare.pop().or_else(take) {
-                idle = false;
-                task.shut_down(self);
-            }
-            for half in &self.loops {
-                half.mailbox.swap(&mut messages);
-                for message in messages.drain(..) {
-                    if let Message::Task(task) = message {
-                        idle = false;
-                        task.shut_down(self);
-                    }
-                }
-                let claimed = half.registry.lock().claim(|task| !task.local);
-                for task in claimed {
-                    idle = false;
-                    task.finish(self);
-                }
-            }
-            if idle {
-                // Somebody has won the right to queue a task and has not queued it yet.
-                std::thread::yield_now();
-            }
-        }
-    }
-
-    /// Tells everybody who still waits for a descriptor, and takes no more callbacks.
-    pub(crate) fn close_reactors(&self) {
-        for half in &self.loops {
-            half.reactor.close();
-            for message in half.mailbox.close() {
-                match message {
-                    Message::Callback(callback) => callback.cancel(),
-                    // As in `send_task`.
-                    Message::Task(task) => std::mem::forget(task),
-                }
             }
         }
     }

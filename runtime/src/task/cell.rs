@@ -4,13 +4,13 @@
 //! depends on `F` is reached through the header's [`Vtable`]. Who may touch which part when is in
 //! `state.rs`.
 
-use std::any::Any;
 use std::future::Future;
-use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
+
+use loopool_executors::caught::{drop_caught, report_panic};
 
 use super::cold::ColdPointer;
 use super::join::JoinError;
@@ -105,6 +105,11 @@ pub(super) fn allocate<F: Future>(
 }
 
 impl Header {
+    /// Where the task was made.
+    pub(crate) fn location(&self) -> &'static Location<'static> {
+        self.location
+    }
+
     pub(super) fn vtable(&self) -> &'static Vtable {
         self.vtable
     }
@@ -159,7 +164,9 @@ unsafe fn store<F: Future>(cell: &Cell<F>, mut result: Result<F::Output, JoinErr
     }));
     if let Err(payload) = dropped {
         match &result {
-            Err(error) if error.is_panic() => report_panic("a task's future", &*payload),
+            Err(error) if error.is_panic() => {
+                report_panic("the destructor of a task's future", payload)
+            }
             _ => {
                 kept = false;
                 let replaced = std::mem::replace(&mut result, Err(JoinError::panicked(payload)));
@@ -201,21 +208,6 @@ unsafe fn dealloc<F: Future>(header: NonNull<Header>) {
     let cell = unsafe { Box::from_raw(header.cast::<Cell<F>>().as_ptr()) };
     // SAFETY: the last reference.
     unsafe { cell.header.cold.free() };
-}
-
-/// Drops a value whose destructor may panic, on a thread that must live on.
-pub(crate) fn drop_caught<T>(what: &'static str, value: T) {
-    let value = ManuallyDrop::new(value);
-    let dropped = catch_unwind(AssertUnwindSafe(|| drop(ManuallyDrop::into_inner(value))));
-    if let Err(payload) = dropped {
-        report_panic(what, &*payload);
-    }
-}
-
-/// Reports a panic that no handle can carry.
-pub(crate) fn report_panic(what: &'static str, payload: &(dyn Any + Send)) {
-    let panic = loopool_executors::panic_message(payload);
-    tracing::error!(what, panic, "a panic was caught that nobody waits for");
 }
 
 /// A header is written for every task that is made: it stays small.

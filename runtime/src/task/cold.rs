@@ -10,6 +10,8 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use loopool_executors::caught::drop_caught;
+
 use super::cell::Header;
 use super::state::CancelOutcome;
 use crate::cancel::{Before, Below, Holds, Record, RequestId, WakeList};
@@ -80,7 +82,7 @@ impl ColdPointer {
         if !pointer.is_null() {
             // SAFETY: made by `Box` in `get_or_make`, freed once, by the caller's promise. A list that
             // is still used by a scope that has outlived the task goes on by its own count.
-            super::cell::drop_caught("what a task had", unsafe { Box::from_raw(pointer) });
+            drop_caught("what a task had", unsafe { Box::from_raw(pointer) });
         }
     }
 }
@@ -94,7 +96,7 @@ pub(super) enum Requested {
 }
 
 impl Header {
-    pub(super) fn name(&self) -> Option<Arc<str>> {
+    pub(crate) fn name(&self) -> Option<Arc<str>> {
         self.cold.get()?.name.lock().clone()
     }
 

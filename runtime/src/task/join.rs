@@ -10,7 +10,9 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::cell::{Header, drop_caught};
+use loopool_executors::caught::drop_caught;
+
+use super::cell::Header;
 use super::run;
 use crate::cancel::{Cancelled, ForeignWaker, Memory, Record, RequestId};
 use crate::context;
@@ -273,6 +275,7 @@ enum Kind {
     AwaitsItself,
     Panicked(Box<dyn Any + Send>),
     AlreadyTaken,
+    Forked,
 }
 
 impl JoinError {
@@ -294,6 +297,10 @@ impl JoinError {
 
     pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
         JoinError(Box::new(Kind::Panicked(payload)))
+    }
+
+    pub(crate) fn forked() -> Self {
+        JoinError(Box::new(Kind::Forked))
     }
 
     fn already_taken() -> Self {
@@ -337,6 +344,11 @@ impl JoinError {
         matches!(*self.0, Kind::Panicked(_))
     }
 
+    /// Whether this process is a [fork](crate::Forked) of the one in which the runtime was made.
+    pub fn is_forked(&self) -> bool {
+        matches!(*self.0, Kind::Forked)
+    }
+
     /// The panic's payload, to go on with it by [`std::panic::resume_unwind`].
     ///
     /// # Errors
@@ -358,6 +370,7 @@ impl fmt::Display for JoinError {
                 write!(f, "the task panicked: {}", loopool_executors::panic_message(&**payload))
             }
             Kind::AlreadyTaken => f.write_str("the task's output was taken by an earlier await"),
+            Kind::Forked => crate::fork::Forked.fmt(f),
         }
     }
 }

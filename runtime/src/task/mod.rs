@@ -23,7 +23,7 @@ use std::future::Future;
 use std::panic::Location;
 use std::ptr::NonNull;
 
-pub(crate) use cell::{Header, Links, drop_caught, report_panic};
+pub(crate) use cell::{Header, Links};
 pub(crate) use cold::{
     hold_raise, poll_again, release_raises, requests, uncancel, unreached, wake_foreign, wake_list,
 };
@@ -37,7 +37,8 @@ use crate::scheduler::Shared;
 /// # Safety
 /// `shared` outlives the task's completion. The future is dropped by then; if it is not `'static`,
 /// the caller sees to it that the task is complete and its output taken before the borrow ends. If
-/// it is not `Send`, `local` is set and the calling thread is that of loop `home`.
+/// it is not `Send`, `local` is set and the calling thread is that of loop `home`, or what is in it
+/// until its first poll is `Send`, and so is its output.
 pub(crate) unsafe fn new_task<F: Future>(
     future: F,
     shared: NonNull<Shared>,

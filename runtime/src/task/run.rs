@@ -5,14 +5,16 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
-use super::cell::{Header, drop_caught};
+use loopool_executors::caught::{drop_caught, run_caught};
+
+use super::cell::Header;
 use super::cold::Requested;
 use super::join::JoinError;
 use super::state::{DropOutcome, IdleOutcome, WakeOutcome};
 use crate::cancel::{Below, Record, RequestId};
 use crate::context;
 use crate::event_loop::Core;
-use crate::scheduler::Shared;
+use crate::scheduler::{End, Shared};
 
 /// A task that is to be polled: one queue entry and its reference.
 pub(crate) struct Runnable {
@@ -65,7 +67,7 @@ impl Runnable {
         }
         let outcome = header.state.run();
         if outcome.orphan {
-            tracing::error!(spawned_at = %header.location, "a pending task was destroyed: nothing could wake it any more");
+            report_orphan(header);
             return cancelled(pointer, shared, None);
         }
         let record = Record::new(Some(pointer));
@@ -88,7 +90,7 @@ impl Runnable {
             unsafe { (header.vtable().poll)(pointer, &mut Context::from_waker(&waker)) }
         };
         if ready {
-            return complete(pointer, shared, false);
+            return complete(pointer, shared, End::Finished, false);
         }
         if let Some(request) = record.raised() {
             return cancelled(pointer, shared, Some(request));
@@ -106,10 +108,22 @@ impl Runnable {
             // SAFETY: our reference goes on with it.
             IdleOutcome::Requeue => requeue(unsafe { Runnable::from_header(pointer) }),
             IdleOutcome::Orphan => {
-                tracing::error!(spawned_at = %header.location, "a pending task was destroyed: nothing could wake it any more");
+                report_orphan(header);
                 cancelled(pointer, shared, None);
             }
         }
+    }
+
+    /// Drops the future of a task that is in no registry at once.
+    pub(crate) fn refuse(self, error: JoinError) {
+        let pointer = self.into_header();
+        let cancelled = error.is_cancelled();
+        // SAFETY: our reference keeps the cell alive, and `run` gives us RUNNING.
+        let kept = unsafe {
+            let _ = pointer.as_ref().state.run();
+            (pointer.as_ref().vtable().finish)(pointer, error)
+        };
+        settle(pointer, kept && cancelled);
     }
 
     /// Drops the future of a queued task at once.
@@ -117,7 +131,7 @@ impl Runnable {
         let pointer = self.into_header();
         // SAFETY: our reference keeps the cell alive.
         let _ = unsafe { pointer.as_ref() }.state.run();
-        cancelled(pointer, shared, None);
+        dropped(pointer, shared);
     }
 }
 
@@ -144,7 +158,7 @@ pub(crate) struct Claimed(NonNull<Header>);
 
 impl Claimed {
     pub(crate) fn finish(self, shared: &Shared) {
-        cancelled(self.0, shared, None);
+        dropped(self.0, shared);
     }
 }
 
@@ -177,6 +191,15 @@ unsafe impl Send for CancelLater {}
 // SAFETY: as above.
 unsafe impl Sync for CancelLater {}
 
+/// Whoever listens is foreign code, and the task is in our hands.
+#[cold]
+fn report_orphan(header: &Header) {
+    let message = "a pending task was destroyed: nothing could wake it any more";
+    run_caught("a subscriber of `tracing`", || {
+        tracing::error!(spawned_at = %header.location, message);
+    });
+}
+
 /// Drops the future of a task that is RUNNING. By this request, or by nobody's.
 #[cold]
 fn cancelled(pointer: NonNull<Header>, shared: &Shared, request: Option<RequestId>) {
@@ -185,15 +208,28 @@ fn cancelled(pointer: NonNull<Header>, shared: &Shared, request: Option<RequestI
     let passed_on = request.is_some_and(|request| header.was_passed_on(request));
     // SAFETY: as above.
     let kept = unsafe { (header.vtable().finish)(pointer, JoinError::cancelled(passed_on)) };
-    complete(pointer, shared, kept);
+    complete(pointer, shared, if kept { End::Cancelled } else { End::Finished }, kept);
+}
+
+/// As [`cancelled`], at the end of the loop.
+#[cold]
+fn dropped(pointer: NonNull<Header>, shared: &Shared) {
+    // SAFETY: as above.
+    let kept = unsafe { (pointer.as_ref().vtable().finish)(pointer, JoinError::cancelled(false)) };
+    complete(pointer, shared, End::Dropped, kept);
 }
 
 /// The output is in the cell: out of the registry, wake who waits, give up the runner's reference.
-fn complete(pointer: NonNull<Header>, shared: &Shared, cancelled: bool) {
+fn complete(pointer: NonNull<Header>, shared: &Shared, end: End, cancelled: bool) {
+    // First, while the task is not complete: from then on, the runtime may be freed by others.
+    shared.unregister(pointer, end);
+    settle(pointer, cancelled);
+}
+
+/// The rest of [`complete`], which does not need the runtime.
+fn settle(pointer: NonNull<Header>, cancelled: bool) {
     // SAFETY: the runner's reference keeps the cell alive.
     let header = unsafe { pointer.as_ref() };
-    // First, while the task is not complete: from `complete` on, the runtime may be freed by others.
-    shared.unregister(pointer);
     let outcome = header.state.complete(cancelled);
     if !outcome.join_interest {
         // SAFETY: complete and no handle: the output is ours (rule 2).

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use loopool_executors::caught::drop_caught;
+
 use super::wheel::{Action, TimerKey, Wheel};
 use crate::context;
+use crate::fork::Forked;
 use crate::scheduler::Shared;
 use crate::shim::Mutex;
-use crate::task::drop_caught;
 
 /// Waits for `duration`, never less.
 ///
@@ -73,7 +75,9 @@ impl Sleep {
     }
 
     fn cancel(&mut self) {
-        if let Some(entry) = self.entry.take() {
+        if let Some(entry) = self.entry.take()
+            && !entry.shared.is_forked()
+        {
             let action = entry.timers().lock().cancel(entry.key);
             if let Some(Action::Wake(waker)) = action {
                 drop_caught("a waker", waker);
@@ -147,6 +151,7 @@ impl Sleep {
         let core = context::current_core()
             .expect("a sleep or timeout was polled outside a running loopool event loop");
         let (shared, loop_index) = (core.shared_arc(), core.index());
+        assert!(!shared.is_forked(), "{Forked}");
         let action = Action::Wake(cx.waker().clone());
         let key = shared.loops[loop_index].timers.lock().insert(self.deadline, action);
         self.entry = Some(Entry { shared, loop_index, key });
@@ -155,6 +160,7 @@ impl Sleep {
     #[track_caller]
     fn poll_timer(&mut self, cx: &Context<'_>) -> Poll<()> {
         if let Some(entry) = &self.entry {
+            assert!(!entry.shared.is_forked(), "{Forked}");
             match entry.poll(cx.waker()) {
                 Polled::Waiting => return Poll::Pending,
                 Polled::Elapsed => {

@@ -130,6 +130,18 @@ impl Wheel {
         Some(self.node(key)?.action.replace(Action::Wake(waker)))
     }
 
+    /// Takes every timer out.
+    pub(crate) fn clear(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for index in 0..self.nodes.len() as u32 {
+            if self.nodes[index as usize].action.is_some() {
+                self.unlink(index);
+                actions.extend(self.release(index));
+            }
+        }
+        actions
+    }
+
     fn node(&mut self, key: TimerKey) -> Option<&mut Node> {
         let node = self.nodes.get_mut(key.index as usize)?;
         (node.generation == key.generation && node.action.is_some()).then_some(node)

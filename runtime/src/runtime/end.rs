@@ -1,0 +1,119 @@
+//! The end of a runtime, in the order that `mod.rs` gives.
+
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant};
+
+use super::shutdown::{ShutdownPolicy, ShutdownReport};
+use super::{Runtime, thread_end};
+use crate::context;
+use crate::event_loop::{Driving, RemoteCallback};
+use crate::scheduler::{Phase, Shared};
+use crate::time::from_now;
+
+/// How long loops that have nothing more to do may take to come round and end.
+const ROUND: Duration = Duration::from_millis(100);
+
+impl Runtime {
+    /// Ends the runtime, if it has not ended.
+    pub(super) fn end(&mut self, policy: &ShutdownPolicy) -> ShutdownReport {
+        if self.shared.is_forked() {
+            // What it has is the parent's; it is never freed here.
+            std::mem::forget((self.main.clone(), std::mem::take(&mut self.threads)));
+            return ShutdownReport::default();
+        }
+        if self.shared.phase() == Phase::Stopped {
+            return ShutdownReport::default();
+        }
+        let deadline = from_now(policy.grace);
+        self.shared.advance(Phase::Closing);
+        self.shared.cancel_all();
+        // While the thread ends nothing may run on it any more. And inside a task or callback of another
+        // runtime's loop, that loop would stand still.
+        let may_drive = !thread_end::is_near() && !context::inside_a_loop();
+        if may_drive {
+            self.drive_until(deadline, |shared| shared.live() == 0);
+        }
+        let jobs = self.end_jobs(policy, may_drive);
+        self.shared.advance(Phase::Stopped);
+        if thread_end::is_near() {
+            tracing::debug!(
+                "a runtime ends with the thread that has it: its threads end by themselves"
+            );
+            self.threads.clear();
+        }
+        let stuck_loops = self.join_threads(deadline.max(Instant::now() + ROUND));
+        self.shared.close_registries();
+        self.main.closed.set(true);
+        {
+            let _entered = context::enter_loop(&self.main);
+            self.main.clear();
+            if self.shared.ending.leave() {
+                self.shared.finish();
+            } else {
+                self.shared.drop_what_can_be_reached();
+            }
+        }
+        let left = self.shared.left_tasks();
+        let tally = self.shared.ending.take_tally();
+        ShutdownReport {
+            finished: tally.finished,
+            cancelled: tally.cancelled,
+            dropped: tally.dropped,
+            left,
+            stuck_loops,
+            jobs,
+        }
+    }
+
+    /// Drives the main loop until `done`, or until the time is over.
+    fn drive_until(&self, deadline: Instant, done: impl Fn(&Shared) -> bool) {
+        let Ok(_driving) = Driving::begin(&self.main) else { return };
+        let alarm = self.handle().call_at(deadline, || {});
+        while !done(&self.shared) && Instant::now() < deadline {
+            self.main.turn(true);
+        }
+        alarm.cancel();
+    }
+
+    /// The loops go on meanwhile: what the jobs do may need them.
+    fn end_jobs(&self, policy: &ShutdownPolicy, may_drive: bool) -> super::ShutdownJobs {
+        let executor = &self.shared.default_executor;
+        let waker = Waker::from(Arc::new(WakeMain(self.shared.clone())));
+        executor.close(policy.finish_queued_jobs && may_drive, waker);
+        if may_drive && !policy.wait_for_jobs.is_zero() {
+            self.drive_until(from_now(policy.wait_for_jobs), |_| executor.is_idle());
+        }
+        executor.give_up()
+    }
+
+    /// The names of those that are left.
+    fn join_threads(&mut self, deadline: Instant) -> Vec<String> {
+        let mut stuck = Vec::new();
+        for thread in std::mem::take(&mut self.threads) {
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_micros(50));
+            }
+            if thread.is_finished() {
+                if thread.join().is_err() {
+                    tracing::error!("a loop's thread panicked");
+                }
+            } else {
+                let name = thread.thread().name().unwrap_or("?");
+                tracing::error!(name, "a loop is stuck in a poll and was left behind");
+                stuck.push(name.to_owned());
+            }
+        }
+        stuck
+    }
+}
+
+/// Makes the main loop come round.
+struct WakeMain(Arc<Shared>);
+
+impl Wake for WakeMain {
+    fn wake(self: Arc<Self>) {
+        // By a message, which it looks for before it sleeps.
+        self.0.send_callback(0, RemoteCallback::new(|| {}));
+    }
+}

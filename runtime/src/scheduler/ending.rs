@@ -1,0 +1,145 @@
+//! How far a runtime is on its way to the end, what is left, and who does the rest.
+//!
+//! # Protocol
+//! 1. The phase only grows. In *closing* new tasks are born cancelled; in *stopped* whoever drives a
+//!    loop leaves it.
+//! 2. `live` counts the tasks that are not complete. A task is counted before it is entered into its
+//!    registry, so the count is never too low; a closed registry refuses it, and it is taken out again.
+//! 3. The last task's end: count down → fence (E1) → look at the phase, and wake loop 0 unless it is
+//!    *open*. Whoever waits for that end on loop 0: publish *closing*, publish *parked* → fence (F2 of
+//!    `idle.rs`) → look at the count. So one of the two sees the other.
+//! 4. Each loop has an owner until that has emptied its half (`Core::clear`). Then the owner leaves, and
+//!    does not touch the half again. The one who leaves last has everything to itself, and does the
+//!    rest: drops what may be dropped anywhere, closes the reactors. So a loop that is stuck keeps
+//!    nobody from leaving, and finishes the runtime should it come back.
+//!
+//! Knows nothing of queues or tasks. Modelled in `loom-tests/tests/ending.rs`.
+
+use crate::shim::Mutex;
+use crate::shim::atomic::{AtomicU8, AtomicUsize, Ordering, fence};
+
+/// How far a runtime is on its way to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    Open,
+    /// Everything is being cancelled; new tasks are born cancelled.
+    Closing,
+    /// Workers leave their loops.
+    Stopped,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With a value or a panic of its own.
+    Finished,
+    /// By a request, at a poll.
+    Cancelled,
+    /// Its future was dropped by the end of its loop.
+    Dropped,
+}
+
+/// What became of the tasks since *closing*. `T` is what is told of those that were dropped.
+#[derive(Debug)]
+pub(crate) struct Tally<T> {
+    pub(crate) finished: usize,
+    pub(crate) cancelled: usize,
+    pub(crate) dropped: Vec<T>,
+}
+
+pub(crate) struct Ending<T> {
+    phase: AtomicU8,
+    /// Loops that have an owner.
+    owners: AtomicUsize,
+    live: Apart<AtomicUsize>,
+    tally: Mutex<Tally<T>>,
+}
+
+/// In a cache line of its own: every spawn writes it.
+#[repr(align(128))]
+struct Apart<A>(A);
+
+impl<T> Ending<T> {
+    pub(crate) fn new(loops: usize) -> Self {
+        Ending {
+            phase: AtomicU8::new(Phase::Open as u8),
+            owners: AtomicUsize::new(loops),
+            live: Apart(AtomicUsize::new(0)),
+            tally: Mutex::new(Tally { finished: 0, cancelled: 0, dropped: Vec::new() }),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn phase(&self) -> Phase {
+        // Acquire: pairs with `advance`.
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Open,
+            1 => Phase::Closing,
+            _ => Phase::Stopped,
+        }
+    }
+
+    /// Moves on to `phase`, never back. The caller wakes every loop to see it.
+    pub(crate) fn advance(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+
+    /// Tasks that are not complete.
+    pub(crate) fn live(&self) -> usize {
+        // Acquire: pairs with the Release in `count_out`: whoever sees no task sees their end.
+        self.live.0.load(Ordering::Acquire)
+    }
+
+    /// Before a task is entered into a registry.
+    #[inline]
+    pub(crate) fn count_in(&self) {
+        // Relaxed: the registry's lock orders it before whatever follows from the entry.
+        self.live.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// After a registry has refused a task, or it has left one. True when the caller has to wake loop
+    /// 0, which may wait for the last task's end.
+    #[inline]
+    #[must_use]
+    pub(crate) fn count_out(&self) -> bool {
+        if self.live.0.fetch_sub(1, Ordering::Release) != 1 {
+            return false;
+        }
+        // E1.
+        fence(Ordering::SeqCst);
+        self.phase() != Phase::Open
+    }
+
+    /// Notes how a task ends, unless nobody will ask. Before it is counted out.
+    #[inline]
+    pub(crate) fn note(&self, end: End, task: impl FnOnce() -> T) {
+        if self.phase() != Phase::Open {
+            self.note_down(end, task);
+        }
+    }
+
+    #[cold]
+    fn note_down(&self, end: End, task: impl FnOnce() -> T) {
+        match end {
+            End::Finished => self.tally.lock().finished += 1,
+            End::Cancelled => self.tally.lock().cancelled += 1,
+            End::Dropped => {
+                let task = task();
+                self.tally.lock().dropped.push(task);
+            }
+        }
+    }
+
+    pub(crate) fn take_tally(&self) -> Tally<T> {
+        let empty = Tally { finished: 0, cancelled: 0, dropped: Vec::new() };
+        std::mem::replace(&mut *self.tally.lock(), empty)
+    }
+
+    /// The owner of a loop has emptied its half. True for the last one, who does the rest.
+    #[must_use]
+    pub(crate) fn leave(&self) -> bool {
+        // AcqRel: the last one sees what all others have done to their halves.
+        self.owners.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+}

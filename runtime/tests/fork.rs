@@ -1,0 +1,449 @@
+//! What a fork of the process may do with the loops of its parent: nothing, and the parent does not
+//! notice. This test is its own harness, so that it forks from where it wants to.
+
+#![allow(clippy::print_stdout, reason = "the harness is our own")]
+
+use std::cell::Cell;
+use std::future::{Future, pending};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use futures::executor::block_on;
+use futures::{AsyncReadExt, AsyncWriteExt};
+use loopool::net::{TcpListener, TcpStream};
+use loopool::signal::{SIGUSR2, Signal};
+use loopool::{
+    EventLoop, Forked, Runtime, create_task, get_running_loop, panic_message, sleep, spawn_on,
+    timeout, to_thread, yield_now,
+};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+
+/// Nothing here takes this long; it is the limit against hanging.
+const HANG: Duration = Duration::from_secs(30);
+
+fn main() {
+    let scenarios: [(&str, fn()); 7] = [
+        ("between_two_runs", between_two_runs),
+        ("inside_a_task_of_the_main_loop", inside_a_task_of_the_main_loop),
+        ("inside_a_callback", inside_a_callback),
+        ("inside_a_task_of_a_worker", inside_a_task_of_a_worker),
+        ("a_worker_that_goes_on_in_the_child_ends_it", a_worker_that_goes_on_in_the_child_ends_it),
+        ("from_a_plain_thread", from_a_plain_thread),
+        ("wakes_in_the_child_wake_nobody", wakes_in_the_child_wake_nobody),
+    ];
+    let filter = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
+    for (name, scenario) in scenarios {
+        if filter.as_ref().is_none_or(|filter| name.contains(filter.as_str())) {
+            scenario();
+            println!("test {name} ... ok");
+        }
+    }
+}
+
+/// Forks. The child does `child` and ends well, unless that panics.
+fn forked(child: impl FnOnce()) -> Pid {
+    match fork_now() {
+        Some(pid) => pid,
+        None => end(catch_unwind(AssertUnwindSafe(child)).is_ok()),
+    }
+}
+
+/// The child, or none to the child.
+fn fork_now() -> Option<Pid> {
+    // SAFETY: the child allocates, which the C library sees to, and calls what is under test.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => None,
+        ForkResult::Parent { child } => Some(child),
+    }
+}
+
+/// Ends a child, without what the parent wants to be done at exit.
+fn end(well: bool) -> ! {
+    // SAFETY: it only ends the process.
+    unsafe { libc::_exit(i32::from(!well)) }
+}
+
+fn status_of(child: Pid) -> WaitStatus {
+    let begun = Instant::now();
+    loop {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG)).unwrap() {
+            WaitStatus::StillAlive if begun.elapsed() < HANG => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            WaitStatus::StillAlive => {
+                let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
+                let _ = waitpid(child, None);
+                panic!("a child hung");
+            }
+            status => return status,
+        }
+    }
+}
+
+fn ended_well(child: Pid) {
+    assert_eq!(status_of(child), WaitStatus::Exited(child, 0));
+}
+
+/// Panics because of the fork, and says so.
+fn panics<T>(what: impl FnOnce() -> T) {
+    let payload = catch_unwind(AssertUnwindSafe(what)).err().expect("it panics");
+    assert_eq!(panic_message(&*payload), TEXT);
+}
+
+const TEXT: &str =
+    "this process is a fork of the one in which the event loop was made: make a new one here";
+
+fn is_forked_io<T: std::fmt::Debug>(outcome: std::io::Result<T>) {
+    let error = outcome.unwrap_err();
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Forked>());
+    assert_eq!(inner.expect("an error that is ours").to_string(), TEXT);
+}
+
+async fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (client, server) = futures::join!(TcpStream::connect(address), listener.accept());
+    (client.unwrap(), server.unwrap().0)
+}
+
+/// The other end of a stream, on some loop of its own.
+async fn echo(stream: TcpStream) {
+    let mut byte = [0];
+    while (&stream).read(&mut byte).await.unwrap() > 0 {
+        (&stream).write_all(&byte).await.unwrap();
+    }
+}
+
+async fn talk(stream: &TcpStream) {
+    for sent in 0..50 {
+        let mut stream = stream;
+        stream.write_all(&[sent]).await.unwrap();
+        let mut got = [0];
+        timeout(HANG, stream.read_exact(&mut got)).await.unwrap().unwrap();
+        assert_eq!(got, [sent]);
+    }
+}
+
+/// A runtime at work: connections on both loops, a signal, a pool with a thread.
+struct Parent {
+    runtime: Runtime,
+    stream: TcpStream,
+    signal: Signal,
+}
+
+impl Parent {
+    fn new() -> Self {
+        let runtime = Runtime::builder().loops(2).build().unwrap();
+        let (stream, mut signal) = runtime.run_until_complete(async {
+            let (client, server) = pair().await;
+            // Registered on the other loop, and on ours.
+            drop(spawn_on(1, move || echo(server)).unwrap());
+            talk(&client).await;
+            let mut signal = Signal::new(SIGUSR2).unwrap();
+            assert!(timeout(Duration::from_millis(1), signal.recv()).await.is_err());
+            to_thread(|| ()).await.unwrap();
+            (client, signal)
+        });
+        let mut byte = [0];
+        let wait = async {
+            let mut reader = &stream;
+            assert!(timeout(Duration::from_millis(1), reader.read(&mut byte)).await.is_err());
+            assert!(timeout(Duration::from_millis(1), signal.recv()).await.is_err());
+        };
+        runtime.run_until_complete(wait);
+        Parent { runtime, stream, signal }
+    }
+
+    /// Everything goes on as if nothing had happened.
+    fn goes_on(mut self) {
+        self.runtime.run_until_complete(async {
+            talk(&self.stream).await;
+            nix::sys::signal::raise(nix::sys::signal::Signal::SIGUSR2).unwrap();
+            timeout(HANG, self.signal.recv()).await.unwrap().unwrap();
+            sleep(Duration::from_millis(1)).await;
+            create_task(async { yield_now().await }).await.unwrap();
+            spawn_on(1, || async { yield_now().await }).unwrap().await.unwrap();
+            to_thread(|| ()).await.unwrap();
+        });
+    }
+
+    /// In a child, outside of the loops: everything fails, and the end of it all does nothing.
+    fn is_of_no_use(self) {
+        let Parent { runtime, stream, signal } = self;
+        let (handle, remote) = (runtime.handle(), runtime.threadsafe_handle());
+        let mut byte = [0];
+        is_forked_io(block_on((&stream).read(&mut byte)));
+        panics(|| runtime.run_until_complete(async {}));
+        refuses_tasks(|future| handle.create_task(future));
+        refuses_tasks(|future| handle.create_local_task(future));
+        refuses_tasks(|future| remote.create_task(future));
+        for index in 0..2 {
+            refuses_tasks(|future| runtime.spawn_on(index, move || future).unwrap());
+        }
+        panics(|| handle.call_soon(|| ()));
+        panics(|| handle.call_later(Duration::ZERO, || ()));
+        assert!(remote.call_soon_threadsafe(|| ()).unwrap_err().is_forked());
+        let refused = remote.run_coroutine_threadsafe(async {}).result(HANG).unwrap_err();
+        assert!(refused.is_rejected() && refused.to_string().contains("fork"), "{refused}");
+        drop(stream);
+        drop(signal);
+        drop(handle);
+        drop(runtime);
+        assert!(remote.call_soon_threadsafe(|| ()).unwrap_err().is_forked());
+        drop(remote);
+    }
+}
+
+/// The future is dropped unpolled, and the handle says why.
+fn refuses_tasks(spawn: impl FnOnce(Unwanted) -> loopool::Task<()>) {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let outcome = block_on(spawn(Unwanted(drops.clone())));
+    assert_eq!(drops.load(SeqCst), 1);
+    let error = outcome.unwrap_err();
+    assert!(error.is_forked() && !error.is_cancelled(), "{error}");
+    assert_eq!(error.to_string(), TEXT);
+}
+
+struct Unwanted(Arc<AtomicUsize>);
+
+impl Future for Unwanted {
+    type Output = ();
+    fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        unreachable!("polled in a child")
+    }
+}
+
+impl Drop for Unwanted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+/// What a child makes itself works.
+fn a_runtime_of_its_own() {
+    let runtime = Runtime::builder().loops(2).build().unwrap();
+    runtime.run(async {
+        let (client, server) = pair().await;
+        let served = create_task(echo(server));
+        talk(&client).await;
+        drop(client);
+        served.await.unwrap();
+        assert_eq!(to_thread(|| 7).await.unwrap(), 7);
+    });
+}
+
+fn between_two_runs() {
+    let parent = Parent::new();
+    match fork_now() {
+        None => {
+            let child = move || {
+                parent.is_of_no_use();
+                a_runtime_of_its_own();
+            };
+            end(catch_unwind(AssertUnwindSafe(child)).is_ok());
+        }
+        Some(child) => {
+            ended_well(child);
+            parent.goes_on();
+        }
+    }
+}
+
+/// In a child, inside a task.
+fn nothing_works_inside(stream: &TcpStream) {
+    // A socket that is known here.
+    let mut byte = [0];
+    is_forked_io(block_on(async { (&mut &*stream).read(&mut byte).await }));
+    // One that is not.
+    let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    is_forked_io(block_on(listener.accept()));
+    refuses_tasks(|future| create_task(future));
+    refuses_tasks(|future| loopool::create_local_task(future));
+    refuses_tasks(|future| spawn_on(1, move || future).unwrap());
+    panics(|| block_on(sleep(Duration::from_millis(1))));
+    panics(|| to_thread(|| ()));
+    panics(|| get_running_loop().call_soon(|| ()));
+    let other = get_running_loop().threadsafe();
+    assert!(other.call_soon_threadsafe(|| ()).unwrap_err().is_forked());
+}
+
+fn inside_a_task_of_the_main_loop() {
+    let parent = Parent::new();
+    let child = Rc::new(Cell::new(None));
+    let forking = async {
+        let timer = create_task(sleep(Duration::from_secs(3600)));
+        yield_now().await;
+        child.set(fork_now());
+        if child.get().is_none() {
+            let inside = || nothing_works_inside(&parent.stream);
+            if catch_unwind(AssertUnwindSafe(inside)).is_err() {
+                end(false);
+            }
+            // What was under way.
+            timer.cancel();
+            drop(timer);
+            // Goes back to the loop, which does not go on.
+            pending::<()>().await;
+        }
+    };
+    let ran = catch_unwind(AssertUnwindSafe(|| parent.runtime.run_until_complete(forking)));
+    match child.get() {
+        None => {
+            let said = panic_message(&*ran.unwrap_err()) == TEXT;
+            let left = || parent.is_of_no_use();
+            end(said && catch_unwind(AssertUnwindSafe(left)).is_ok());
+        }
+        Some(child) => {
+            ran.unwrap();
+            ended_well(child);
+            parent.goes_on();
+        }
+    }
+}
+
+fn inside_a_callback() {
+    let event_loop = EventLoop::new().unwrap();
+    let child = Rc::new(Cell::new(None));
+    let (seen, dropped) = (child.clone(), Rc::new(Cell::new(0)));
+    struct Count(Rc<Cell<u32>>);
+    impl Drop for Count {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+    let guard = Count(dropped.clone());
+    let waiting = event_loop.handle().create_local_task(async move {
+        let _guard = guard;
+        sleep(Duration::from_secs(3600)).await;
+    });
+    event_loop.run_until_complete(yield_now()).unwrap();
+    event_loop.handle().call_soon(move || {
+        seen.set(fork_now());
+        get_running_loop().stop();
+    });
+    let ran = event_loop.run_forever();
+    match child.get() {
+        None => {
+            let left = || {
+                assert!(ran.unwrap_err().is_forked());
+                let again = event_loop.run_until_complete(async {}).unwrap_err();
+                assert!(again.is_forked() && !again.is_closed(), "{again}");
+                event_loop.close();
+                drop(event_loop);
+                assert_eq!(dropped.get(), 0, "it is the parent's");
+                assert!(!waiting.is_finished());
+                waiting.cancel();
+                drop(waiting);
+                let own = EventLoop::new().unwrap();
+                own.run_until_complete(sleep(Duration::from_millis(1))).unwrap();
+            };
+            end(catch_unwind(AssertUnwindSafe(left)).is_ok());
+        }
+        Some(child) => {
+            ran.unwrap();
+            ended_well(child);
+            event_loop.run_until_complete(sleep(Duration::from_millis(1))).unwrap();
+            event_loop.close();
+            assert_eq!(dropped.get(), 1);
+        }
+    }
+}
+
+fn inside_a_task_of_a_worker() {
+    let parent = Parent::new();
+    let (send, receive) = mpsc::channel();
+    let task = parent.runtime.spawn_on(1, move || async move {
+        let (client, server) = pair().await;
+        let served = create_task(echo(server));
+        talk(&client).await;
+        send.send(forked(|| nothing_works_inside(&client))).unwrap();
+        talk(&client).await;
+        drop(client);
+        served.await.unwrap();
+    });
+    ended_well(receive.recv_timeout(HANG).unwrap());
+    parent.runtime.run_until_complete(async { task.unwrap().await.unwrap() });
+    parent.goes_on();
+}
+
+fn a_worker_that_goes_on_in_the_child_ends_it() {
+    let parent = Parent::new();
+    let (send, receive) = mpsc::channel();
+    let task = parent.runtime.spawn_on(1, move || async move {
+        if let Some(child) = fork_now() {
+            send.send(child).unwrap();
+        } else {
+            yield_now().await;
+            end(true);
+        }
+    });
+    let status = status_of(receive.recv_timeout(HANG).unwrap());
+    assert!(
+        matches!(status, WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGABRT, _)),
+        "{status:?}"
+    );
+    parent.runtime.run_until_complete(async { task.unwrap().await.unwrap() });
+    parent.goes_on();
+}
+
+fn from_a_plain_thread() {
+    let parent = Parent::new();
+    let remote = parent.runtime.threadsafe_handle();
+    let forking = std::thread::spawn(move || {
+        let child = forked(|| {
+            assert!(remote.call_soon_threadsafe(|| ()).unwrap_err().is_forked());
+            let job = remote.run_coroutine_threadsafe(async {}).result(HANG);
+            assert!(job.unwrap_err().to_string().contains("fork"));
+            a_runtime_of_its_own();
+        });
+        ended_well(child);
+        remote.run_coroutine_threadsafe(async { 3 }).result(HANG).unwrap()
+    });
+    assert_eq!(
+        parent.runtime.run_until_complete(async {
+            while !forking.is_finished() {
+                yield_now().await;
+            }
+            forking.join().unwrap()
+        }),
+        3
+    );
+    parent.goes_on();
+}
+
+fn wakes_in_the_child_wake_nobody() {
+    let (send, receive) = mpsc::channel();
+    let parent = std::thread::spawn(move || {
+        let event_loop = EventLoop::new().unwrap();
+        let mut polls = 0;
+        let waiting = std::future::poll_fn(move |cx| {
+            polls += 1;
+            send.send((cx.waker().clone(), get_running_loop().threadsafe())).unwrap();
+            if polls == 2 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        });
+        event_loop.run_until_complete(waiting).unwrap();
+    });
+    let (waker, remote): (Waker, _) = receive.recv_timeout(HANG).unwrap();
+    let turns = || remote.metrics().loops[0].reactor_turns;
+    while remote.metrics().loops[0].parks == 0 {
+        std::thread::yield_now();
+    }
+    let before = turns();
+    for _ in 0..10 {
+        let (waker, remote) = (waker.clone(), remote.clone());
+        ended_well(forked(move || {
+            waker.wake_by_ref();
+            waker.wake();
+            assert!(remote.call_soon_threadsafe(|| ()).unwrap_err().is_forked());
+        }));
+    }
+    assert_eq!(turns(), before, "a child has woken the parent's loop");
+    waker.wake();
+    receive.recv_timeout(HANG).unwrap();
+    parent.join().unwrap();
+}
