@@ -226,7 +226,7 @@ fn what_only_waits_uses_up_nothing() {
             servers.push(server);
         }
         let reads = servers.into_iter().map(|mut server| async move {
-            server.read(&mut [0]).await.unwrap();
+            server.read_exact(&mut [0]).await.unwrap();
         });
         let write = || clients.iter().for_each(|client| assert_eq!(send(client, b"x"), 1));
         waits_for_all(reads, write).await;
