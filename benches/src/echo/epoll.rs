@@ -4,7 +4,7 @@
 //! connections out in turn. A connection is registered once and stays with its thread; what is read
 //! goes back from the same buffer, so a request costs two system calls and no allocation.
 //!
-//! Edge-triggered, as that was a little cheaper here: a read that does not fill the buffer has emptied
+//! Edge-triggered; level-triggered was not seen to be faster. A read that does not fill the buffer has emptied
 //! the socket, so nothing is asked twice.
 
 use std::io;
