@@ -6,6 +6,7 @@
 //! | [`runtimes`] | what a workload may ask of a runtime, and each runtime's answer |
 //! | [`workloads`] | what is measured |
 //! | [`echo`] | the TCP workload: a server process and a load process |
+//! | [`blocked`] | what clients of the example service notice when its loops are blocked |
 //! | [`meter`] | CPU time, wall time, memory in use |
 //! | [`rounds`] | who runs when: round by round, in rotating order |
 //! | [`report`] | medians, ranges, ratios; the table and the JSON list |
@@ -15,6 +16,7 @@
 //! are types: the compiler makes one copy of each workload per runtime, and nobody pays for a box or
 //! a virtual call that another one does not.
 
+pub mod blocked;
 pub mod echo;
 pub mod meter;
 pub mod options;

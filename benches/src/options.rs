@@ -81,6 +81,8 @@ pub enum Command {
     /// A load generator for an echo server.
     #[command(hide = true)]
     Load(Load),
+    /// How long clients of the example service wait while its loops are blocked.
+    Blocked(Blocked),
     /// One workload on one runtime, once: for profilers.
     #[command(hide = true)]
     Single(Single),
@@ -115,6 +117,26 @@ pub struct Load {
     /// The CPU to stay on.
     #[arg(long)]
     pub cpu: Option<usize>,
+}
+
+/// Options of the service whose loops are blocked.
+#[derive(Debug, Args)]
+pub struct Blocked {
+    /// The service; the one beside this program if none is named.
+    #[arg(long, value_name = "FILE")]
+    pub service: Option<PathBuf>,
+    /// How many event loops it has.
+    #[arg(long, default_value_t = 2)]
+    pub loops: usize,
+    /// Over how many connections it is asked; each asks 20 times a second.
+    #[arg(long, default_value_t = 50)]
+    pub connections: usize,
+    /// How long its loops are blocked in each round.
+    #[arg(long, default_value_t = 2_000)]
+    pub millis: u64,
+    /// How often.
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
 }
 
 /// Options of a single run.

@@ -72,7 +72,8 @@ pub fn percentile<T: Copy>(sorted: &[T], share: f64) -> T {
     sorted[index.min(sorted.len() - 1)]
 }
 
-/// The table: a row per figure, a column per runtime, and ours divided by the best rival's.
+/// The table: a row per figure, a column per runtime, and ours divided by the best rival's and by the
+/// plain epoll server's.
 pub fn markdown(results: &[Summary]) -> String {
     let columns: Vec<Name> = Name::ALL
         .into_iter()
@@ -82,8 +83,8 @@ pub fn markdown(results: &[Summary]) -> String {
     for name in &columns {
         let _ = write!(table, " {} |", name.name());
     }
-    table.push_str(" ours ÷ best |\n|---|---|");
-    table.push_str(&"---:|".repeat(columns.len() + 1));
+    table.push_str(" ours ÷ best | ours ÷ epoll |\n|---|---|");
+    table.push_str(&"---:|".repeat(columns.len() + 2));
     table.push('\n');
     let mut rows: Vec<(&str, &str)> = Vec::new();
     for result in results {
@@ -104,17 +105,20 @@ pub fn markdown(results: &[Summary]) -> String {
         }
         let rivals = Name::RIVALS.into_iter().filter_map(of).map(|result| result.median);
         let best = if unit == RATE { rivals.reduce(f64::max) } else { rivals.reduce(f64::min) };
-        match (of(Name::Loopool), best) {
-            (Some(ours), Some(best)) => {
-                let ratio = ours.median / best;
-                let won = if unit == RATE { ratio > 1.0 + TIE } else { ratio < 1.0 - TIE };
-                let mark = if won { "**" } else { "" };
-                let _ = writeln!(table, " {mark}{ratio:.2}{mark} |");
-            }
-            _ => table.push_str(" – |\n"),
-        }
+        let ours = of(Name::Loopool).map(|result| result.median);
+        let floor = of(Name::Epoll).map(|result| result.median);
+        let _ = writeln!(table, " {} | {} |", ratio(ours, best, unit), ratio(ours, floor, unit));
     }
     table
+}
+
+/// Ours divided by theirs, bold where ours is better.
+fn ratio(ours: Option<f64>, theirs: Option<f64>, unit: &str) -> String {
+    let (Some(ours), Some(theirs)) = (ours, theirs) else { return "–".to_owned() };
+    let ratio = ours / theirs;
+    let won = if unit == RATE { ratio > 1.0 + TIE } else { ratio < 1.0 - TIE };
+    let mark = if won { "**" } else { "" };
+    format!("{mark}{ratio:.2}{mark}")
 }
 
 fn cell(result: &Summary) -> String {
@@ -153,12 +157,13 @@ mod tests {
         runs.push(run(Workload::SpawnJoin, Name::TokioCurrent, "", 1.0));
         runs.push(run(Workload::Echo(50), Name::Loopool, "requests", 90.0));
         runs.push(run(Workload::Echo(50), Name::TokioMulti, "requests", 100.0));
+        runs.push(run(Workload::Echo(50), Name::Epoll, "requests", 60.0));
         let results = summarise(&runs);
         assert_eq!((results[0].median, results[0].min, results[0].max), (20.0, 10.0, 30.0));
         assert_eq!(results[4].workload, "echo_50_requests");
         let table = markdown(&results);
         let row = |name| table.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
-        assert!(row("| spawn_join").ends_with("| **0.50** |"), "{table}");
-        assert!(row("| echo_50_requests").ends_with("| 0.90 |"), "{table}");
+        assert!(row("| spawn_join").ends_with("| **0.50** | – |"), "{table}");
+        assert!(row("| echo_50_requests").ends_with("| 0.90 | **1.50** |"), "{table}");
     }
 }

@@ -32,7 +32,7 @@ pub fn run(options: &Options) -> Result<Vec<Run>, Error> {
     let mut runs = Vec::new();
     for round in 1..=options.rounds {
         for &workload in &workloads {
-            for &runtime in &runtimes {
+            for &runtime in runtimes.iter().filter(|&&runtime| workload.runs_on(runtime)) {
                 // Progress is for who waits; nobody waits when standard error is gone.
                 let _ = write!(
                     std::io::stderr(),

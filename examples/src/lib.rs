@@ -13,12 +13,14 @@
 //! | [`pools`] | the three executors, and one way to ask each of them |
 //! | [`thumbnail`] | the job: bytes of a picture in, bytes of a smaller one out |
 //! | [`faults`] | jobs that crash on purpose |
+//! | [`blocked`] | loops that are blocked on purpose |
 //! | [`answer`] | responses, and errors as JSON |
 //! | [`metrics`], [`latency`] | what is counted, and how it is told to Prometheus |
 //! | [`live`] | the same, as a stream of events for the page |
 //! | [`page`] | the page itself |
 
 pub mod answer;
+pub mod blocked;
 pub mod faults;
 pub mod format;
 pub mod latency;

@@ -251,9 +251,12 @@ fn executors(out: &mut Exposition, pools: &[(&'static str, ExecutorStats)]) {
 fn loops(out: &mut Exposition, runtime: &RuntimeMetrics) {
     out.family("loopool_tasks", "gauge", "Tasks that are not over.");
     out.sample("loopool_tasks", "", runtime.tasks);
-    let families: [Family<LoopMetrics, u64>; 7] = [
+    let families: [Family<LoopMetrics, u64>; 8] = [
         ("loopool_loop_polls_total", "counter", "Polls of tasks.", |l| l.polls),
         ("loopool_loop_steals_total", "counter", "Tasks taken from other loops.", |l| l.steals),
+        ("loopool_loop_serves_total", "counter", "Times the loop looked after a stuck one.", |l| {
+            l.serves
+        }),
         ("loopool_loop_parks_total", "counter", "Times the loop went to sleep.", |l| l.parks),
         ("loopool_loop_wakes_sent_total", "counter", "Wakes sent to other loops.", |l| {
             l.wakes_sent

@@ -17,6 +17,10 @@ pub struct Options {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: SocketAddr,
 
+    /// Event loops, each with a thread [default: one per CPU]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub loops: Option<usize>,
+
     /// Worker processes [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = count)]
     pub processes: Option<usize>,
@@ -37,7 +41,7 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value = "20971520", value_parser = bytes)]
     pub max_body: usize,
 
-    /// Serve POST /faults/NAME, which crashes a worker on purpose
+    /// Serve POST /faults/NAME, which crashes a worker or blocks a loop on purpose
     #[arg(long)]
     pub faults: bool,
 }
@@ -67,6 +71,11 @@ impl Options {
                 Stop::Wrong(format!("{first}; --help tells what there is"))
             }
         })
+    }
+
+    /// How many event loops.
+    pub fn loops(&self) -> usize {
+        self.loops.unwrap_or_else(cpus)
     }
 
     /// How many worker processes.

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_lite::FutureExt;
 use hyper::body::Incoming;
@@ -18,7 +19,7 @@ use crate::pools::{Pools, Which};
 use crate::server::{Connections, Stop};
 use crate::thumbnail::{self, Order};
 use crate::upload::{self, Uploads};
-use crate::{live, page};
+use crate::{blocked, live, page};
 
 /// The width of a thumbnail when none is asked for.
 const DEFAULT_WIDTH: u32 = 256;
@@ -192,9 +193,22 @@ async fn thumbnails(
     Ok(response)
 }
 
-/// `POST /faults/NAME`: a job that crashes.
+/// `POST /faults/NAME`: a job that crashes. `POST /faults/block-loop?milliseconds=N`, and
+/// `block-all-loops`: tasks that compute on their loops.
 async fn faults(app: &Arc<App>, head: &Parts) -> Result<Response, Failure> {
     let name = head.uri.path().strip_prefix("/faults/").unwrap_or_default();
+    let loops = match name {
+        "block-loop" => Some(1),
+        "block-all-loops" => Some(loopool::metrics().loops.len()),
+        _ => None,
+    };
+    if let Some(loops) = loops.filter(|_| app.faults) {
+        allow(head, WRITE)?;
+        let query = head.uri.query().unwrap_or_default();
+        let time = block_time(parameter(query, "milliseconds"))?;
+        let loops = blocked::block(loops, time).await;
+        return Ok(answer::ok("application/json", format!("{{\"loops\":{loops}}}\n")));
+    }
     let fault = Fault::named(name).filter(|_| app.faults).ok_or_else(Failure::not_found)?;
     allow(head, WRITE)?;
     app.pools.run(Which::Processes, fault.job(), ()).await?;
@@ -217,6 +231,17 @@ fn width(text: Option<&str>) -> Result<u32, Failure> {
             format!("The width has to be a whole number from 1 to {MAX_WIDTH}."),
         )),
     }
+}
+
+fn block_time(text: Option<&str>) -> Result<Duration, Failure> {
+    let Some(text) = text else { return Ok(blocked::DEFAULT) };
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let time = text.parse().ok().filter(|_| digits).map(Duration::from_millis);
+    time.filter(|time| *time <= blocked::LONGEST).ok_or_else(|| {
+        let most = blocked::LONGEST.as_millis();
+        let sentence = format!("The milliseconds have to be a whole number from 0 to {most}.");
+        Failure::new(StatusCode::BAD_REQUEST, sentence)
+    })
 }
 
 fn executor(name: Option<&str>) -> Result<Which, Failure> {

@@ -43,6 +43,7 @@ const DRAIN: Duration = Duration::from_secs(90);
 /// A sentence that says why it can't be started.
 pub fn run(options: &Options) -> Result<(), String> {
     let runtime = Runtime::builder()
+        .loops(options.loops())
         .thread_name("loop")
         .build()
         .map_err(|error| format!("can't start the event loops: {error}"))?;

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use clap::Parser;
 use loopool_benches::options::{Command, Options};
-use loopool_benches::{Error, echo, report, rounds, workloads};
+use loopool_benches::{Error, blocked, echo, report, rounds, workloads};
 
 fn main() -> Result<(), Error> {
     let options = Options::parse();
@@ -13,6 +13,7 @@ fn main() -> Result<(), Error> {
         Some(Command::Serve(serve)) => echo::server::main(&serve),
         Some(Command::Load(load)) => echo::load::main(&load),
         Some(Command::Single(single)) => workloads::single(&single),
+        Some(Command::Blocked(options)) => blocked::main(&options),
         None => {
             let results = report::summarise(&rounds::run(&options)?);
             let table = report::markdown(&results);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::{MESSAGE, Outcome, stay_on};
+use super::{MESSAGE, Outcome, allow_descriptors, stay_on};
 use crate::Error;
 use crate::options::Load;
 use crate::report::percentile;
@@ -27,6 +27,7 @@ const PATIENCE: u16 = 5_000;
 /// When a connection breaks or the server answers nothing or nonsense.
 pub fn main(options: &Load) -> Result<(), Error> {
     stay_on(options.cpu)?;
+    allow_descriptors()?;
     let mut clients = Clients::connect(options.port, options.connections)?;
     clients.drive(WARM_UP)?;
     clients.latencies.clear();
@@ -46,6 +47,7 @@ pub fn main(options: &Load) -> Result<(), Error> {
         requests: answers / elapsed.as_secs_f64(),
         p50: micros(0.5),
         p99: micros(0.99),
+        p999: micros(0.999),
         server_cpu: cpu as f64 / answers / 1_000.0,
     };
     writeln!(io::stdout(), "{}", serde_json::to_string(&outcome)?)?;

@@ -1,14 +1,17 @@
 //! Echo over TCP: one process serves, on the runtime that is measured; another one, a single thread
 //! over a bare epoll with nothing of any runtime in it, sends and waits.
 //!
-//! Both are this program again, with hidden commands: `server.rs` and `load.rs`.
+//! Both are this program again, with hidden commands: `server.rs` and `load.rs`. A server that is no
+//! runtime at all, in `epoll.rs`, shows where the floor is.
 
+mod epoll;
 pub mod load;
 pub mod server;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -28,6 +31,8 @@ pub struct Outcome {
     pub p50: f64,
     /// The same, slower than 99 of 100.
     pub p99: f64,
+    /// The same, slower than 999 of 1000.
+    pub p999: f64,
     /// The server's CPU time per answer, in microseconds.
     pub server_cpu: f64,
 }
@@ -59,6 +64,7 @@ pub fn measure(runtime: Name, connections: usize, effort: Effort) -> Result<Vec<
         Sample { figure: "requests", value: outcome.requests, unit: RATE },
         Sample { figure: "p50", value: outcome.p50, unit: "µs" },
         Sample { figure: "p99", value: outcome.p99, unit: "µs" },
+        Sample { figure: "p999", value: outcome.p999, unit: "µs" },
     ])
 }
 
@@ -98,5 +104,15 @@ fn stay_on(cpu: Option<usize>) -> Result<(), Error> {
         set.set(cpu)?;
         nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)?;
     }
+    Ok(())
+}
+
+/// Lets this process have as many descriptors as the system allows it.
+///
+/// # Errors
+/// What the system says.
+fn allow_descriptors() -> Result<(), Error> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     Ok(())
 }

@@ -5,13 +5,18 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process;
 use std::thread;
 
-use super::{MESSAGE, stay_on};
+use nix::sys::socket::{Backlog, listen};
+
+use super::{MESSAGE, allow_descriptors, epoll, stay_on};
 use crate::Error;
 use crate::options::Serve;
-use crate::runtimes::{Job, Peer};
+use crate::runtimes::{Job, Name, Peer, THREADS};
 
 /// More than a message, as a server has it that does not know how much will come.
-const BUFFER: usize = 16 * MESSAGE;
+pub(super) const BUFFER: usize = 16 * MESSAGE;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 4096;
 
 /// Serves until standard input ends.
 ///
@@ -19,13 +24,20 @@ const BUFFER: usize = 16 * MESSAGE;
 /// When the port, the runtime or a connection can't be had.
 pub fn main(options: &Serve) -> Result<(), Error> {
     stay_on(options.cpu)?;
+    allow_descriptors()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    // More than the standard library asks for: a connection that finds no room is tried again after a
+    // second.
+    listen(&listener, Backlog::new(BACKLOG)?)?;
     writeln!(io::stdout(), "{}", listener.local_addr()?.port())?;
     thread::Builder::new().name("stdin".to_owned()).spawn(|| {
         let _ = io::stdin().read_to_end(&mut Vec::new());
         process::exit(0)
     })?;
-    options.runtime.dispatch(Listen(listener))
+    match options.runtime {
+        Name::Epoll => Ok(epoll::serve(&listener, THREADS)?),
+        runtime => runtime.dispatch(Listen(listener)),
+    }
 }
 
 struct Listen(TcpListener);

@@ -98,6 +98,9 @@ pub enum Name {
     /// tokio's single-threaded scheduler.
     #[value(name = "tokio-1")]
     TokioCurrent,
+    /// No runtime: a plain epoll server with two threads. Echo only.
+    #[value(name = "epoll")]
+    Epoll,
 }
 
 /// Something to do on whichever runtime a [`Name`] stands for.
@@ -110,9 +113,15 @@ pub trait Job {
 
 impl Name {
     /// All of them: those that move tasks between threads, then, for information, those with one
-    /// thread.
-    pub const ALL: [Name; 5] =
-        [Name::Loopool, Name::TokioMulti, Name::Smol, Name::LoopoolOne, Name::TokioCurrent];
+    /// thread, and what is no runtime at all.
+    pub const ALL: [Name; 6] = [
+        Name::Loopool,
+        Name::TokioMulti,
+        Name::Smol,
+        Name::LoopoolOne,
+        Name::TokioCurrent,
+        Name::Epoll,
+    ];
 
     /// The peers that ours is measured against: they, too, move tasks between threads.
     pub const RIVALS: [Name; 2] = [Name::TokioMulti, Name::Smol];
@@ -125,10 +134,19 @@ impl Name {
             Name::Smol => "smol",
             Name::LoopoolOne => "loopool-1",
             Name::TokioCurrent => "tokio-1",
+            Name::Epoll => "epoll",
         }
     }
 
+    /// Whether it has tasks; if not, it serves [`echo`](mod@crate::echo) only.
+    pub fn is_runtime(self) -> bool {
+        self != Name::Epoll
+    }
+
     /// Does `job` on this runtime.
+    ///
+    /// # Panics
+    /// When it is [none](Self::is_runtime).
     pub fn dispatch<J: Job>(self, job: J) -> J::Output {
         match self {
             Name::Loopool => job.on::<Loopool<THREADS>>(),
@@ -136,6 +154,7 @@ impl Name {
             Name::Smol => job.on::<Smol>(),
             Name::LoopoolOne => job.on::<Loopool<1>>(),
             Name::TokioCurrent => job.on::<Tokio<false>>(),
+            Name::Epoll => panic!("a plain epoll server runs no tasks"),
         }
     }
 }

@@ -23,7 +23,7 @@ use std::future::Future;
 use std::io::Write;
 
 use crate::options::Single;
-use crate::runtimes::{Job, Peer};
+use crate::runtimes::{Job, Name, Peer};
 use crate::{Error, echo, meter};
 
 /// The workloads by name.
@@ -86,7 +86,7 @@ const WARM_UP: u64 = 10;
 
 impl Workload {
     /// In the order of the table.
-    pub const ALL: [Workload; 10] = [
+    pub const ALL: [Workload; 11] = [
         Workload::SpawnJoin,
         Workload::SpawnMany,
         Workload::Yield,
@@ -95,6 +95,7 @@ impl Workload {
         Workload::Echo(1),
         Workload::Echo(50),
         Workload::Echo(500),
+        Workload::Echo(2_000),
         Workload::Sleep,
         Workload::Memory,
     ];
@@ -109,7 +110,8 @@ impl Workload {
             Workload::ChannelPair => "channel_pair",
             Workload::Echo(1) => "echo_1",
             Workload::Echo(50) => "echo_50",
-            Workload::Echo(_) => "echo_500",
+            Workload::Echo(500) => "echo_500",
+            Workload::Echo(_) => "echo_2000",
             Workload::Sleep => "sleep",
             Workload::Memory => "memory",
         }
@@ -120,15 +122,16 @@ impl Workload {
         self.name() == asked || matches!(self, Workload::Echo(_)) && asked == "echo"
     }
 
+    /// Whether `runtime` can do it.
+    pub fn runs_on(self, runtime: Name) -> bool {
+        runtime.is_runtime() || matches!(self, Workload::Echo(_))
+    }
+
     /// Measures it once on a new instance of a runtime.
     ///
     /// # Errors
     /// When the runtime does not start or a process of the echo breaks.
-    pub fn measure(
-        self,
-        runtime: crate::runtimes::Name,
-        effort: Effort,
-    ) -> Result<Vec<Sample>, Error> {
+    pub fn measure(self, runtime: Name, effort: Effort) -> Result<Vec<Sample>, Error> {
         match self {
             Workload::Echo(connections) => echo::measure(runtime, connections, effort),
             _ => runtime.dispatch(Measure { workload: self, effort }),
@@ -182,6 +185,9 @@ where
 pub fn single(options: &Single) -> Result<(), Error> {
     if !SINGLE.contains(&options.workload.as_str()) {
         return Err(format!("{} is none of {}", options.workload, SINGLE.join(", ")).into());
+    }
+    if !options.runtime.is_runtime() {
+        return Err(format!("{} serves echo only", options.runtime.name()).into());
     }
     options.runtime.dispatch(options)
 }

@@ -2,6 +2,7 @@
 //! sockets, sent real signals. Every test has a service of its own.
 
 mod answers;
+mod blocked;
 mod client;
 mod connections;
 mod crowd;

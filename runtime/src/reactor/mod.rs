@@ -7,8 +7,9 @@
 //! | `source.rs` | one descriptor's readiness and who waits for it |
 //! | `registration.rs` | the owner's end of a source |
 //!
-//! A descriptor is registered once, with the loop on which its first operation had to wait; its wakes
-//! run there, wherever the task that waits was last polled.
+//! A descriptor is registered once, with the loop on which its first operation had to wait, or with a
+//! much emptier one (`registration.rs`); its wakes run there, wherever the task that waits was last
+//! polled.
 
 #[cfg_attr(all(target_os = "linux", not(loopool_portable_reactor)), path = "epoll.rs")]
 #[cfg_attr(not(all(target_os = "linux", not(loopool_portable_reactor))), path = "portable.rs")]

@@ -16,11 +16,16 @@ use crate::scheduler::Shared;
 
 /// A descriptor and, once an operation on it had to wait, its place in a reactor.
 ///
-/// Registered late, so that it lands on the loop where it is used rather than where it was accepted.
+/// Registered late, so that it lands on the loop where it is used rather than where it was accepted;
+/// unless that loop has many more than another one, see [`Place::new`].
 pub(crate) struct Registration<T: AsFd> {
     io: T,
     place: OnceLock<Place>,
 }
+
+/// So many more descriptors than on the emptiest loop are nothing to be evened out. Few connections
+/// stay together: one loop that is awake serves them at less cost than two.
+const SLACK: usize = 32;
 
 struct Place {
     shared: Arc<Shared>,
@@ -29,13 +34,20 @@ struct Place {
 }
 
 impl Place {
-    /// With the loop that this thread drives.
+    /// With the loop that this thread drives, or with the one that has the fewest descriptors if ours
+    /// has [`SLACK`] more. Under load each loop gets through its descriptors in turn, so whoever is on
+    /// the loop that has most waits longest, and stealing does not help while no loop is idle. Not for a
+    /// task that may not move: each of its wakes would have to come back.
     fn new(fd: BorrowedFd<'_>) -> io::Result<Place> {
         let core = context::current_core().ok_or_else(|| {
             let message = "waiting for a socket needs a running loopool event loop on this thread";
             io::Error::other(message)
         })?;
-        let (shared, loop_index) = (core.shared_arc(), core.index());
+        let shared = core.shared_arc();
+        let loop_index = match context::inside_a_task_that_may_move() {
+            true => shared.place_for_source(core.index(), SLACK),
+            false => core.index(),
+        };
         let source = shared.loops[loop_index].reactor.register(fd)?;
         Ok(Place { shared, loop_index, source })
     }

@@ -120,6 +120,11 @@ impl Idle {
         self.states.iter().enumerate().any(|(other, state)| other != index && awake(state))
     }
 
+    /// Whether a thread drives loop `index`. A hint.
+    pub(crate) fn is_driven(&self, index: usize) -> bool {
+        self.states[index].load(Ordering::Relaxed) != ABSENT
+    }
+
     /// Whether loop `index` sleeps, or is driven by nobody. A hint.
     pub(crate) fn is_parked(&self, index: usize) -> bool {
         matches!(self.states[index].load(Ordering::Relaxed), PARKED | ABSENT)

@@ -208,6 +208,16 @@ impl Shared {
         }
     }
 
+    /// The loop for a new descriptor that loop `index` would take: another one that is driven and has at
+    /// least `slack` fewer, the one that has the fewest of all.
+    pub(crate) fn place_for_source(&self, index: usize, slack: usize) -> usize {
+        let least = (0..self.loops.len())
+            .filter(|&other| other == index || self.idle.is_driven(other))
+            .min_by_key(|&other| self.loops[other].reactor.registered());
+        let count = |index: usize| self.loops[index].reactor.registered();
+        least.filter(|&least| count(index) >= count(least) + slack).unwrap_or(index)
+    }
+
     /// Puts a callback into the mailbox of loop `index`. False when the loop is closed.
     pub(crate) fn send_callback(&self, index: usize, callback: Arc<RemoteCallback>) -> bool {
         let sent = !self.is_forked()
