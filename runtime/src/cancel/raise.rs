@@ -117,18 +117,15 @@ impl Future for Reraise {
     type Output = Never;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Never> {
-        let raised = context::with_record(|record| {
+        self.raised = Some(context::with_record(|record| {
             let Some(record) = record else { lost(self.location) };
-            // Should the raise have to wait for something protected, or for another raise, which may be
-            // taken back, we are to be polled after that.
+            // Should the raise have to wait for something protected, we are to be polled after that.
             self.foreign.leave(record, cx);
-            let raised = record.raise(self.request, self.location);
-            if raised.is_none() && record.task().is_none() {
-                cx.waker().wake_by_ref();
+            if let Some(before) = self.raised {
+                record.withdraw(before);
             }
-            raised
-        });
-        self.raised = raised;
+            record.raise(self.request, self.location)
+        }));
         Poll::Pending
     }
 }
@@ -138,7 +135,7 @@ impl Drop for Reraise {
         if let Some(serial) = self.raised.take() {
             context::with_record(|record| {
                 if let Some(record) = record {
-                    record.take_back(serial);
+                    record.withdraw(serial);
                 }
             });
         }

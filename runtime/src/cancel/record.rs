@@ -36,9 +36,8 @@ pub(crate) struct Record {
     task: Option<NonNull<Header>>,
     budget: Cell<u8>,
     level: Cell<Level>,
-    raise: Cell<Option<Raise>>,
-    /// Another one was to be made while that one waited.
-    raise_again: Cell<bool>,
+    /// The last raise.
+    last_raise: Cell<Option<NonZeroU64>>,
     /// How often a protected future was found pending in this poll, which has this number then.
     protected: Cell<u32>,
     poll: Cell<Option<NonZeroU64>>,
@@ -52,6 +51,8 @@ struct Rare {
     fired: Vec<RequestId>,
     /// The protected futures that were found pending in a pass, in this poll.
     protected: Vec<Weak<()>>,
+    /// In the order in which they were made, which is that of their serials.
+    raises: Vec<Raise>,
 }
 
 /// What of a pass can be seen at one depth. Outside passes all is zero, except `closed` below a
@@ -75,9 +76,6 @@ struct Visible {
 }
 
 /// A request that was raised again and waits for whoever takes it, until the end of the poll.
-///
-/// One is enough: whoever is to take the first one encloses whatever is polled while it waits, so
-/// that a second one would be dropped with it.
 #[derive(Clone, Copy)]
 pub(crate) struct Raise {
     serial: NonZeroU64,
@@ -86,6 +84,10 @@ pub(crate) struct Raise {
 }
 
 impl Raise {
+    fn is_since(&self, marks: Marks) -> bool {
+        Some(self.serial) > marks.raise
+    }
+
     pub(crate) fn request(self) -> RequestId {
         self.request
     }
@@ -228,8 +230,7 @@ impl Record {
             task,
             budget: Cell::new(BUDGET),
             level: Cell::new(Level::default()),
-            raise: Cell::new(None),
-            raise_again: Cell::new(false),
+            last_raise: Cell::new(None),
             protected: Cell::new(0),
             poll: Cell::new(None),
             rare: Cell::new(None),
@@ -320,7 +321,7 @@ impl Record {
     /// A protected future is pending, which was polled since `marks`. Not for the sake of what was
     /// raised in it.
     pub(super) fn protect(&self, hold: &mut Hold, marks: Marks) {
-        if !self.may_be_raised(marks) {
+        if self.find_raise(marks, |_| true).is_none() {
             let poll = self.poll.get().unwrap_or_else(unique);
             self.poll.set(Some(poll));
             self.protected.set(self.protected.get() + 1);
@@ -400,24 +401,24 @@ impl Record {
     /// What there was of raises before something is polled.
     #[inline]
     pub(crate) fn marks(&self) -> Marks {
-        Marks { raise: self.raise.get().map(|raise| raise.serial), protected: self.protected.get() }
+        Marks { raise: self.last_raise.get(), protected: self.protected.get() }
     }
 
     /// Whether something may have been raised since. To be looked into with
     /// [`raised_since`](Self::raised_since).
     #[inline]
     pub(super) fn may_be_raised(&self, marks: Marks) -> bool {
-        self.raise.get().map(|raise| raise.serial) != marks.raise
+        self.last_raise.get() != marks.raise
     }
 
     /// The raise that was made below us, by what was polled since `marks`. If something protected is
     /// pending there, too, the raise waits for it: it is made again in the next poll.
     pub(crate) fn raised_since(&self, marks: Marks) -> Option<Raise> {
-        let raise = self.raise.get().filter(|raise| Some(raise.serial) != marks.raise)?;
+        let raise = self.find_raise(marks, |_| true)?;
         if self.protected.get() == marks.protected {
             return Some(raise);
         }
-        self.withdraw(raise.serial);
+        self.with_rare(|rare| rare.raises.retain(|raise| !raise.is_since(marks)));
         if let Some(task) = self.task {
             task::hold_raise(task);
         }
@@ -427,53 +428,44 @@ impl Record {
     /// As [`raised_since`](Self::raised_since), for a timeout with this request: whether another's was
     /// raised, which goes on outwards.
     pub(crate) fn another_is_raised_since(&self, marks: Marks, own: RequestId) -> bool {
-        self.may_be_raised(marks) && self.raise.get().is_some_and(|raise| raise.request != own)
+        self.find_raise(marks, |raise| raise.request != own).is_some()
+    }
+
+    fn find_raise(&self, marks: Marks, wanted: impl Fn(&Raise) -> bool) -> Option<Raise> {
+        if !self.may_be_raised(marks) {
+            return None;
+        }
+        let mut wanted = |raise: &&Raise| raise.is_since(marks) && wanted(raise);
+        self.peek_rare(|rare| rare.raises.iter().find(&mut wanted).copied())
     }
 
     /// What a task ends with that nobody in it took.
     #[inline]
     pub(crate) fn raised(&self) -> Option<RequestId> {
-        self.raise.get()?;
         self.raised_since(Marks::default()).map(Raise::request)
     }
 
     /// Where the raise was made that nobody took.
     pub(crate) fn raised_at(&self) -> Option<&'static Location<'static>> {
-        self.raise.get().map(|raise| raise.location)
+        self.find_raise(Marks::default(), |_| true).map(|raise| raise.location)
     }
 
-    /// Raises `request`; what comes back withdraws it. `None` if another raise waits already.
+    /// Raises `request`; what comes back withdraws it.
     pub(super) fn raise(
         &self,
         request: RequestId,
         location: &'static Location<'static>,
-    ) -> Option<NonZeroU64> {
-        if self.raise.get().is_some() {
-            self.raise_again.set(true);
-            return None;
-        }
+    ) -> NonZeroU64 {
         let serial = unique();
-        self.raise.set(Some(Raise { serial, request, location }));
-        Some(serial)
+        self.last_raise.set(Some(serial));
+        self.with_rare(|rare| rare.raises.push(Raise { serial, request, location }));
+        serial
     }
 
-    fn withdraw(&self, serial: NonZeroU64) {
-        if self.raise.get().is_some_and(|raise| raise.serial == serial) {
-            self.raise.set(None);
-        }
-    }
-
-    /// Whoever raised is gone. Who was to raise as well does so in another poll.
-    pub(super) fn take_back(&self, serial: NonZeroU64) {
-        if self.raise.get().is_some_and(|raise| raise.serial == serial) {
-            self.raise.set(None);
-            if let Some(task) = self.task
-                && self.raise_again.take()
-            {
-                task::hold_raise(task);
-                task::release_raises(task);
-                task::poll_again(task);
-            }
+    pub(super) fn withdraw(&self, serial: NonZeroU64) {
+        // Nothing in this poll, nothing to withdraw.
+        if self.last_raise.get().is_some() {
+            self.with_rare(|rare| rare.raises.retain(|raise| raise.serial != serial));
         }
     }
 

@@ -259,9 +259,3 @@ pub(crate) fn release_raises(task: NonNull<Header>) {
         list.release_raises();
     }
 }
-
-/// As [`requests`]: it is to be polled once more after this poll.
-pub(crate) fn poll_again(task: NonNull<Header>) {
-    // SAFETY: as above. Who runs the task puts it into a queue again.
-    let _ = unsafe { task.as_ref() }.state.wake_by_ref();
-}
