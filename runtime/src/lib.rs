@@ -51,10 +51,11 @@ pub use cancel::{
 };
 pub use event_loop::{
     EventLoop, Handle, LoopClosed, LoopHandle, RunError, ThreadsafeCallbackHandle,
-    ThreadsafeHandle, TimerHandle, get_running_loop, try_get_running_loop,
+    ThreadsafeHandle, TimerHandle, block_in_place, get_running_loop, try_get_running_loop,
 };
 pub use metrics::{LoopMetrics, RuntimeMetrics};
 pub use runtime::{Runtime, RuntimeBuilder, run};
+pub use scheduler::Stuck;
 pub use spawn::{YieldNow, create_local_task, create_task, metrics, spawn, yield_now};
 pub use task::{JoinError, Task};
 pub use time::{

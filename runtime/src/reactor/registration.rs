@@ -26,13 +26,13 @@ struct Place {
 }
 
 impl Place {
-    /// With the loop that this thread drives.
+    /// With the loop that this thread drives, or for which it stands in.
     fn new(fd: BorrowedFd<'_>) -> io::Result<Place> {
         let core = context::current_core().ok_or_else(|| {
             let message = "waiting for a socket needs a running loopool event loop on this thread";
             io::Error::other(message)
         })?;
-        let (shared, loop_index) = (core.shared_arc(), core.index());
+        let (shared, loop_index) = (core.shared_arc(), core.place());
         let source = shared.loops[loop_index].reactor.register(fd)?;
         Ok(Place { shared, loop_index, source })
     }

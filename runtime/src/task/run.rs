@@ -1,6 +1,7 @@
 //! What is done to tasks: running, waking, cancelling, freeing.
 
 use std::mem::ManuallyDrop;
+use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
@@ -47,6 +48,11 @@ impl Runnable {
     /// The loop the task was made on.
     pub(crate) fn home(&self) -> usize {
         self.header().home as usize
+    }
+
+    /// Where it was made.
+    pub(crate) fn location(&self) -> &'static Location<'static> {
+        self.header().location
     }
 
     /// Whether the task must stay there.

@@ -1,0 +1,174 @@
+//! A loop that does not come round: who is to blame is said while it is stuck.
+//!
+//! Nobody reads a clock for a poll. Whoever watches (a peer that is awake, a sentinel, the watch thread)
+//! takes samples, and notes here what has not moved for longer than the threshold: the first one reports
+//! it, and whoever finds it again after twice the time, and so on. When the loop comes round it sees that
+//! there was a report and says how long it took. What is said is as exact as the samples.
+
+use std::panic::Location;
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use super::now::What;
+use crate::shim::Mutex;
+use crate::shim::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What a loop is stuck in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stuck {
+    /// Where the task was made that does not return; `None` when it is a callback or a waker.
+    pub spawned_at: Option<&'static Location<'static>>,
+    /// For how long it has been seen stuck.
+    pub duration: Duration,
+}
+
+/// The stalls of one loop.
+#[derive(Default)]
+pub(crate) struct Stall {
+    reported: AtomicU64,
+    /// There was a report of which the end was not reported. A hint, for the loop.
+    open: AtomicBool,
+    record: Mutex<Option<Record>>,
+}
+
+struct Record {
+    /// What the loop had done when it got stuck: another count, another stall.
+    progress: u64,
+    since: Instant,
+    what: What,
+    /// How long it has to last to be reported again.
+    again: Duration,
+}
+
+impl Stall {
+    /// How many were reported.
+    pub(crate) fn reported(&self) -> u64 {
+        self.reported.load(Ordering::Relaxed)
+    }
+
+    /// The present one, if it was reported and has not ended with this progress.
+    pub(crate) fn present(&self, progress: u64) -> Option<Stuck> {
+        let record = self.record.lock();
+        let record = record.as_ref().filter(|record| record.progress == progress)?;
+        let spawned_at = match record.what {
+            What::Task(location) => Some(location),
+            What::Callback | What::Other => None,
+        };
+        Some(Stuck { spawned_at, duration: record.since.elapsed() })
+    }
+}
+
+impl Shared {
+    /// Loop or spare `index` has made no progress since `since`: reports it, if that is long.
+    pub(super) fn note_stuck(&self, index: usize, progress: u64, since: Instant, now: Instant) {
+        if now - since < self.slow_poll_threshold {
+            return;
+        }
+        let half = &self.loops[index];
+        let what = half.now.read();
+        if half.counters.progress() != progress {
+            return;
+        }
+        let mut ended = None;
+        let lasted = {
+            let mut record = half.stall.record.lock();
+            match &mut *record {
+                Some(known) if known.progress == progress => {
+                    let lasted = now.saturating_duration_since(known.since);
+                    if lasted < known.again {
+                        return;
+                    }
+                    known.again = lasted * 2;
+                    lasted
+                }
+                other => {
+                    let lasted = now - since;
+                    ended = other.replace(Record { progress, since, what, again: lasted * 2 });
+                    half.stall.open.store(true, Ordering::Relaxed);
+                    half.stall.reported.fetch_add(1, Ordering::Relaxed);
+                    lasted
+                }
+            }
+        };
+        // What hears the reports is foreign code: not under the lock.
+        if let Some(ended) = ended {
+            self.report_end(index, &ended, since);
+        }
+        let (what, spawned_at) = describe(what);
+        let spawned_at = spawned_at.map(tracing::field::display);
+        tracing::warn!(
+            "loop" = %self.name_of(index),
+            what,
+            spawned_at,
+            duration_ms = millis(lasted),
+            "a loop is stuck: its callbacks and local tasks wait"
+        );
+    }
+
+    /// Loop or spare `index` is itself again: says so, if it was reported stuck. By its own thread.
+    #[inline]
+    pub(crate) fn came_round(&self, index: usize) {
+        // Relaxed: the record is under the lock; who reports at this very moment is heard next time.
+        if self.loops[index].stall.open.load(Ordering::Relaxed) {
+            self.close_stall(index);
+        }
+    }
+
+    #[cold]
+    fn close_stall(&self, index: usize) {
+        let stall = &self.loops[index].stall;
+        stall.open.store(false, Ordering::Relaxed);
+        let ended = stall.record.lock().take();
+        if let Some(ended) = ended {
+            self.report_end(index, &ended, Instant::now());
+        }
+    }
+
+    fn report_end(&self, index: usize, ended: &Record, at: Instant) {
+        let (what, spawned_at) = describe(ended.what);
+        let spawned_at = spawned_at.map(tracing::field::display);
+        tracing::info!(
+            "loop" = %self.name_of(index),
+            what,
+            spawned_at,
+            duration_ms = millis(at.saturating_duration_since(ended.since)),
+            "a loop that was stuck goes on"
+        );
+    }
+
+    fn name_of(&self, index: usize) -> Name {
+        match index.checked_sub(self.loop_count) {
+            None => Name::Loop(index),
+            Some(number) => Name::Spare(number),
+        }
+    }
+}
+
+/// In words, and where it was made.
+fn describe(what: What) -> (&'static str, Option<&'static Location<'static>>) {
+    match what {
+        What::Task(location) => ("a task", Some(location)),
+        What::Callback => ("a callback", None),
+        What::Other => ("a waker", None),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whom a report is about.
+enum Name {
+    Loop(usize),
+    Spare(usize),
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Name::Loop(index) => write!(f, "{index}"),
+            Name::Spare(number) => write!(f, "spare-{number}"),
+        }
+    }
+}
