@@ -307,7 +307,7 @@ impl Core {
         let half = self.half();
         match entry {
             Entry::Task(task) => {
-                half.now.task(task.location());
+                half.now.task(&task);
                 task.run(&self.shared, |again| self.requeue(again));
             }
             Entry::Callback(callback) => self.call(|| callback.call()),

@@ -6,10 +6,11 @@
 //! there was a report and says how long it took. What is said is as exact as the samples.
 
 use std::panic::Location;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::now::What;
+use super::now::{What, address_of};
 use crate::shim::Mutex;
 use crate::shim::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -17,6 +18,8 @@ use crate::shim::atomic::{AtomicBool, AtomicU64, Ordering};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stuck {
+    /// The task's [name](crate::Task::set_name), if it had one when the loop began to run it.
+    pub task: Option<Arc<str>>,
     /// Where the task was made that does not return; `None` when it is a callback or a waker.
     pub spawned_at: Option<&'static Location<'static>>,
     /// For how long it has been seen stuck.
@@ -36,9 +39,17 @@ struct Record {
     /// What the loop had done when it got stuck: another count, another stall.
     progress: u64,
     since: Instant,
-    what: What,
+    culprit: Culprit,
     /// How long it has to last to be reported again.
     again: Duration,
+}
+
+/// What does not return.
+#[derive(Clone)]
+struct Culprit {
+    what: &'static str,
+    task: Option<Arc<str>>,
+    spawned_at: Option<&'static Location<'static>>,
 }
 
 impl Stall {
@@ -51,11 +62,8 @@ impl Stall {
     pub(crate) fn present(&self, progress: u64) -> Option<Stuck> {
         let record = self.record.lock();
         let record = record.as_ref().filter(|record| record.progress == progress)?;
-        let spawned_at = match record.what {
-            What::Task(location) => Some(location),
-            What::Callback | What::Other => None,
-        };
-        Some(Stuck { spawned_at, duration: record.since.elapsed() })
+        let Culprit { task, spawned_at, .. } = record.culprit.clone();
+        Some(Stuck { task, spawned_at, duration: record.since.elapsed() })
     }
 }
 
@@ -71,7 +79,7 @@ impl Shared {
             return;
         }
         let mut ended = None;
-        let lasted = {
+        let (lasted, culprit) = {
             let mut record = half.stall.record.lock();
             match &mut *record {
                 Some(known) if known.progress == progress => {
@@ -80,14 +88,16 @@ impl Shared {
                         return;
                     }
                     known.again = lasted * 2;
-                    lasted
+                    (lasted, known.culprit.clone())
                 }
                 other => {
-                    let lasted = now - since;
-                    ended = other.replace(Record { progress, since, what, again: lasted * 2 });
+                    let (lasted, culprit) = (now - since, self.culprit(what));
+                    let record =
+                        Record { progress, since, culprit: culprit.clone(), again: lasted * 2 };
+                    ended = other.replace(record);
                     half.stall.open.store(true, Ordering::Relaxed);
                     half.stall.reported.fetch_add(1, Ordering::Relaxed);
-                    lasted
+                    (lasted, culprit)
                 }
             }
         };
@@ -95,12 +105,11 @@ impl Shared {
         if let Some(ended) = ended {
             self.report_end(index, &ended, since);
         }
-        let (what, spawned_at) = describe(what);
-        let spawned_at = spawned_at.map(tracing::field::display);
         tracing::warn!(
             "loop" = %self.name_of(index),
-            what,
-            spawned_at,
+            what = culprit.what,
+            task = culprit.task.as_deref(),
+            spawned_at = culprit.spawned_at.map(tracing::field::display),
             duration_ms = millis(lasted),
             "a loop is stuck: its callbacks and local tasks wait"
         );
@@ -126,15 +135,38 @@ impl Shared {
     }
 
     fn report_end(&self, index: usize, ended: &Record, at: Instant) {
-        let (what, spawned_at) = describe(ended.what);
-        let spawned_at = spawned_at.map(tracing::field::display);
+        let culprit = &ended.culprit;
         tracing::info!(
             "loop" = %self.name_of(index),
-            what,
-            spawned_at,
+            what = culprit.what,
+            task = culprit.task.as_deref(),
+            spawned_at = culprit.spawned_at.map(tracing::field::display),
             duration_ms = millis(at.saturating_duration_since(ended.since)),
             "a loop that was stuck goes on"
         );
+    }
+
+    /// Looks for the task if need be; takes the locks of the lists of tasks, one after the other.
+    fn culprit(&self, what: What) -> Culprit {
+        let mut culprit = Culprit { what: "a task", task: None, spawned_at: None };
+        match what {
+            What::Task(location) => culprit.spawned_at = Some(location),
+            What::TaskAt(address) => {
+                for half in &self.loops {
+                    half.registry.lock().for_each(|task| {
+                        if address_of(task) == address {
+                            // SAFETY: in the registry, under its lock.
+                            let task = unsafe { task.as_ref() };
+                            culprit.task = task.name();
+                            culprit.spawned_at = Some(task.location);
+                        }
+                    });
+                }
+            }
+            What::Callback => culprit.what = "a callback",
+            What::Other => culprit.what = "a waker",
+        }
+        culprit
     }
 
     fn name_of(&self, index: usize) -> Name {
@@ -142,15 +174,6 @@ impl Shared {
             None => Name::Loop(index),
             Some(number) => Name::Spare(number),
         }
-    }
-}
-
-/// In words, and where it was made.
-fn describe(what: What) -> (&'static str, Option<&'static Location<'static>>) {
-    match what {
-        What::Task(location) => ("a task", Some(location)),
-        What::Callback => ("a callback", None),
-        What::Other => ("a waker", None),
     }
 }
 

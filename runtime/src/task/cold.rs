@@ -49,6 +49,13 @@ impl ColdPointer {
         unsafe { self.0.load(Ordering::Acquire).as_ref() }
     }
 
+    /// Whether there is one.
+    #[inline]
+    pub(super) fn is_made(&self) -> bool {
+        // Relaxed: nothing is read from it.
+        !self.0.load(Ordering::Relaxed).is_null()
+    }
+
     fn get_or_make(&self) -> &Cold {
         if let Some(cold) = self.get() {
             return cold;
@@ -94,7 +101,7 @@ pub(super) enum Requested {
 }
 
 impl Header {
-    pub(super) fn name(&self) -> Option<Arc<str>> {
+    pub(crate) fn name(&self) -> Option<Arc<str>> {
         self.cold.get()?.name.lock().clone()
     }
 

@@ -55,6 +55,12 @@ impl Runnable {
         self.header().location
     }
 
+    /// Whether it may have a name.
+    #[inline]
+    pub(crate) fn may_have_name(&self) -> bool {
+        self.header().cold.is_made()
+    }
+
     /// Whether the task must stay there.
     pub(crate) fn is_local(&self) -> bool {
         self.header().local
