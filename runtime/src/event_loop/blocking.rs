@@ -4,7 +4,7 @@
 //! and if all others sleep or block, too, somebody is called. What the function wakes goes into the
 //! deque as well, never into the slot, and somebody is called for it.
 
-use super::core::Core;
+use super::core::{Core, MAINTENANCE};
 use crate::context;
 
 /// Runs a function that blocks, on this thread: for calls that are too short, or too tied to what is
@@ -64,6 +64,8 @@ impl Drop for Blocking<'_> {
     fn drop(&mut self) {
         let Blocking(core) = *self;
         core.blocking.set(false);
+        // It was away for long: a look at everything comes next.
+        core.since_maintenance.set(MAINTENANCE);
         core.half().counters.blocked();
         core.shared().idle.end_blocking(core.index());
     }

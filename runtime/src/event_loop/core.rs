@@ -31,7 +31,7 @@ use crate::task::Runnable;
 use crate::time::{Action, TimerKey};
 
 /// So many things are run before the reactor, the mailbox and the injector are looked at again.
-const MAINTENANCE: u32 = 61;
+pub(super) const MAINTENANCE: u32 = 61;
 /// Or after about this time, in nanoseconds, if what is run takes long.
 const MAINTENANCE_TIME: u64 = 1_000_000;
 /// So many tasks in a row may come out of the slot before others have their turn.

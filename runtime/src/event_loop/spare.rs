@@ -7,22 +7,19 @@
 //!
 //! # Protocol
 //! - It *helps* from a call until one loop has made progress since, or sleeps. It looks after every poll.
-//! - The call is a flag and a notification as in `idle.rs`: the flag is set first; the spare publishes
-//!   that it sleeps and then looks at the flag.
+//! - The call is a flag and a notification as in `idle.rs`. Who calls has seen that the spare sleeps, sets
+//!   the flag and then notifies; the spare looks at the flag after every sleep.
 //! - What must not move (a local task, a callback, which its tasks may make on this thread as on any)
 //!   stays with it: it runs these between its calls, too, and does not end before them.
 
 use std::time::{Duration, Instant};
 
-use super::core::{Core, Entry};
+use super::core::{Core, Entry, MAINTENANCE};
 use crate::scheduler::Phase;
 use crate::shim::atomic::{AtomicBool, Ordering};
 
 /// How long it sleeps, in milliseconds, while every loop is blocked and there is nothing to run.
 const NAPS: [u64; 4] = [1, 2, 4, 8];
-
-/// So many tasks are run before it looks around again.
-const BATCH: u32 = 61;
 
 /// A spare worker at work.
 pub(crate) struct Spare<'a> {
@@ -55,8 +52,10 @@ impl<'a> Spare<'a> {
     /// Works until there is no use for it. The caller drives its loop.
     pub(crate) fn work(mut self) -> Rest {
         while self.core.shared().phase() != Phase::Stopped {
-            // Acquire: pairs with the Release of who calls.
-            if self.called.swap(false, Ordering::Acquire) {
+            // Acquire: pairs with the Release of who calls. A second call that comes now asks for what we
+            // are about to do.
+            if self.called.load(Ordering::Acquire) {
+                self.called.store(false, Ordering::Relaxed);
                 self.begin_to_help();
             }
             self.turn();
@@ -108,7 +107,7 @@ impl<'a> Spare<'a> {
             let Some(entry) = core.ready.borrow_mut().pop_front() else { break };
             core.run(entry);
         }
-        for _ in 0..BATCH {
+        for _ in 0..MAINTENANCE {
             if !self.is_needed() {
                 break;
             }
@@ -168,10 +167,7 @@ impl<'a> Spare<'a> {
     fn rest(&mut self) -> Option<Rest> {
         let (core, idle) = (self.core, &self.core.shared().idle);
         idle.announce_park(core.index());
-        let work = !core.half().mailbox.is_empty()
-            || self.called.load(Ordering::Relaxed)
-            || core.shared().phase() == Phase::Stopped;
-        if work {
+        if !core.half().mailbox.is_empty() || core.shared().phase() == Phase::Stopped {
             idle.unpark(core.index());
             return None;
         }

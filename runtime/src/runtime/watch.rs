@@ -1,6 +1,6 @@
 //! The watch thread: for when no loop sleeps, so that none can look after those that run.
 //!
-//! It looks every 10 ms: who is stuck is reported, and when every loop is blocked it looks after their
+//! It looks every 10 milliseconds: who is stuck is reported, and when every loop is blocked it looks after their
 //! reactors and timers; if that, or what they have queued, gives something to run, it calls a spare worker
 //! for it, and another one if that gets stuck, too. It runs no tasks itself, so it is never stuck in one.
 //!
@@ -18,7 +18,9 @@ use super::spares::Spares;
 use crate::reactor::{self, Events};
 use crate::scheduler::{Phase, Sampler, Shared};
 
+/// How often it looks; less often if there is nobody to call, so that it can but report.
 const LOOK: Duration = Duration::from_millis(10);
+const LOOK_ONLY: Duration = Duration::from_millis(25);
 
 /// After so long with a sleeper at every look it sleeps, too.
 const QUIET: Duration = Duration::from_secs(1);
@@ -27,13 +29,15 @@ pub(super) struct Watch {
     spares: Arc<Spares>,
     sampler: Sampler,
     events: Events,
+    interval: Duration,
     /// Since when some loop slept whenever we looked.
     quiet: Option<Instant>,
 }
 
 impl Watch {
     pub(super) fn new(spares: Arc<Spares>) -> Self {
-        Watch { spares, sampler: Sampler::default(), events: Events::new(), quiet: None }
+        let interval = if spares.is_empty() { LOOK_ONLY } else { LOOK };
+        Watch { spares, sampler: Sampler::default(), events: Events::new(), interval, quiet: None }
     }
 
     /// The life of the watch thread.
@@ -54,7 +58,7 @@ impl Watch {
                 }
                 continue;
             }
-            self.sleep(&shared, Some(LOOK));
+            self.sleep(&shared, Some(self.interval));
         }
     }
 

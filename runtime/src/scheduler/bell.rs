@@ -72,7 +72,8 @@ impl Bell {
     /// For who wakes the watch thread: whether that has to be done in the main loop's reactor as well.
     #[must_use]
     pub(crate) fn ring(&self) -> bool {
-        self.rung.store(true, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `go_abroad`, so that it is seen why.
+        self.rung.store(true, Ordering::Release);
         self.is_abroad()
     }
 
@@ -90,7 +91,7 @@ impl Bell {
         self.abroad.store(true, Ordering::Relaxed);
         // W3.
         fence(Ordering::SeqCst);
-        !self.rung.swap(false, Ordering::Relaxed) && idle.is_absent(0)
+        !self.rung.swap(false, Ordering::Acquire) && idle.is_absent(0)
     }
 
     /// For the watch thread: it is back.
