@@ -50,6 +50,7 @@ pub struct LoopMetrics {
 }
 
 #[derive(Default)]
+#[repr(C)]
 pub(crate) struct Counters {
     /// What was run: tasks and callbacks.
     runs: AtomicU64,

@@ -51,6 +51,8 @@ pub(crate) enum Entry {
 /// The owner half of a loop.
 pub(crate) struct Core {
     pub(super) shared: Arc<Shared>,
+    /// Our half of it: looked up for every poll, more than once.
+    half: NonNull<LoopShared>,
     pub(super) index: usize,
     /// The loop that takes the sockets and timers of tasks: this one; but a spare worker, which does not
     /// last, gives them to a loop for which it stands in.
@@ -96,8 +98,10 @@ pub(super) struct Scratch {
 
 impl Core {
     pub(crate) fn new(shared: Arc<Shared>, index: usize, deque: Worker<Runnable>) -> Rc<Core> {
+        let half = NonNull::from(&*shared.loops[index]);
         Rc::new(Core {
             shared,
+            half,
             index,
             place: Cell::new(index),
             deque,
@@ -164,8 +168,10 @@ impl Core {
         self.place.get()
     }
 
+    #[inline]
     pub(crate) fn half(&self) -> &LoopShared {
-        &self.shared.loops[self.index]
+        // SAFETY: in `shared`, which we hold, and where halves never move.
+        unsafe { self.half.as_ref() }
     }
 
     /// Appends to the loop's own queue.

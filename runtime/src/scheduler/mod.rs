@@ -85,18 +85,19 @@ pub(crate) struct Shared {
     pub(crate) default_executor: DefaultExecutor,
 }
 
-/// The shared half of one loop.
+/// The shared half of one loop. In this order: what every poll touches lies together.
+#[repr(C)]
 pub(crate) struct LoopShared {
     pub(crate) slot: Slot,
-    stealer: Stealer<Runnable>,
+    pub(crate) now: Now,
+    pub(crate) counters: Counters,
     pub(crate) mailbox: Mailbox,
+    stealer: Stealer<Runnable>,
+    pub(crate) stewardship: Stewardship,
+    pub(crate) stall: Stall,
     pub(crate) reactor: Reactor,
     pub(crate) timers: Mutex<Wheel>,
     pub(crate) registry: Mutex<Registry>,
-    pub(crate) counters: Counters,
-    pub(crate) now: Now,
-    pub(crate) stall: Stall,
-    pub(crate) stewardship: Stewardship,
 }
 
 /// How many loops and spare workers there are, and how patient one is with them.
