@@ -320,8 +320,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "who wakes by itself still counts as asleep",
         file: IDLE,
-        find: "        if !notified {\n",
-        replace: "        if !notified && index > 9 {\n",
+        find: "if !notified && index < self.loops {",
+        replace: "if !notified && index > 9 {",
         test: "park",
         model: "a_timer_meets_two_messages",
     },
