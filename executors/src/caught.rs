@@ -29,6 +29,11 @@ pub fn drop_each_caught<T>(what: &str, values: impl IntoIterator<Item = T>) {
     values.into_iter().for_each(|value| drop_caught(what, value));
 }
 
+/// Says something through `tracing`: whoever listens is foreign code.
+pub fn tell(report: impl FnOnce()) {
+    run_caught("a subscriber of `tracing`", report);
+}
+
 /// Reports a panic that no handle can carry, and drops its payload.
 #[cold]
 pub fn report_panic(what: &str, payload: Box<dyn Any + Send>) {

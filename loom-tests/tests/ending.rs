@@ -36,7 +36,7 @@ impl Runtime {
     fn new(owners: usize) -> Arc<Self> {
         Arc::new(Runtime {
             ending: Ending::new(owners),
-            idle: Idle::new(1),
+            idle: Idle::new(1, 0),
             eventfd: Eventfd::default(),
             registry: Mutex::default(),
             queue: Mutex::default(),

@@ -81,7 +81,7 @@ impl Runtime {
     /// With `loops` loops, all being driven. The mailbox is that of loop 0.
     fn new(loops: usize) -> Arc<Self> {
         let runtime = Runtime {
-            idle: Idle::new(loops),
+            idle: Idle::new(loops, 0),
             mailbox: Mailbox::new(),
             injector: Injector { tasks: Mutex::new(0), length: AtomicUsize::new(0) },
             bells: (0..loops).map(|_| Eventfd::default()).collect(),

@@ -54,7 +54,7 @@ pub use cancel::{
 };
 pub use event_loop::{
     EventLoop, Handle, LoopClosed, LoopHandle, RunError, ThreadsafeCallbackHandle,
-    ThreadsafeHandle, TimerHandle, get_running_loop, try_get_running_loop,
+    ThreadsafeHandle, TimerHandle, block_in_place, get_running_loop, try_get_running_loop,
 };
 pub use fork::Forked;
 pub use metrics::{LoopMetrics, RuntimeMetrics};
@@ -62,6 +62,7 @@ pub use placement::NoSuchLoop;
 pub use runtime::{
     LeftTask, Runtime, RuntimeBuilder, ShutdownJobs, ShutdownPolicy, ShutdownReport, run,
 };
+pub use scheduler::Stuck;
 pub use spawn::{
     YieldNow, create_local_task, create_task, metrics, spawn, spawn_on, spawn_on_each, yield_now,
 };

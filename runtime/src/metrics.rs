@@ -3,7 +3,7 @@
 //! Each loop counts for itself in cells of its own cache line: a plain load and store, no
 //! read-modify-write, since only its thread writes them (`wakes_sent` excepted).
 
-use crate::scheduler::{LoopShared, Shared};
+use crate::scheduler::{LoopShared, Shared, Stuck};
 use crate::shim::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A moment's view of a runtime.
@@ -14,6 +14,10 @@ pub struct RuntimeMetrics {
     pub loops: Vec<LoopMetrics>,
     /// Tasks that are not done.
     pub tasks: usize,
+    /// Spare workers that are there, at work or waiting for the next time that every loop is blocked.
+    pub spare_workers: usize,
+    /// Polls of tasks by spare workers.
+    pub spare_polls: u64,
 }
 
 /// A moment's view of one loop. Counts are since the runtime was made.
@@ -22,6 +26,11 @@ pub struct RuntimeMetrics {
 pub struct LoopMetrics {
     /// Polls of tasks.
     pub polls: u64,
+    /// Times the loop was seen stuck, in a task or callback, for longer than
+    /// [`slow_poll_threshold`](crate::RuntimeBuilder::slow_poll_threshold).
+    pub stalls: u64,
+    /// What it is stuck in, while it is.
+    pub stuck: Option<Stuck>,
     /// Times the loop took tasks from another one.
     pub steals: u64,
     /// Times the loop looked after the reactor and timers of one that did not come round.
@@ -41,8 +50,12 @@ pub struct LoopMetrics {
 }
 
 #[derive(Default)]
+#[repr(C)]
 pub(crate) struct Counters {
-    polls: AtomicU64,
+    /// What was run: tasks and callbacks.
+    runs: AtomicU64,
+    callbacks: AtomicU64,
+    blocks: AtomicU64,
     steals: AtomicU64,
     serves: AtomicU64,
     parks: AtomicU64,
@@ -63,22 +76,41 @@ fn count(counter: &AtomicU64) {
 }
 
 impl Counters {
+    /// A task or callback was run.
     #[inline]
-    pub(crate) fn polled(&self) {
-        count(&self.polls);
+    pub(crate) fn ran(&self) {
+        count(&self.runs);
+    }
+
+    /// What was run is a callback; before it counts as run.
+    pub(crate) fn called(&self) {
+        count(&self.callbacks);
     }
 
     pub(crate) fn stolen(&self) {
         count(&self.steals);
     }
 
-    pub(crate) fn polls(&self) -> u64 {
-        self.polls.load(Relaxed)
+    /// Begin or end of something that is known to block.
+    pub(crate) fn blocked(&self) {
+        count(&self.blocks);
     }
 
-    /// Grows with everything that the loop does.
+    pub(crate) fn runs(&self) -> u64 {
+        self.runs.load(Relaxed)
+    }
+
+    /// Polls of tasks.
+    pub(crate) fn polls(&self) -> u64 {
+        // Saturating: the two are not read at the same moment.
+        self.runs().saturating_sub(self.callbacks.load(Relaxed))
+    }
+
+    /// Changes with everything that the loop does.
     pub(crate) fn progress(&self) -> u64 {
-        self.polls.load(Relaxed).wrapping_add(self.turns.load(Relaxed))
+        [&self.runs, &self.turns, &self.parks, &self.blocks]
+            .iter()
+            .fold(0, |sum: u64, counter| sum.wrapping_add(counter.load(Relaxed)))
     }
 
     pub(crate) fn served(&self) {
@@ -106,7 +138,9 @@ impl Counters {
 impl LoopShared {
     fn metrics(&self) -> LoopMetrics {
         LoopMetrics {
-            polls: self.counters.polls.load(Relaxed),
+            polls: self.counters.polls(),
+            stalls: self.stall.reported(),
+            stuck: self.stall.present(self.counters.progress()),
             steals: self.counters.steals.load(Relaxed),
             serves: self.counters.serves.load(Relaxed),
             parks: self.counters.parks.load(Relaxed),
@@ -121,9 +155,12 @@ impl LoopShared {
 
 impl Shared {
     pub(crate) fn metrics(&self) -> RuntimeMetrics {
+        let (loops, spares) = self.loops.split_at(self.loop_count);
         RuntimeMetrics {
-            loops: self.loops.iter().map(|half| half.metrics()).collect(),
+            loops: loops.iter().map(|half| half.metrics()).collect(),
             tasks: self.live(),
+            spare_workers: self.spares_alive.load(Relaxed),
+            spare_polls: spares.iter().map(|half| half.counters.polls()).sum(),
         }
     }
 }

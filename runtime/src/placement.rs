@@ -60,7 +60,7 @@ where
     F: Future + 'static,
     F::Output: Send + 'static,
 {
-    let loops = shared.loops.len();
+    let loops = shared.loop_count;
     if loop_index >= loops {
         return Err(NoSuchLoop { maker: make, loop_index, loops });
     }
@@ -93,7 +93,7 @@ where
         // Every index is that of a loop.
         spawn_on(shared, index, move || make(index), location).ok()
     };
-    (0..shared.loops.len()).filter_map(place).collect()
+    (0..shared.loop_count).filter_map(place).collect()
 }
 
 /// The runtime has no loop of this number. The maker comes back.

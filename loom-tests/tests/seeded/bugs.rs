@@ -26,6 +26,11 @@ const ENDING: &str = "runtime/src/scheduler/ending.rs";
 const ENDING_CALLERS: &str = "loom-tests/tests/ending.rs";
 const MAILBOX: &str = "runtime/src/scheduler/mailbox.rs";
 const SOURCE: &str = "runtime/src/reactor/source.rs";
+const SLOT: &str = "runtime/src/scheduler/slot.rs";
+const STEWARD: &str = "runtime/src/scheduler/steward.rs";
+const BELL: &str = "runtime/src/scheduler/bell.rs";
+/// The callers of `bell.rs`, and the life of a spare worker, are copies.
+const SPARE: &str = "loom-tests/tests/spare.rs";
 
 pub(crate) const BUGS: &[Bug] = &[
     Bug {
@@ -318,8 +323,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "who wakes by itself still counts as asleep",
         file: IDLE,
-        find: "        if !notified {\n",
-        replace: "        if !notified && index > 9 {\n",
+        find: "if !notified && index < self.loops {",
+        replace: "if !notified && index > 9 {",
         test: "park",
         model: "a_timer_meets_two_messages",
     },
@@ -426,5 +431,147 @@ pub(crate) const BUGS: &[Bug] = &[
         replace: "self.owners.fetch_sub(1, Ordering::AcqRel) == 0",
         test: "task",
         model: "whoever_leaves_last_drops_what_is_left_while_a_wake_comes",
+    },
+    Bug {
+        what: "two take the same task out of the slot",
+        file: SLOT,
+        find: "let task = self.0.swap(std::ptr::null_mut(), Ordering::Acquire);",
+        replace: "let task = self.0.load(Ordering::Acquire);
+        self.0.store(std::ptr::null_mut(), Ordering::Relaxed);",
+        test: "slot",
+        model: "two_thieves_do_not_take_the_same_task",
+    },
+    Bug {
+        what: "a task that a thief takes out of the slot was not published",
+        file: SLOT,
+        find: "self.0.swap(task.into_header().as_ptr(), Ordering::Release);",
+        replace: "self.0.swap(task.into_header().as_ptr(), Ordering::Relaxed);",
+        test: "slot",
+        model: "a_task_is_run_by_the_owner_or_a_thief",
+    },
+    Bug {
+        what: "a thief takes a task that it does not see",
+        file: SLOT,
+        find: "self.0.swap(std::ptr::null_mut(), Ordering::Acquire);",
+        replace: "self.0.swap(std::ptr::null_mut(), Ordering::Relaxed);",
+        test: "slot",
+        model: "a_task_is_run_by_the_owner_or_a_thief",
+    },
+    Bug {
+        what: "the owner overwrites the task in its slot",
+        file: SLOT,
+        find: "let before = self.0.swap(task.into_header().as_ptr(), Ordering::Release);",
+        replace: "let before = self.0.load(Ordering::Acquire);
+        self.0.store(task.into_header().as_ptr(), Ordering::Release);",
+        test: "slot",
+        model: "a_task_is_run_by_the_owner_or_a_thief",
+    },
+    Bug {
+        what: "there are two stewards",
+        file: STEWARD,
+        find: ".compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()",
+        replace: ".swap(true, Ordering::Acquire)
+            .eq(&self.0.load(Ordering::Relaxed).eq(&false))",
+        test: "steward",
+        model: "there_is_one_steward_and_the_owner_may_come_back",
+    },
+    Bug {
+        what: "a steward does not see what the one before has done",
+        file: STEWARD,
+        find: "self.0.0.store(false, Ordering::Release);",
+        replace: "self.0.0.store(false, Ordering::Relaxed);",
+        test: "steward",
+        model: "there_is_one_steward_and_the_owner_may_come_back",
+    },
+    Bug {
+        what: "a steward keeps the role",
+        file: STEWARD,
+        find: "        self.0.0.store(false, Ordering::Release);\n",
+        replace: "",
+        test: "steward",
+        model: "there_is_one_steward_and_the_owner_may_come_back",
+    },
+    Bug {
+        what: "the watch thread goes to sleep without a fence (W1)",
+        file: BELL,
+        find: "        // W1.\n        fence(Ordering::SeqCst);\n",
+        replace: "",
+        test: "spare",
+        model: "the_last_sleeper_that_wakes_up_rings_for_the_watch",
+    },
+    Bug {
+        what: "the last sleeper looks for the watch thread without a fence (W2)",
+        file: BELL,
+        find: "        // W2.\n        fence(Ordering::SeqCst);\n",
+        replace: "",
+        test: "spare",
+        model: "of_two_that_wake_up_at_once_one_rings",
+    },
+    Bug {
+        what: "the watch thread goes abroad without a fence (W3)",
+        file: BELL,
+        find: "        // W3.\n        fence(Ordering::SeqCst);\n",
+        replace: "",
+        test: "spare",
+        model: "the_watch_is_sent_home_when_the_main_loop_is_driven",
+    },
+    Bug {
+        what: "it is not looked for abroad with a fence (W4)",
+        file: BELL,
+        find: "        // W4.\n        fence(Ordering::SeqCst);\n",
+        replace: "",
+        test: "spare",
+        model: "the_watch_is_sent_home_when_the_main_loop_is_driven",
+    },
+    Bug {
+        what: "a ring that came before is not heard abroad",
+        file: BELL,
+        find: "!self.rung.swap(false, Ordering::Acquire) && idle.is_absent(0)",
+        replace: "idle.is_absent(0)",
+        test: "spare",
+        model: "a_ring_is_heard_abroad",
+    },
+    Bug {
+        what: "a ring does not say why",
+        file: BELL,
+        find: "self.rung.store(true, Ordering::Release);",
+        replace: "self.rung.store(true, Ordering::Relaxed);",
+        test: "spare",
+        model: "a_ring_is_heard_abroad",
+    },
+    Bug {
+        what: "a spare worker is woken before it is said why",
+        file: SPARE,
+        find: "            self.called.store(true, Ordering::Release);
+            if self.idle.notify(seat) {
+                self.reactors[seat].write();
+            }",
+        replace: "            if self.idle.notify(seat) {
+                self.reactors[seat].write();
+            }
+            self.called.store(true, Ordering::Release);",
+        test: "spare",
+        model: "a_call_reaches_a_spare_worker_that_goes_to_rest",
+    },
+    Bug {
+        what: "a spare worker counts as a sleeper",
+        file: IDLE,
+        find: "        if index < self.loops {
+            self.parked.fetch_add(1, Ordering::Relaxed);",
+        replace: "        if index < 9 {
+            self.parked.fetch_add(1, Ordering::Relaxed);",
+        test: "spare",
+        model: "a_call_that_meets_the_end_of_a_spare_worker_is_not_taken_for_help",
+    },
+    Bug {
+        what: "a spare worker gives its tasks away and tells nobody",
+        file: SPARE,
+        find: "        self.injected.fetch_add(1, Ordering::Release);
+        if let Some(index) = self.idle.notify_any() {",
+        replace: "        self.injected.fetch_add(1, Ordering::Release);
+        if false && let Some(index) = self.idle.notify_any() {",
+        test: "spare",
+        model: "what_a_spare_worker_gives_away_is_found",
     },
 ];

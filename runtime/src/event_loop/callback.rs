@@ -201,6 +201,10 @@ impl CallbackTimers {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.callbacks.len() == self.free.len()
+    }
+
     pub(super) fn remove(&mut self, number: usize) -> Option<Rc<Callback>> {
         let callback = self.callbacks.get_mut(number)?.take();
         if callback.is_some() {

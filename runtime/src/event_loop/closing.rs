@@ -7,12 +7,15 @@ use crate::scheduler::Registry;
 use crate::task::{Header, Runnable};
 
 impl Core {
-    /// The thread leaves the loop, which nobody drives then: what others may take is shown to them.
+    /// The thread leaves the loop, which nobody drives then: what others may take is given to them.
     pub(super) fn leave(&self) {
-        if let Some(task) = self.half().take_slot() {
-            self.deque.push(task);
+        if !self.shared().stands_alone() {
+            self.give_away();
         }
         self.shared().idle.leave(self.index());
+        if self.index() == 0 && self.shared().loop_count > 1 {
+            self.shared().main_loop_changed(false);
+        }
         // Also what was pushed from outside: the call for help may have reached us.
         if !self.shared().stands_alone()
             && self.shared().has_stealable()
@@ -20,6 +23,24 @@ impl Core {
         {
             self.shared().write_wake(index);
         }
+    }
+
+    /// Puts the tasks that may move where everybody looks. Not into the deque, where loops look only when
+    /// they have nothing else to do. True when there were some; the caller wakes somebody.
+    pub(super) fn give_away(&self) -> bool {
+        let mut some = false;
+        while let Some(task) = self.half().slot.take().or_else(|| self.deque.pop()) {
+            self.shared().inject(task);
+            some = true;
+        }
+        some
+    }
+
+    /// Whether there is a callback or local task, which cannot go elsewhere.
+    pub(super) fn holds_what_stays(&self) -> bool {
+        !self.ready.borrow().is_empty()
+            || !self.callback_timers.borrow().is_empty()
+            || self.local_tasks(&self.half().registry.lock()) > 0
     }
 
     /// Ends a local task of this loop at once, wherever it waits; not one that is being polled.
@@ -91,7 +112,7 @@ impl Core {
                 Entry::Remote(callback) => callback.cancel(),
             }
         }
-        while let Some(task) = self.half().take_slot().or_else(|| self.deque.pop()) {
+        while let Some(task) = self.half().slot.take().or_else(|| self.deque.pop()) {
             some = true;
             task.shut_down(self.shared());
         }

@@ -20,7 +20,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_deque::Worker;
-use loopool_executors::caught::drop_caught;
+use loopool_executors::caught::{drop_caught, tell};
 
 use super::callback::{Callback, CallbackTimers, RemoteCallback};
 use super::serve::Watch;
@@ -32,7 +32,7 @@ use crate::task::Runnable;
 use crate::time::{Action, TimerKey};
 
 /// So many things are run before the reactor, the mailbox and the injector are looked at again.
-const MAINTENANCE: u32 = 61;
+pub(super) const MAINTENANCE: u32 = 61;
 /// Or after about this time, in nanoseconds, if what is run takes long.
 const MAINTENANCE_TIME: u64 = 1_000_000;
 /// So many tasks in a row may come out of the slot before others have their turn.
@@ -52,7 +52,12 @@ pub(crate) enum Entry {
 /// The owner half of a loop.
 pub(crate) struct Core {
     pub(super) shared: Arc<Shared>,
+    /// Our half of it: looked up for every poll, more than once.
+    half: NonNull<LoopShared>,
     pub(super) index: usize,
+    /// The loop that takes the sockets and timers of tasks: this one; but a spare worker, which does not
+    /// last, gives them to a loop for which it stands in.
+    pub(super) place: Cell<usize>,
     pub(super) deque: Worker<Runnable>,
     pub(super) ready: RefCell<VecDeque<Entry>>,
     pub(super) callback_timers: RefCell<CallbackTimers>,
@@ -60,6 +65,10 @@ pub(crate) struct Core {
     pub(crate) closed: Cell<bool>,
     /// Everything is being dropped.
     pub(super) clearing: Cell<bool>,
+    /// Something that is known to block is being run.
+    pub(super) blocking: Cell<bool>,
+    /// It has slept since it last had something to do.
+    pub(super) rested: Cell<bool>,
     /// A timer was set whose time is past.
     pub(super) timer_overdue: Cell<bool>,
     tick: Cell<u32>,
@@ -90,15 +99,20 @@ pub(super) struct Scratch {
 
 impl Core {
     pub(crate) fn new(shared: Arc<Shared>, index: usize, deque: Worker<Runnable>) -> Rc<Core> {
+        let half = NonNull::from(&*shared.loops[index]);
         Rc::new(Core {
             shared,
+            half,
             index,
+            place: Cell::new(index),
             deque,
             ready: RefCell::new(VecDeque::new()),
             callback_timers: RefCell::new(CallbackTimers::default()),
             stopping: Cell::new(false),
             closed: Cell::new(false),
             clearing: Cell::new(false),
+            blocking: Cell::new(false),
+            rested: Cell::new(true),
             timer_overdue: Cell::new(false),
             tick: Cell::new(0),
             since_maintenance: Cell::new(0),
@@ -115,6 +129,11 @@ impl Core {
                 messages: Vec::new(),
             }),
         })
+    }
+
+    /// For the next core of the same index.
+    pub(crate) fn into_deque(self) -> Worker<Runnable> {
+        self.deque
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -134,8 +153,26 @@ impl Core {
         self.index
     }
 
+    /// A thread begins to drive the loop.
+    pub(super) fn begin_driving(&self) {
+        if self.index == 0 && self.shared.loop_count > 1 {
+            self.shared.main_loop_changed(true);
+        }
+        if self.index < self.shared.loop_count {
+            // What it runs first may take long.
+            self.shared.see_to_a_watch();
+            self.call_sentinel();
+        }
+    }
+
+    pub(crate) fn place(&self) -> usize {
+        self.place.get()
+    }
+
+    #[inline]
     pub(crate) fn half(&self) -> &LoopShared {
-        &self.shared.loops[self.index]
+        // SAFETY: in `shared`, which we hold, and where halves never move.
+        unsafe { self.half.as_ref() }
     }
 
     /// Appends to the loop's own queue.
@@ -153,8 +190,8 @@ impl Core {
             }
         } else if self.shared.stands_alone() {
             self.push_ready(Entry::Task(task));
-        } else if context::inside_a_task() {
-            if let Some(displaced) = self.half().put_slot(task) {
+        } else if context::inside_a_task() && !self.blocking.get() {
+            if let Some(displaced) = self.half().slot.put(task) {
                 self.push_stealable(displaced);
             }
         } else {
@@ -170,6 +207,9 @@ impl Core {
     /// Wakes a sleeper if there is more to do than we get to soon. The task that we run next is not
     /// counted: outside a task that is one of those in the deque.
     pub(super) fn share(&self) {
+        if self.blocking.get() {
+            return self.shared.call_for(self.index);
+        }
         if !self.shared.idle.could_use_help() {
             return;
         }
@@ -189,12 +229,21 @@ impl Core {
         }
         if self.nothing_ready() {
             self.find_work(may_sleep);
+            self.have_work();
         } else if self.maintenance_is_due() {
             self.maintain();
         }
         if self.timer_overdue.get() {
             self.expire_timers();
         }
+        self.run_ready();
+        self.half()
+            .counters
+            .publish(&LoopGauges { queue_depth: self.ready.borrow().len() + self.deque.len() });
+    }
+
+    /// Step 3 of a turn.
+    fn run_ready(&self) {
         let mut own = self.ready.borrow().len();
         let mut others = MAINTENANCE;
         loop {
@@ -220,27 +269,33 @@ impl Core {
                 self.maintain();
             }
         }
-        self.half()
-            .counters
-            .publish(&LoopGauges { queue_depth: self.ready.borrow().len() + self.deque.len() });
+    }
+
+    /// After there was nothing to do: if there is now, what we run may take long, and somebody has to
+    /// watch.
+    fn have_work(&self) {
+        if self.rested.get() && !self.nothing_ready() {
+            self.rested.set(false);
+            self.shared.see_to_a_watch();
+        }
     }
 
     /// After so many runs, or after fewer that take long.
-    fn maintenance_is_due(&self) -> bool {
+    pub(super) fn maintenance_is_due(&self) -> bool {
         let runs = self.since_maintenance.get();
         runs >= MAINTENANCE || u64::from(runs).saturating_mul(self.typical.get()) > MAINTENANCE_TIME
     }
 
     pub(super) fn nothing_ready(&self) -> bool {
-        self.ready.borrow().is_empty() && self.deque.is_empty() && !self.half().has_slot()
+        self.ready.borrow().is_empty() && self.deque.is_empty() && self.half().slot.is_empty()
     }
 
-    fn next_stealable(&self) -> Option<Runnable> {
+    pub(super) fn next_stealable(&self) -> Option<Runnable> {
         if self.shared.stands_alone() {
             return None;
         }
         let budget = self.slot_budget.get();
-        if let Some(task) = self.half().take_slot() {
+        if let Some(task) = self.half().slot.take() {
             if budget > 0 {
                 self.slot_budget.set(budget - 1);
                 return Some(task);
@@ -251,22 +306,30 @@ impl Core {
         self.deque.pop()
     }
 
-    fn run(&self, entry: Entry) {
+    pub(super) fn run(&self, entry: Entry) {
         let tick = self.tick.get().wrapping_add(1);
         self.tick.set(tick);
         self.since_maintenance.set(self.since_maintenance.get() + 1);
         let begun = tick.is_multiple_of(SAMPLE).then(Instant::now);
+        let half = self.half();
         match entry {
             Entry::Task(task) => {
+                half.now.task(&task);
                 task.run(&self.shared, |again| self.requeue(again));
-                self.half().counters.polled();
             }
-            Entry::Callback(callback) => callback.call(),
-            Entry::Remote(callback) => callback.call(),
+            Entry::Callback(callback) => self.call(|| callback.call()),
+            Entry::Remote(callback) => self.call(|| callback.call()),
         }
+        half.counters.ran();
         if let Some(begun) = begun {
             self.note_poll_time(begun.elapsed());
         }
+    }
+
+    fn call(&self, callback: impl FnOnce()) {
+        self.half().now.callback();
+        callback();
+        self.half().counters.called();
     }
 
     /// A task that woke itself goes to the end, so that others run.
@@ -298,6 +361,7 @@ impl Core {
 
     /// A look at everything that other threads and the system may have brought, without sleeping.
     fn maintain(&self) {
+        self.between();
         if !self.half().mailbox.is_empty() {
             self.read_mailbox();
         }
@@ -315,6 +379,12 @@ impl Core {
         self.look_after_peers();
     }
 
+    /// Not in a task or callback.
+    pub(super) fn between(&self) {
+        self.half().now.other();
+        self.shared.came_round(self.index);
+    }
+
     pub(super) fn wait_for_events(&self, limit: Option<Duration>) {
         self.since_maintenance.set(0);
         let mut scratch = self.scratch.borrow_mut();
@@ -330,7 +400,7 @@ impl Core {
         if let Err(error) = waited {
             // Only a broken descriptor or memory exhaustion ends here; sleeping a little keeps a
             // broken system from being burned as well.
-            tracing::error!(%error, "waiting for events failed");
+            tell(|| tracing::error!(%error, "waiting for events failed"));
             std::thread::sleep(Duration::from_millis(10));
         }
         let mut wakers = std::mem::take(&mut self.scratch.borrow_mut().wakers);
@@ -339,7 +409,7 @@ impl Core {
         self.expire_timers();
     }
 
-    fn expire_timers(&self) {
+    pub(super) fn expire_timers(&self) {
         self.timer_overdue.set(false);
         let mut due = std::mem::take(&mut self.scratch.borrow_mut().due);
         {

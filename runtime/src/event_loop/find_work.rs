@@ -13,6 +13,7 @@ impl Core {
     /// Nothing is ready: look elsewhere, then sleep until something is.
     pub(super) fn find_work(&self, may_sleep: bool) {
         self.since_maintenance.set(0);
+        self.between();
         if self.take_from_others(false) {
             self.pass_on();
             return;
@@ -41,7 +42,7 @@ impl Core {
     }
 
     /// Takes work from the injector or a peer into our deque.
-    fn take_from_others(&self, slots: bool) -> bool {
+    pub(super) fn take_from_others(&self, slots: bool) -> bool {
         if self.shared.stands_alone() {
             return false;
         }
@@ -98,6 +99,7 @@ impl Core {
 
     fn park(&self) {
         let shared = &self.shared;
+        self.rested.set(true);
         shared.idle.announce_park(self.index);
         let work = !self.half().mailbox.is_empty()
             || (!shared.stands_alone() && shared.has_stealable())
@@ -134,7 +136,7 @@ impl Core {
     }
 
     /// True when somebody woke us.
-    fn wait_for_events_parked(&self, limit: Option<Duration>, begun: Instant) -> bool {
+    pub(super) fn wait_for_events_parked(&self, limit: Option<Duration>, begun: Instant) -> bool {
         let timer = self.half().timers.lock().next_deadline();
         let until_timer = timer.map(|deadline| deadline.saturating_duration_since(begun));
         let limit = [limit, until_timer].into_iter().flatten().min();

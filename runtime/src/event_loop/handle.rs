@@ -152,7 +152,7 @@ impl LoopHandle {
 
     /// How many loops the runtime has.
     pub fn loops(&self) -> usize {
-        self.core.shared.loops.len()
+        self.core.shared.loop_count
     }
 
     /// Asks the loop to stop: it finishes the present turn, then the run call returns. Called before a
@@ -167,7 +167,7 @@ impl LoopHandle {
 
     /// The handle for other threads.
     pub fn threadsafe(&self) -> ThreadsafeHandle {
-        ThreadsafeHandle::new(self.core.shared_arc(), self.core.index())
+        ThreadsafeHandle::new(self.core.shared_arc(), self.core.place())
     }
 
     /// False while the loop drops what it has: destructors may call anything, and what they want to be
@@ -201,10 +201,10 @@ impl Core {
         local: bool,
         location: &'static Location<'static>,
     ) -> Task<F::Output> {
+        let home = if local { self.index() } else { self.place() };
         // SAFETY: the caller's promise; a task that is registered keeps the runtime alive.
-        let (runnable, task) = unsafe {
-            crate::task::new_task(future, self.shared_pointer(), self.index(), local, location)
-        };
+        let (runnable, task) =
+            unsafe { crate::task::new_task(future, self.shared_pointer(), home, local, location) };
         let Some(runnable) = self.shared().admit(runnable, &task) else { return task };
         if local || self.shared().stands_alone() {
             self.schedule(runnable);

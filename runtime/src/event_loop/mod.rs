@@ -5,17 +5,21 @@
 //! | `core.rs` | the owner half: queues, and how a loop turns |
 //! | `find_work.rs` | what it does when it has nothing to do |
 //! | `closing.rs` | how it is left and emptied |
-//! | `serve.rs` | what a loop does for peers that do not come round |
+//! | `blocking.rs` | [`block_in_place`] |
+//! | `serve.rs` | what is done for loops that do not come round |
+//! | `spare.rs` | the turns of a spare worker |
 //! | `callback.rs` | callbacks and the handles that cancel them |
 //! | `handle.rs` | [`LoopHandle`], for the loop's own thread |
 //! | `threadsafe.rs` | [`ThreadsafeHandle`], for all others |
 
+mod blocking;
 mod callback;
 mod closing;
 mod core;
 mod find_work;
 mod handle;
 mod serve;
+mod spare;
 mod threadsafe;
 
 use std::fmt;
@@ -24,15 +28,18 @@ use std::panic::{Location, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+pub use self::blocking::block_in_place;
 pub(crate) use self::callback::RemoteCallback;
 pub use self::callback::{Handle, ThreadsafeCallbackHandle, TimerHandle};
 pub(crate) use self::core::{Core, pointer_to};
 pub use self::handle::{LoopHandle, get_running_loop, try_get_running_loop};
+pub(crate) use self::spare::{Rest, Spare};
 pub use self::threadsafe::{LoopClosed, ThreadsafeHandle};
 use crate::context;
 use crate::fork::Forked;
-use crate::scheduler::{Phase, Shared};
+use crate::scheduler::{Phase, Plan, Shared};
 use crate::task::JoinError;
 
 /// One event loop, driven by whichever thread runs it: asyncio's `new_event_loop()`.
@@ -66,7 +73,8 @@ impl EventLoop {
     /// # Errors
     /// When the system gives no descriptors for its reactor.
     pub fn new() -> std::io::Result<Self> {
-        let (shared, mut deques) = Shared::new(1)?;
+        let plan = Plan { loops: 1, spares: 0, slow_poll_threshold: Duration::MAX };
+        let (shared, mut deques) = Shared::new(plan)?;
         let deque = deques.remove(0);
         Ok(EventLoop { core: Core::new(shared, 0, deque) })
     }
@@ -197,6 +205,7 @@ impl<'a> Driving<'a> {
             );
         };
         core.shared().idle.enter(core.index());
+        core.begin_driving();
         Ok(Driving { core, _entered: entered })
     }
 }

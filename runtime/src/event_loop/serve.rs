@@ -1,28 +1,28 @@
-//! What a loop does for peers that do not come round.
+//! What is done for loops that do not come round.
 //!
-//! A loop may be stuck in a long poll, or its thread may wait for a processor. Its queued tasks can be
-//! stolen; here a peer that is awake also asks its reactor and expires its timers, and what that wakes
-//! runs on the peer. Nothing is taken away from the owner: it may come back at any moment, and whatever
-//! a peer does is right even if it was there all the time. Sources live in slots that stay
-//! (`reactor/slots.rs`), an event goes to one waiter, and the wheel has its lock. Callbacks and local
-//! tasks wait for their loop.
+//! A loop may be stuck in a long poll or in [`block_in_place`](crate::block_in_place), or its thread may
+//! wait for a processor. Its queued tasks can be stolen; here somebody who is awake also asks its reactor
+//! and expires its timers, and what that wakes runs elsewhere. Nothing is taken away from the owner: it
+//! may come back at any moment, and whatever is done here is right even if it was there all the time.
+//! Sources live in slots that stay (`reactor/slots.rs`), an event goes to one waiter, and the wheel has
+//! its lock. Callbacks and local tasks wait for their loop.
 //!
 //! Who looks: every loop that is awake, when it maintains itself, and the *sentinels*: one or two that
 //! sleep with a time limit because others run, or did until a moment ago. When all sleep without a limit,
-//! the first one that has something to do again wakes another one to be a sentinel, not too often.
+//! the first one that has something to do again wakes another one to be a sentinel, not too often. When
+//! nobody sleeps, and all may be stuck, the watch thread looks, and calls spare workers
+//! (`runtime/watch.rs`, `spare.rs`).
 
+use std::io;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use loopool_executors::caught::drop_caught;
+use loopool_executors::caught::{drop_caught, tell};
 
 use super::core::Core;
-use crate::reactor;
-use crate::scheduler::Shared;
+use crate::reactor::{self, Events};
+use crate::scheduler::{Sampler, Shared};
 use crate::time::Action;
-
-/// A loop that has done nothing for so long is served. Shorter, and a loop whose thread was merely
-/// descheduled for a slice would be served for nothing; longer shows in the tail of latencies.
-const PATIENCE: Duration = Duration::from_millis(2);
 
 /// How long there is a sentinel after something was done, and how often one is woken at most.
 const LATELY: Duration = Duration::from_millis(100);
@@ -30,29 +30,22 @@ const LATELY: Duration = Duration::from_millis(100);
 /// What a loop remembers of its peers.
 #[derive(Default)]
 pub(super) struct Watch {
-    peers: Vec<Seen>,
-    looked: Option<Instant>,
-    /// What all had done when it was last found that something was done, and when that was.
+    pub(super) sampler: Sampler,
+    /// What all had run when it was last found that something was, and when that was.
     activity: Option<(u64, Instant)>,
     /// When a sentinel was last woken.
     called: Option<Instant>,
 }
 
-#[derive(Clone, Copy)]
-struct Seen {
-    progress: u64,
-    since: Instant,
-}
-
 impl Watch {
-    /// Whether somebody has done something lately. Polls count, turns do not: the sentinel's own would.
+    /// Whether somebody has done something lately. Runs count, turns do not: the sentinel's own would.
     pub(super) fn lately(&mut self, shared: &Shared, now: Instant) -> bool {
-        let polls = shared.loops.iter().map(|peer| peer.counters.polls());
-        let polls = polls.fold(0, u64::wrapping_add);
+        let runs = shared.loops.iter().map(|peer| peer.counters.runs());
+        let runs = runs.fold(0, u64::wrapping_add);
         match self.activity {
-            Some((before, when)) if before == polls => now - when < LATELY,
+            Some((before, when)) if before == runs => now - when < LATELY,
             _ => {
-                self.activity = Some((polls, now));
+                self.activity = Some((runs, now));
                 true
             }
         }
@@ -65,29 +58,6 @@ impl Watch {
         }
         may
     }
-
-    /// The loops that have made no progress for some time. Looks at most every other
-    /// [`PATIENCE`] / 2.
-    fn stuck(&mut self, shared: &Shared, me: usize, now: Instant) -> Vec<usize> {
-        if self.looked.is_some_and(|looked| now - looked < PATIENCE / 2) {
-            return Vec::new();
-        }
-        self.looked = Some(now);
-        let progress = shared.loops.iter().map(|peer| peer.counters.progress());
-        if self.peers.is_empty() {
-            self.peers = progress.map(|progress| Seen { progress, since: now }).collect();
-            return Vec::new();
-        }
-        let mut stuck = Vec::new();
-        for (index, (progress, seen)) in progress.zip(&mut self.peers).enumerate() {
-            if progress != seen.progress {
-                *seen = Seen { progress, since: now };
-            } else if index != me && now - seen.since >= PATIENCE && !shared.idle.is_parked(index) {
-                stuck.push(index);
-            }
-        }
-        stuck
-    }
 }
 
 impl Core {
@@ -97,11 +67,11 @@ impl Core {
             return false;
         }
         let now = Instant::now();
-        let stuck = self.watch.borrow_mut().stuck(self.shared(), self.index(), now);
-        for &index in &stuck {
+        let blocked = self.watch.borrow_mut().sampler.blocked(self.shared(), self.index(), now);
+        for &index in &blocked {
             self.serve(index, now);
         }
-        !stuck.is_empty()
+        !blocked.is_empty()
     }
 
     /// For a loop that has something to do after all slept: what it does may take long.
@@ -116,21 +86,50 @@ impl Core {
         }
     }
 
-    fn serve(&self, index: usize, now: Instant) {
-        let peer = &self.shared().loops[index];
+    /// Does what loop `index` would do, as far as another may, and takes what is queued there.
+    pub(super) fn serve(&self, index: usize, now: Instant) {
         self.half().counters.served();
-        let mut wakers = Vec::new();
-        let waited = {
-            let mut scratch = self.scratch.borrow_mut();
-            peer.reactor.poll_for_peer(&mut scratch.events, &mut wakers)
-        };
-        if let Err(error) = waited {
-            tracing::error!(%error, "asking a peer's reactor failed");
+        let ready = self.shared().collect(index, now, &mut self.scratch.borrow_mut().events);
+        ready.wake();
+        if let Some(task) = self.shared().steal_from(index, true, &self.deque) {
+            self.half().counters.stolen();
+            self.deque.push(task);
         }
-        reactor::wake_all(&mut wakers);
-        let mut due = Vec::new();
-        peer.timers.lock().expire_for_peer(now, &mut due);
-        for action in due {
+    }
+}
+
+impl Shared {
+    /// Does for loop `index` what any thread may do, but takes no tasks. For the watch thread.
+    pub(crate) fn serve(&self, index: usize, now: Instant, events: &mut Events) {
+        self.collect(index, now, events).wake();
+    }
+
+    /// What is ready and due at loop `index`; nothing if somebody else is about it.
+    fn collect(&self, index: usize, now: Instant, events: &mut Events) -> Ready {
+        let mut ready = Ready { waited: Ok(()), wakers: Vec::new(), due: Vec::new() };
+        let peer = &self.loops[index];
+        if let Some(_steward) = peer.stewardship.take() {
+            ready.waited = peer.reactor.poll_for_peer(events, &mut ready.wakers);
+            peer.timers.lock().expire_for_peer(now, &mut ready.due);
+        }
+        ready
+    }
+}
+
+/// What was found with the role of a steward, to be woken without it.
+struct Ready {
+    waited: io::Result<()>,
+    wakers: Vec<Waker>,
+    due: Vec<Action>,
+}
+
+impl Ready {
+    fn wake(mut self) {
+        if let Err(error) = self.waited {
+            tell(|| tracing::error!(%error, "asking a peer's reactor failed"));
+        }
+        reactor::wake_all(&mut self.wakers);
+        for action in self.due {
             if let Action::Wake(waker) = action {
                 crate::context::wake_caught(&waker);
                 drop_caught("a waker", waker);

@@ -169,7 +169,7 @@ impl ThreadsafeHandle {
 
     /// How many loops the runtime has. Their numbers begin with 0, the main loop's.
     pub fn loops(&self) -> usize {
-        self.shared.loops.len()
+        self.shared.loop_count
     }
 
     /// What the runtime's loops are doing.

@@ -94,21 +94,37 @@ impl Reactor {
         Ok(())
     }
 
-    /// As [`wait`](Self::wait) for a thread that is not the owner's, without waiting. An event goes to
-    /// one thread only, so the owner's wake-up is written again if it was among them.
+    /// As [`wait`](Self::wait) for a thread that is not the owner's, without waiting.
     pub(crate) fn poll_for_peer(
         &self,
         events: &mut Events,
         wakers: &mut Vec<Waker>,
     ) -> io::Result<()> {
-        if !OPEN_TO_PEERS {
-            return Ok(());
-        }
-        self.wait(events, Some(Duration::ZERO), wakers)?;
-        if events.has_wake() {
-            self.wake();
+        self.wait_for_peer(events, Some(Duration::ZERO), wakers, || true)
+    }
+
+    /// As [`wait`](Self::wait) for a thread that is not the owner's. An event goes to one thread only, so
+    /// the owner's wake-up is written again if it was among them and the owner, asked for afterwards, is
+    /// `there`. Does nothing with a driver that is not open to peers.
+    pub(crate) fn wait_for_peer(
+        &self,
+        events: &mut Events,
+        limit: Option<Duration>,
+        wakers: &mut Vec<Waker>,
+        there: impl FnOnce() -> bool,
+    ) -> io::Result<()> {
+        if OPEN_TO_PEERS {
+            self.wait(events, limit, wakers)?;
+            if events.has_wake() && there() {
+                self.wake();
+            }
         }
         Ok(())
+    }
+
+    /// Whether a thread other than the owner's may ask.
+    pub(crate) fn is_open_to_peers(&self) -> bool {
+        OPEN_TO_PEERS
     }
 
     /// Descriptors that are registered.

@@ -34,7 +34,7 @@ struct Place {
 }
 
 impl Place {
-    /// With the loop that this thread drives, or with the one that has the fewest descriptors if ours
+    /// With the loop that this thread drives, or for which it stands in, or with the one that has the fewest descriptors if ours
     /// has [`SLACK`] more. Under load each loop gets through its descriptors in turn, so whoever is on
     /// the loop that has most waits longest, and stealing does not help while no loop is idle. Not for a
     /// task that may not move: each of its wakes would have to come back.
@@ -45,8 +45,8 @@ impl Place {
         })?;
         let shared = core.shared_arc();
         let loop_index = match context::inside_a_task_that_may_move() {
-            true => shared.place_for_source(core.index(), SLACK),
-            false => core.index(),
+            true => shared.place_for_source(core.place(), SLACK),
+            false => core.place(),
         };
         let source = shared.loops[loop_index].reactor.register(fd)?;
         Ok(Place { shared, loop_index, source })

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 use std::task::{Wake, Waker};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use loopool_executors::caught::tell;
 
 use super::shutdown::{ShutdownPolicy, ShutdownReport};
 use super::{Runtime, thread_end};
@@ -42,7 +45,10 @@ impl Runtime {
             );
             self.threads.clear();
         }
-        let stuck_loops = self.join_threads(deadline.max(Instant::now() + ROUND));
+        let deadline = deadline.max(Instant::now() + ROUND);
+        // The watch thread is among the first ones, and starts no spare workers after that.
+        let mut stuck_loops = join_threads(std::mem::take(&mut self.threads), deadline);
+        stuck_loops.extend(join_threads(self.spares.take_threads(), deadline));
         self.shared.close_registries();
         self.main.closed.set(true);
         {
@@ -86,26 +92,26 @@ impl Runtime {
         }
         executor.give_up()
     }
+}
 
-    /// The names of those that are left.
-    fn join_threads(&mut self, deadline: Instant) -> Vec<String> {
-        let mut stuck = Vec::new();
-        for thread in std::mem::take(&mut self.threads) {
-            while !thread.is_finished() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_micros(50));
-            }
-            if thread.is_finished() {
-                if thread.join().is_err() {
-                    tracing::error!("a loop's thread panicked");
-                }
-            } else {
-                let name = thread.thread().name().unwrap_or("?");
-                tracing::error!(name, "a loop is stuck in a poll and was left behind");
-                stuck.push(name.to_owned());
-            }
+/// The names of those that are left.
+fn join_threads(threads: Vec<JoinHandle<()>>, deadline: Instant) -> Vec<String> {
+    let mut stuck = Vec::new();
+    for thread in threads {
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_micros(50));
         }
-        stuck
+        if thread.is_finished() {
+            if thread.join().is_err() {
+                tell(|| tracing::error!("a loop's thread panicked"));
+            }
+        } else {
+            let name = thread.thread().name().unwrap_or("?");
+            tell(|| tracing::error!(name, "a loop is stuck in a poll and was left behind"));
+            stuck.push(name.to_owned());
+        }
     }
+    stuck
 }
 
 /// Makes the main loop come round.

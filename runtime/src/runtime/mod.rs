@@ -29,7 +29,9 @@
 mod default_executor;
 mod end;
 mod shutdown;
+mod spares;
 mod thread_end;
+mod watch;
 
 use std::fmt;
 use std::future::Future;
@@ -41,12 +43,17 @@ use std::time::Duration;
 
 pub(crate) use self::default_executor::DefaultExecutor;
 pub use self::shutdown::{LeftTask, ShutdownJobs, ShutdownPolicy, ShutdownReport};
+use self::spares::Spares;
+use self::watch::Watch;
 use crate::event_loop::{Core, Driving, LoopHandle, ThreadsafeHandle, run_main};
 use crate::fork::Forked;
 use crate::metrics::RuntimeMetrics;
 use crate::placement::{self, NoSuchLoop};
-use crate::scheduler::{Phase, Shared};
+use crate::scheduler::{Phase, Plan, Shared};
 use crate::task::Task;
+
+/// The most spare workers there are by default: each of them is as good as a loop.
+const MOST_SPARES: usize = 4;
 
 /// How long tasks may take to end when a runtime is merely dropped.
 const DROP_GRACE: Duration = Duration::from_secs(5);
@@ -74,7 +81,9 @@ const DROP_GRACE: Duration = Duration::from_secs(5);
 pub struct Runtime {
     main: Rc<Core>,
     shared: Arc<Shared>,
+    /// Those of the other loops, and the watch thread.
     threads: Vec<JoinHandle<()>>,
+    spares: Arc<Spares>,
     shutdown_timeout: Duration,
 }
 
@@ -84,6 +93,9 @@ pub struct RuntimeBuilder {
     loops: usize,
     thread_name: String,
     shutdown_timeout: Duration,
+    spare_workers: Option<usize>,
+    spare_keep_alive: Duration,
+    slow_poll_threshold: Duration,
 }
 
 impl RuntimeBuilder {
@@ -105,28 +117,69 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How many spare workers may stand in while every loop is blocked. Default: as many as loops, at
+    /// most 4; for one loop none, so that it keeps one order for all it runs.
+    ///
+    /// A runtime with one loop and a spare worker runs what may move from a queue of its own, as one with
+    /// several loops does.
+    pub fn spare_workers(mut self, spares: usize) -> Self {
+        self.spare_workers = Some(spares);
+        self
+    }
+
+    /// How long a spare worker's thread waits to be needed again before it ends. Default: 10 seconds.
+    pub fn spare_keep_alive(mut self, keep_alive: Duration) -> Self {
+        self.spare_keep_alive = keep_alive;
+        self
+    }
+
+    /// A loop that does not come back from a task or callback for longer than this is reported through
+    /// `tracing`, while it is stuck, and counted in the [metrics](crate::LoopMetrics::stalls). Default:
+    /// 100 milliseconds.
+    ///
+    /// Nobody measures a poll for it: others look, every few milliseconds. A shorter time than about 20
+    /// milliseconds is not kept exactly.
+    pub fn slow_poll_threshold(mut self, threshold: Duration) -> Self {
+        self.slow_poll_threshold = threshold;
+        self
+    }
+
     /// Makes the runtime and starts its threads.
     ///
     /// # Errors
     /// When the system refuses a descriptor or a thread.
     pub fn build(self) -> std::io::Result<Runtime> {
         thread_end::note_making();
-        let (shared, deques) = Shared::new(self.loops)?;
+        let spares = self.spare_workers.unwrap_or(match self.loops {
+            1 => 0,
+            loops => loops.min(MOST_SPARES),
+        });
+        let (shared, mut deques) = Shared::new(Plan {
+            loops: self.loops,
+            spares,
+            slow_poll_threshold: self.slow_poll_threshold,
+        })?;
+        let seats = deques.split_off(self.loops).into_iter();
         let mut deques = deques.into_iter().enumerate();
         let Some((_, deque)) = deques.next() else { unreachable!("there is at least one loop") };
         let mut runtime = Runtime {
             main: Core::new(shared.clone(), 0, deque),
+            spares: Spares::new(shared.clone(), &self.thread_name, self.spare_keep_alive, seats),
             shared,
             threads: Vec::new(),
             shutdown_timeout: self.shutdown_timeout,
         };
         for (index, deque) in deques {
             let shared = runtime.shared.clone();
-            let thread = std::thread::Builder::new()
-                .name(format!("{}-{index}", self.thread_name))
-                .spawn(move || work(&Core::new(shared, index, deque)))?;
-            runtime.threads.push(thread);
+            let life = move || work(&Core::new(shared, index, deque));
+            runtime.start_thread(format!("{}-{index}", self.thread_name), life)?;
         }
+        let watch = Watch::new(runtime.spares.clone());
+        runtime.shared.ending.join();
+        let thread =
+            runtime.start_thread(format!("{}-watch", self.thread_name), || watch.work())?;
+        // Nobody else sets it.
+        let _ = runtime.shared.watch_thread.set(thread);
         Ok(runtime)
     }
 }
@@ -158,7 +211,21 @@ impl Runtime {
             loops: num_cpus::get(),
             thread_name: "loopool".to_owned(),
             shutdown_timeout: Duration::from_secs(30),
+            spare_workers: None,
+            spare_keep_alive: Duration::from_secs(10),
+            slow_poll_threshold: Duration::from_millis(100),
         }
+    }
+
+    fn start_thread(
+        &mut self,
+        name: String,
+        life: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<std::thread::Thread> {
+        let handle = std::thread::Builder::new().name(name).spawn(life)?;
+        let thread = handle.thread().clone();
+        self.threads.push(handle);
+        Ok(thread)
     }
 
     /// Runs `main` on the main loop, on this thread, then shuts the runtime down.
@@ -178,9 +245,8 @@ impl Runtime {
     }
 
     /// Runs `main` on the main loop, on this thread. Other tasks go on meanwhile, and on the other
-    /// loops also afterwards; but what waits for a socket or a timer of the main loop waits for the
-    /// next run. So a service stays in here: with [`run`](Self::run), or with a main future that waits
-    /// for its end.
+    /// loops also afterwards, when somebody else looks after the main loop's sockets and timers. Its
+    /// callbacks and local tasks wait for the next run; and in a runtime of one loop, everything does.
     ///
     /// # Panics
     /// With `main`'s own panic; when this thread is inside a task or callback of a loop already; and
@@ -235,7 +301,7 @@ impl Runtime {
 
     /// How many loops there are. Their numbers begin with 0, the main loop's.
     pub fn loops(&self) -> usize {
-        self.shared.loops.len()
+        self.shared.loop_count
     }
 
     /// As [`ThreadsafeHandle::spawn_on`]. Tasks of the main loop wait until somebody runs it.
@@ -281,7 +347,7 @@ impl Drop for Runtime {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("loops", &self.shared.loops.len()).finish_non_exhaustive()
+        f.debug_struct("Runtime").field("loops", &self.shared.loop_count).finish_non_exhaustive()
     }
 }
 

@@ -8,8 +8,9 @@
 //! 3. The last task's end: count down → fence (E1) → look at the phase, and wake loop 0 unless it is
 //!    *open*. Whoever waits for that end on loop 0: publish *closing*, publish *parked* → fence (F2 of
 //!    `idle.rs`) → look at the count. So one of the two sees the other.
-//! 4. Each loop has an owner until that has emptied its half (`Core::clear`). Then the owner leaves, and
-//!    does not touch the half again. The one who leaves last has everything to itself, and does the
+//! 4. Each loop has an owner until that has emptied its half (`Core::clear`), and so has each spare
+//!    worker that is at work; the watch thread, which starts those, is an owner, too. Then the owner
+//!    leaves, and does not touch the half again. The one who leaves last has everything to itself, and does the
 //!    rest: drops what may be dropped anywhere, closes the reactors. So a loop that is stuck keeps
 //!    nobody from leaving, and finishes the runtime should it come back.
 //!
@@ -50,7 +51,7 @@ pub(crate) struct Tally<T> {
 
 pub(crate) struct Ending<T> {
     phase: AtomicU8,
-    /// Loops that have an owner.
+    /// Loops that have an owner, and the others that are not to be left behind.
     owners: AtomicUsize,
     live: Apart<AtomicUsize>,
     tally: Mutex<Tally<T>>,
@@ -134,6 +135,12 @@ impl<T> Ending<T> {
     pub(crate) fn take_tally(&self) -> Tally<T> {
         let empty = Tally { finished: 0, cancelled: 0, dropped: Vec::new() };
         std::mem::replace(&mut *self.tally.lock(), empty)
+    }
+
+    /// One owner more, by one who has not left.
+    pub(crate) fn join(&self) {
+        // Relaxed: made from the caller's own, so the count cannot end meanwhile.
+        self.owners.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The owner of a loop has emptied its half. True for the last one, who does the rest.

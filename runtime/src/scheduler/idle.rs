@@ -1,7 +1,9 @@
 //! Who sleeps, who searches, and whom to wake.
 //!
 //! # Protocol
-//! Each loop has a state: *absent* (no thread drives it), *running*, *parked*, *notified*.
+//! Each loop has a state: *absent* (no thread drives it), *running*, *blocking* (it runs what was said to
+//! block), *parked*, *notified*. So has each spare worker; but a spare that sleeps is called by name,
+//! when every loop is blocked, and never for work that is there for anybody.
 //!
 //! - **Push from outside** (mailbox, injector): publish the work → SeqCst fence (F1) → look at the
 //!   states. A parked loop is moved to *notified* by compare-exchange; whoever wins that writes the
@@ -22,18 +24,22 @@ const ABSENT: u8 = 0;
 const RUNNING: u8 = 1;
 const PARKED: u8 = 2;
 const NOTIFIED: u8 = 3;
+const BLOCKING: u8 = 4;
 
 pub(crate) struct Idle {
+    /// First those of the loops, then those of the spare workers.
     states: Box<[AtomicU8]>,
-    /// How many states are PARKED. A hint: it lags behind the states.
+    loops: usize,
+    /// How many loops are PARKED. A hint: it lags behind the states.
     parked: AtomicUsize,
     searching: AtomicBool,
 }
 
 impl Idle {
-    pub(crate) fn new(loops: usize) -> Self {
+    pub(crate) fn new(loops: usize, spares: usize) -> Self {
         Idle {
-            states: (0..loops).map(|_| AtomicU8::new(ABSENT)).collect(),
+            states: (0..loops + spares).map(|_| AtomicU8::new(ABSENT)).collect(),
+            loops,
             parked: AtomicUsize::new(0),
             searching: AtomicBool::new(false),
         }
@@ -55,7 +61,9 @@ impl Idle {
     /// Publishes that loop `index` is about to sleep. The caller looks for work once more after this.
     pub(crate) fn announce_park(&self, index: usize) {
         self.states[index].store(PARKED, Ordering::Relaxed);
-        self.parked.fetch_add(1, Ordering::Relaxed);
+        if index < self.loops {
+            self.parked.fetch_add(1, Ordering::Relaxed);
+        }
         // F2.
         fence(Ordering::SeqCst);
     }
@@ -64,10 +72,21 @@ impl Idle {
     pub(crate) fn unpark(&self, index: usize) -> bool {
         // Acquire: pairs with the Release in `notify`, so that what was pushed before is seen.
         let notified = self.states[index].swap(RUNNING, Ordering::AcqRel) == NOTIFIED;
-        if !notified {
+        if !notified && index < self.loops {
             self.parked.fetch_sub(1, Ordering::Relaxed);
         }
         notified
+    }
+
+    /// Loop `index` runs something that is known to block: others need not wait to find out.
+    pub(crate) fn begin_blocking(&self, index: usize) {
+        // Relaxed: what others take lies in queues that publish it.
+        self.states[index].store(BLOCKING, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end_blocking(&self, index: usize) {
+        // Relaxed: as in `enter`.
+        self.states[index].store(RUNNING, Ordering::Relaxed);
     }
 
     /// After work for loop `index` was published: true when the caller has to write its wake-up.
@@ -92,7 +111,7 @@ impl Idle {
     /// A sleeper to be woken for work that the caller could do itself, only later.
     #[must_use]
     pub(crate) fn claim_any(&self) -> Option<usize> {
-        (0..self.states.len()).find(|&index| self.claim(index))
+        (0..self.loops).find(|&index| self.claim(index))
     }
 
     fn claim(&self, index: usize) -> bool {
@@ -102,7 +121,7 @@ impl Idle {
             && state
                 .compare_exchange(PARKED, NOTIFIED, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok();
-        if won {
+        if won && index < self.loops {
             self.parked.fetch_sub(1, Ordering::Relaxed);
         }
         won
@@ -114,20 +133,50 @@ impl Idle {
         self.parked.load(Ordering::Relaxed) > 0 && !self.searching.load(Ordering::Relaxed)
     }
 
-    /// Whether some loop other than `index` is being driven and awake.
+    /// Whether some loop or spare other than `index` is awake, blocked or not.
     pub(crate) fn others_awake(&self, index: usize) -> bool {
-        let awake = |state: &AtomicU8| matches!(state.load(Ordering::Relaxed), RUNNING | NOTIFIED);
-        self.states.iter().enumerate().any(|(other, state)| other != index && awake(state))
+        let awake = |state| matches!(state, RUNNING | NOTIFIED | BLOCKING);
+        self.states().enumerate().any(|(other, state)| other != index && awake(state))
     }
 
-    /// Whether a thread drives loop `index`. A hint.
-    pub(crate) fn is_driven(&self, index: usize) -> bool {
-        self.states[index].load(Ordering::Relaxed) != ABSENT
+    /// Whether some loop other than `index` is awake and has not said that it blocks.
+    pub(crate) fn others_run(&self, index: usize) -> bool {
+        let runs = |state| matches!(state, RUNNING | NOTIFIED);
+        self.states()
+            .take(self.loops)
+            .enumerate()
+            .any(|(other, state)| other != index && runs(state))
     }
 
-    /// Whether loop `index` sleeps, or is driven by nobody. A hint.
+    /// Whether a loop is awake and none sleeps: then no sleeper can look after those that are awake.
+    pub(crate) fn nobody_sleeps(&self) -> bool {
+        let mut awake = false;
+        for state in self.states().take(self.loops) {
+            if state == PARKED {
+                return false;
+            }
+            awake |= state != ABSENT;
+        }
+        awake
+    }
+
+    /// Whether loop or spare `index` sleeps, or is driven by nobody. A hint.
     pub(crate) fn is_parked(&self, index: usize) -> bool {
         matches!(self.states[index].load(Ordering::Relaxed), PARKED | ABSENT)
+    }
+
+    /// Whether nobody drives loop `index`. A hint.
+    pub(crate) fn is_absent(&self, index: usize) -> bool {
+        self.states[index].load(Ordering::Relaxed) == ABSENT
+    }
+
+    /// Whether loop or spare `index` runs what is known to block. A hint.
+    pub(crate) fn is_blocking(&self, index: usize) -> bool {
+        self.states[index].load(Ordering::Relaxed) == BLOCKING
+    }
+
+    fn states(&self) -> impl Iterator<Item = u8> {
+        self.states.iter().map(|state| state.load(Ordering::Relaxed))
     }
 
     /// Takes the role of the searcher, if nobody has it.

@@ -16,24 +16,39 @@
 //! A task holds a plain pointer to the runtime. It is valid while the task is not complete, because a
 //! runtime is freed only when none of its tasks is left (`ending.rs`). Whoever wakes from outside takes a count of its own *before* the push, while the task cannot complete.
 
+mod bell;
 mod drain;
 mod ending;
 mod idle;
 mod mailbox;
+mod now;
 mod registry;
+mod sampler;
 mod search;
+mod slot;
+mod stall;
+mod steward;
 
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+use std::time::Duration;
 
 use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 use crossbeam_utils::CachePadded;
 
+pub(crate) use self::bell::Bell;
 pub(crate) use self::ending::{End, Ending, Phase};
 pub(crate) use self::idle::Idle;
 pub(crate) use self::mailbox::{Mailbox, Message};
+use self::now::Now;
 pub(crate) use self::registry::Registry;
+pub(crate) use self::sampler::Sampler;
 pub(crate) use self::search::Search;
+use self::slot::Slot;
+use self::stall::Stall;
+pub use self::stall::Stuck;
+use self::steward::Stewardship;
 use crate::context;
 use crate::event_loop::RemoteCallback;
 use crate::fork::Process;
@@ -41,7 +56,7 @@ use crate::metrics::Counters;
 use crate::reactor::Reactor;
 use crate::runtime::{DefaultExecutor, LeftTask};
 use crate::shim::Mutex;
-use crate::shim::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use crate::shim::atomic::{AtomicUsize, Ordering, fence};
 use crate::task::{Header, JoinError, Runnable, Task};
 use crate::time::Wheel;
 
@@ -54,59 +69,74 @@ const SENTINELS: usize = 2;
 
 /// Everything that the loops of one runtime share.
 pub(crate) struct Shared {
+    /// The halves of the loops, then those of the spare workers.
     pub(crate) loops: Box<[CachePadded<LoopShared>]>,
+    /// How many of them are loops.
+    pub(crate) loop_count: usize,
     pub(crate) idle: CachePadded<Idle>,
     injector: CachePadded<Injector<Runnable>>,
     pub(crate) ending: Ending<LeftTask>,
     /// How many loops sleep with a time limit because others run.
     sentinels: AtomicUsize,
+    pub(crate) bell: Bell,
+    /// Set when there is one.
+    pub(crate) watch_thread: OnceLock<Thread>,
+    /// Spare workers that have a thread.
+    pub(crate) spares_alive: AtomicUsize,
+    slow_poll_threshold: Duration,
     pub(crate) default_executor: DefaultExecutor,
     process: Process,
 }
 
-/// The shared half of one loop.
+/// The shared half of one loop. In this order: what every poll touches lies together.
+#[repr(C)]
 pub(crate) struct LoopShared {
-    /// The task to run next: the one that the running task woke last.
-    slot: AtomicPtr<Header>,
-    stealer: Stealer<Runnable>,
+    pub(crate) slot: Slot,
+    pub(crate) now: Now,
+    pub(crate) counters: Counters,
     pub(crate) mailbox: Mailbox,
+    stealer: Stealer<Runnable>,
+    pub(crate) stewardship: Stewardship,
+    pub(crate) stall: Stall,
     pub(crate) reactor: Reactor,
     pub(crate) timers: Mutex<Wheel>,
     pub(crate) registry: Mutex<Registry>,
-    pub(crate) counters: Counters,
+}
+
+/// How many loops and spare workers there are, and how patient one is with them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) loops: usize,
+    pub(crate) spares: usize,
+    pub(crate) slow_poll_threshold: Duration,
 }
 
 impl Shared {
-    /// The shared halves of `loops` loops, and the deques that belong to the owners.
-    pub(crate) fn new(loops: usize) -> std::io::Result<(Arc<Shared>, Vec<Worker<Runnable>>)> {
-        let deques: Vec<_> = (0..loops).map(|_| Worker::new_fifo()).collect();
+    /// The shared halves, and the deques that belong to the owners: of the loops, then of the spares.
+    pub(crate) fn new(plan: Plan) -> std::io::Result<(Arc<Shared>, Vec<Worker<Runnable>>)> {
+        let deques: Vec<_> = (0..plan.loops + plan.spares).map(|_| Worker::new_fifo()).collect();
         let halves = deques
             .iter()
-            .map(|deque| {
-                Ok(CachePadded::new(LoopShared {
-                    slot: AtomicPtr::new(std::ptr::null_mut()),
-                    stealer: deque.stealer(),
-                    mailbox: Mailbox::new(),
-                    reactor: Reactor::new()?,
-                    timers: Mutex::new(Wheel::new()),
-                    registry: Mutex::new(Registry::new()),
-                    counters: Counters::default(),
-                }))
-            })
+            .map(|deque| LoopShared::new(deque).map(CachePadded::new))
             .collect::<std::io::Result<_>>()?;
         let shared = Shared {
             loops: halves,
-            idle: CachePadded::new(Idle::new(loops)),
+            loop_count: plan.loops,
+            idle: CachePadded::new(Idle::new(plan.loops, plan.spares)),
             injector: CachePadded::new(Injector::new()),
-            ending: Ending::new(loops),
+            ending: Ending::new(plan.loops),
             sentinels: AtomicUsize::new(0),
+            bell: Bell::new(),
+            watch_thread: OnceLock::new(),
+            spares_alive: AtomicUsize::new(0),
+            slow_poll_threshold: plan.slow_poll_threshold,
             default_executor: DefaultExecutor::new(),
             process: Process::current(),
         };
         Ok((Arc::new(shared), deques))
     }
 
-    /// Whether there is one loop only, which keeps one order for all it runs.
+    /// Whether there is one loop only and nobody to help it: it keeps one order for all it runs.
     pub(crate) fn stands_alone(&self) -> bool {
         self.loops.len() == 1
     }
@@ -127,6 +157,34 @@ impl Shared {
         self.ending.advance(phase);
         for index in 0..self.loops.len() {
             self.wake_loop(index);
+        }
+        self.ring();
+    }
+
+    /// Wakes the watch thread, if there is one.
+    pub(crate) fn ring(&self) {
+        if let Some(thread) = self.watch_thread.get() {
+            let abroad = self.bell.ring();
+            thread.unpark();
+            if abroad {
+                self.loops[0].reactor.wake();
+            }
+        }
+    }
+
+    /// The main loop is driven from now on, or not any more: the watch thread sleeps elsewhere.
+    pub(crate) fn main_loop_changed(&self, driven: bool) {
+        if !driven {
+            self.ring();
+        } else if self.bell.is_abroad() {
+            self.loops[0].reactor.wake();
+        }
+    }
+
+    /// A loop is awake and has something to do: if no sleeper can look after it, the watch thread does.
+    pub(crate) fn see_to_a_watch(&self) {
+        if self.bell.must_ring(&self.idle) {
+            self.ring();
         }
     }
 
@@ -201,7 +259,7 @@ impl Shared {
         } else if task.is_local() || self.stands_alone() {
             self.send_task(task);
         } else {
-            self.injector.push(task);
+            self.inject(task);
             if let Some(index) = self.idle.notify_any() {
                 self.write_wake(index);
             }
@@ -211,11 +269,16 @@ impl Shared {
     /// The loop for a new descriptor that loop `index` would take: another one that is driven and has at
     /// least `slack` fewer, the one that has the fewest of all.
     pub(crate) fn place_for_source(&self, index: usize, slack: usize) -> usize {
-        let least = (0..self.loops.len())
-            .filter(|&other| other == index || self.idle.is_driven(other))
+        let least = (0..self.loop_count)
+            .filter(|&other| other == index || !self.idle.is_absent(other))
             .min_by_key(|&other| self.loops[other].reactor.registered());
         let count = |index: usize| self.loops[index].reactor.registered();
         least.filter(|&least| count(index) >= count(least) + slack).unwrap_or(index)
+    }
+
+    /// Where everybody looks. The caller wakes somebody.
+    pub(crate) fn inject(&self, task: Runnable) {
+        self.injector.push(task);
     }
 
     /// Puts a callback into the mailbox of loop `index`. False when the loop is closed.
@@ -266,6 +329,11 @@ impl Shared {
         !self.injector.is_empty() || self.loops.iter().any(|peer| !peer.stealer.is_empty())
     }
 
+    /// Whether somebody who takes slots as well could find a task.
+    pub(crate) fn has_work(&self) -> bool {
+        self.has_stealable() || self.loops.iter().any(|peer| !peer.slot.is_empty())
+    }
+
     /// Takes a batch from the injector into `deque` and returns the first of it.
     pub(crate) fn take_injected(&self, deque: &Worker<Runnable>) -> Option<Runnable> {
         loop {
@@ -290,20 +358,28 @@ impl Shared {
         deque: &Worker<Runnable>,
     ) -> Option<Runnable> {
         let count = self.loops.len();
-        for victim in (0..count).map(|offset| (first + offset) % count).filter(|&v| v != thief) {
-            let peer = &self.loops[victim];
-            while !peer.stealer.is_empty() {
-                match peer.stealer.steal_batch_with_limit_and_pop(deque, STEAL_LIMIT) {
-                    Steal::Success(task) => return Some(task),
-                    Steal::Empty => break,
-                    Steal::Retry => {}
-                }
-            }
-            if slots && let Some(task) = peer.take_slot() {
-                return Some(task);
+        (0..count)
+            .map(|offset| (first + offset) % count)
+            .filter(|&victim| victim != thief)
+            .find_map(|victim| self.steal_from(victim, slots, deque))
+    }
+
+    /// Takes tasks from one loop.
+    pub(crate) fn steal_from(
+        &self,
+        victim: usize,
+        slot: bool,
+        deque: &Worker<Runnable>,
+    ) -> Option<Runnable> {
+        let peer = &self.loops[victim];
+        while !peer.stealer.is_empty() {
+            match peer.stealer.steal_batch_with_limit_and_pop(deque, STEAL_LIMIT) {
+                Steal::Success(task) => return Some(task),
+                Steal::Empty => break,
+                Steal::Retry => {}
             }
         }
-        None
+        if slot { peer.slot.take() } else { None }
     }
 
     /// Whether loop `index` is to sleep with a time limit, to look after the others: some do while
@@ -311,12 +387,26 @@ impl Shared {
     pub(crate) fn begin_sentinel(&self, index: usize, lately: bool) -> bool {
         let one_more = |count| (count < SENTINELS).then_some(count + 1);
         // Relaxed: a role that protects nothing.
-        (lately || self.idle.others_awake(index))
+        (lately && self.loop_count > 1 || self.idle.others_awake(index))
             && self.sentinels.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
     pub(crate) fn end_sentinel(&self) {
         self.sentinels.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Loop `index` blocks: if all others sleep or block, somebody has to look after it, or to take what
+    /// was queued there.
+    pub(crate) fn call_for(&self, index: usize) {
+        // As F1 of `idle.rs`: who runs now will see what was queued when it is about to sleep.
+        fence(Ordering::SeqCst);
+        if self.idle.others_run(index) {
+            return;
+        }
+        match self.idle.claim_any() {
+            Some(other) => self.write_wake(other),
+            None => self.ring(),
+        }
     }
 
     /// Whether nobody looks after the others.
@@ -340,25 +430,18 @@ impl Shared {
 }
 
 impl LoopShared {
-    pub(crate) fn has_slot(&self) -> bool {
-        !self.slot.load(Ordering::Relaxed).is_null()
-    }
-
-    /// Puts a task into the slot; the one that was there comes back.
-    pub(crate) fn put_slot(&self, task: Runnable) -> Option<Runnable> {
-        // AcqRel: publishes the task to a thief, and receives the one that was published before.
-        let before = self.slot.swap(task.into_header().as_ptr(), Ordering::AcqRel);
-        // SAFETY: what lies in the slot came from `into_header`, with its reference.
-        NonNull::new(before).map(|header| unsafe { Runnable::from_header(header) })
-    }
-
-    pub(crate) fn take_slot(&self) -> Option<Runnable> {
-        if self.slot.load(Ordering::Relaxed).is_null() {
-            return None;
-        }
-        // AcqRel: as in `put_slot`.
-        let task = self.slot.swap(std::ptr::null_mut(), Ordering::AcqRel);
-        // SAFETY: as in `put_slot`.
-        NonNull::new(task).map(|header| unsafe { Runnable::from_header(header) })
+    fn new(deque: &Worker<Runnable>) -> std::io::Result<Self> {
+        Ok(LoopShared {
+            slot: Slot::new(),
+            stealer: deque.stealer(),
+            mailbox: Mailbox::new(),
+            reactor: Reactor::new()?,
+            timers: Mutex::new(Wheel::new()),
+            registry: Mutex::new(Registry::new()),
+            counters: Counters::default(),
+            now: Now::default(),
+            stall: Stall::default(),
+            stewardship: Stewardship::default(),
+        })
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Header {
     pub(crate) links: UnsafeCell<Links>,
     /// Rule 3 of `state.rs`.
     pub(super) join_waker: UnsafeCell<Option<Waker>>,
-    pub(super) location: &'static Location<'static>,
+    pub(crate) location: &'static Location<'static>,
     pub(super) cold: ColdPointer,
     /// The loop that the task was made on: its registry, and for a local task its thread.
     pub(crate) home: u32,

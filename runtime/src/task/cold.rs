@@ -51,6 +51,13 @@ impl ColdPointer {
         unsafe { self.0.load(Ordering::Acquire).as_ref() }
     }
 
+    /// Whether there is one.
+    #[inline]
+    pub(super) fn is_made(&self) -> bool {
+        // Relaxed: nothing is read from it.
+        !self.0.load(Ordering::Relaxed).is_null()
+    }
+
     fn get_or_make(&self) -> &Cold {
         if let Some(cold) = self.get() {
             return cold;

@@ -1,11 +1,12 @@
 //! What is done to tasks: running, waking, cancelling, freeing.
 
 use std::mem::ManuallyDrop;
+use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
-use loopool_executors::caught::{drop_caught, run_caught};
+use loopool_executors::caught::{drop_caught, tell};
 
 use super::cell::Header;
 use super::cold::Requested;
@@ -49,6 +50,17 @@ impl Runnable {
     /// The loop the task was made on.
     pub(crate) fn home(&self) -> usize {
         self.header().home as usize
+    }
+
+    /// Where it was made.
+    pub(crate) fn location(&self) -> &'static Location<'static> {
+        self.header().location
+    }
+
+    /// Whether it may have a name.
+    #[inline]
+    pub(crate) fn may_have_name(&self) -> bool {
+        self.header().cold.is_made()
     }
 
     /// Whether the task must stay there.
@@ -195,9 +207,7 @@ unsafe impl Sync for CancelLater {}
 #[cold]
 fn report_orphan(header: &Header) {
     let message = "a pending task was destroyed: nothing could wake it any more";
-    run_caught("a subscriber of `tracing`", || {
-        tracing::error!(spawned_at = %header.location, message);
-    });
+    tell(|| tracing::error!(spawned_at = %header.location, message));
 }
 
 /// Drops the future of a task that is RUNNING. By this request, or by nobody's.

@@ -150,10 +150,14 @@ impl Sleep {
     pub(super) fn arm(&mut self, cx: &Context<'_>) {
         let core = context::current_core()
             .expect("a sleep or timeout was polled outside a running loopool event loop");
-        let (shared, loop_index) = (core.shared_arc(), core.index());
+        let (shared, loop_index) = (core.shared_arc(), core.place());
         assert!(!shared.is_forked(), "{Forked}");
         let action = Action::Wake(cx.waker().clone());
         let key = shared.loops[loop_index].timers.lock().insert(self.deadline, action);
+        if loop_index != core.index() {
+            // Its owner may be back, and asleep until a later timer.
+            shared.wake_loop(loop_index);
+        }
         self.entry = Some(Entry { shared, loop_index, key });
     }
 

@@ -153,6 +153,16 @@ impl Wheel {
         if self.heads[OVERDUE as usize] != NIL {
             return Some(self.instant(0));
         }
+        self.next_in_slots()
+    }
+
+    /// As [`next_deadline`](Self::next_deadline), for another thread than the loop's, after
+    /// [`expire_for_peer`](Self::expire_for_peer): the callbacks that it left overdue do not count.
+    pub(crate) fn next_deadline_for_peer(&self) -> Option<Instant> {
+        self.next_in_slots()
+    }
+
+    fn next_in_slots(&self) -> Option<Instant> {
         let (level, slot) = self.next_slot()?;
         let nanos = if level == 0 {
             self.list(slot).map(|index| self.nodes[index as usize].deadline).min()?

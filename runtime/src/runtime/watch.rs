@@ -1,0 +1,133 @@
+//! The watch thread: for when no loop sleeps, so that none can look after those that run.
+//!
+//! It looks every 10 milliseconds: who is stuck is reported, and when every loop is blocked it looks after their
+//! reactors and timers; if that, or what they have queued, gives something to run, it calls a spare worker
+//! for it, and another one if that gets stuck, too. It runs no tasks itself, so it is never stuck in one.
+//!
+//! After a second in which some loop slept at every look it sleeps without limit, until a loop rings for
+//! it (`scheduler/bell.rs`). So it costs nothing when nothing is done.
+//!
+//! The main loop between two runs is looked after as well: as long as nobody drives it, the watch thread
+//! sleeps in *its* reactor.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use loopool_executors::caught::tell;
+
+use super::spares::Spares;
+use crate::reactor::{self, Events};
+use crate::scheduler::{Phase, Sampler, Shared};
+
+/// How often it looks; less often if there is nobody to call, so that it can but report.
+const LOOK: Duration = Duration::from_millis(10);
+const LOOK_ONLY: Duration = Duration::from_millis(25);
+
+/// After so long with a sleeper at every look it sleeps, too.
+const QUIET: Duration = Duration::from_secs(1);
+
+pub(super) struct Watch {
+    spares: Arc<Spares>,
+    sampler: Sampler,
+    events: Events,
+    interval: Duration,
+    /// Since when some loop slept whenever we looked.
+    quiet: Option<Instant>,
+}
+
+impl Watch {
+    pub(super) fn new(spares: Arc<Spares>) -> Self {
+        let interval = if spares.is_empty() { LOOK_ONLY } else { LOOK };
+        Watch { spares, sampler: Sampler::default(), events: Events::new(), interval, quiet: None }
+    }
+
+    /// The life of the watch thread.
+    pub(super) fn work(mut self) {
+        let shared = self.spares.shared.clone();
+        while shared.phase() != Phase::Stopped {
+            let now = Instant::now();
+            if shared.idle.nobody_sleeps() {
+                self.quiet = None;
+                self.look(now);
+            } else if now - *self.quiet.get_or_insert(now) >= QUIET
+                && shared.bell.may_sleep(&shared.idle)
+            {
+                self.sleep(&shared, None);
+                if shared.bell.wake_up() {
+                    // Somebody rang because nobody slept.
+                    self.quiet = None;
+                }
+                continue;
+            }
+            self.sleep(&shared, Some(self.interval));
+        }
+        self.spares.leave();
+    }
+
+    /// Sleeps until it is rung for.
+    fn sleep(&mut self, shared: &Shared, limit: Option<Duration>) {
+        let main = &shared.loops[0];
+        if shared.loop_count == 1 || !shared.idle.is_absent(0) {
+            return park(limit);
+        }
+        let next = main.timers.lock().next_deadline_for_peer();
+        let until_timer = next.map(|next| next.saturating_duration_since(Instant::now()));
+        let limit = [limit, until_timer].into_iter().flatten().min();
+        if main.reactor.is_open_to_peers() {
+            self.sleep_abroad(shared, limit);
+        } else {
+            park(limit);
+        }
+        if shared.idle.is_absent(0) {
+            shared.serve(0, Instant::now(), &mut self.events);
+        }
+    }
+
+    /// In the reactor of the main loop, which nobody drives.
+    fn sleep_abroad(&mut self, shared: &Shared, limit: Option<Duration>) {
+        let mut wakers = Vec::new();
+        if shared.bell.go_abroad(&shared.idle) {
+            let there = || !shared.idle.is_absent(0);
+            let reactor = &shared.loops[0].reactor;
+            if let Err(error) = reactor.wait_for_peer(&mut self.events, limit, &mut wakers, there) {
+                tell(|| tracing::error!(%error, "waiting for events failed"));
+                park(Some(LOOK));
+            }
+        }
+        shared.bell.come_back();
+        reactor::wake_all(&mut wakers);
+    }
+
+    fn look(&mut self, now: Instant) {
+        let shared = &self.spares.shared;
+        // Nobody has an index beyond them: we look at all.
+        let blocked = self.sampler.blocked(shared, usize::MAX, now);
+        if self.spares.is_empty() {
+            return;
+        }
+        let is_blocked = |index| blocked.contains(&index);
+        let mut loops = 0..shared.loop_count;
+        let mut spares = shared.loop_count..shared.loops.len();
+        let some = loops.clone().any(is_blocked);
+        let all = loops.all(|index| is_blocked(index) || shared.idle.is_absent(index));
+        let nobody_helps = spares.all(|index| is_blocked(index) || shared.idle.is_parked(index));
+        if !(some && all && nobody_helps) {
+            return;
+        }
+        for &index in blocked.iter().filter(|&&index| index < shared.loop_count) {
+            shared.serve(index, now, &mut self.events);
+        }
+        if shared.has_work() {
+            self.spares.call();
+        }
+    }
+}
+
+/// Until somebody rings, or `limit`.
+fn park(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => thread::park_timeout(limit),
+        None => thread::park(),
+    }
+}

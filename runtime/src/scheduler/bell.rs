@@ -1,0 +1,101 @@
+//! When the watch thread may sleep, and who wakes it.
+//!
+//! While a loop sleeps, it or another sleeper is woken to look after those that run. When none sleeps, the
+//! watch thread has to look; when one does, it may sleep without limit.
+//!
+//! # Protocol
+//! - **The watch thread**: publish *asleep* → SeqCst fence (W1) → look whether somebody sleeps; if nobody
+//!   does, take it back and go on watching.
+//! - **A loop that has something to do** after it slept, or that a thread begins to drive: its own state is
+//!   published → SeqCst fence (W2) → if no loop sleeps, and the watch thread does, ring.
+//!
+//! W1 and W2 are the pair: if the watch thread saw the last sleeper as one, that sleeper sees *asleep*. Of
+//! two loops that wake up at once, the one with the later fence sees that nobody sleeps any more.
+//!
+//! Since the watch thread stays awake for a while each time, it is rung for rarely.
+//!
+//! While nobody drives the main loop, the watch thread sleeps in that loop's reactor, and has to be woken
+//! there. So a ring is a flag, too: **the watch thread** publishes *abroad* → SeqCst fence (W3) → looks for
+//! the flag, and whether the main loop is still left alone; **who rings** sets the flag, or drives the main
+//! loop → SeqCst fence (W4) → looks whether it is abroad.
+//!
+//! Modelled in `loom-tests/tests/spare.rs`.
+
+use super::idle::Idle;
+use crate::shim::atomic::{AtomicBool, Ordering, fence};
+
+#[derive(Debug)]
+pub(crate) struct Bell {
+    asleep: AtomicBool,
+    rung: AtomicBool,
+    abroad: AtomicBool,
+}
+
+impl Bell {
+    pub(crate) fn new() -> Self {
+        Bell {
+            asleep: AtomicBool::new(false),
+            rung: AtomicBool::new(false),
+            abroad: AtomicBool::new(false),
+        }
+    }
+
+    /// For the watch thread: whether it may sleep until it is rung for.
+    #[must_use]
+    pub(crate) fn may_sleep(&self, idle: &Idle) -> bool {
+        self.asleep.store(true, Ordering::Relaxed);
+        // W1.
+        fence(Ordering::SeqCst);
+        let may = !idle.nobody_sleeps();
+        if !may {
+            self.asleep.store(false, Ordering::Relaxed);
+        }
+        may
+    }
+
+    /// For the watch thread, after its sleep. True when somebody woke it because no loop slept.
+    pub(crate) fn wake_up(&self) -> bool {
+        !self.asleep.swap(false, Ordering::Relaxed)
+    }
+
+    /// For a loop that is awake now: whether it has to wake the watch thread.
+    #[must_use]
+    pub(crate) fn must_ring(&self, idle: &Idle) -> bool {
+        // W2.
+        fence(Ordering::SeqCst);
+        // Relaxed: the fences order it; the swap is there so that one of several rings.
+        idle.nobody_sleeps()
+            && self.asleep.load(Ordering::Relaxed)
+            && self.asleep.swap(false, Ordering::Relaxed)
+    }
+
+    /// For who wakes the watch thread: whether that has to be done in the main loop's reactor as well.
+    #[must_use]
+    pub(crate) fn ring(&self) -> bool {
+        // Release: pairs with the Acquire in `go_abroad`, so that it is seen why.
+        self.rung.store(true, Ordering::Release);
+        self.is_abroad()
+    }
+
+    /// For who begins to drive the main loop: whether the watch thread is in its reactor.
+    #[must_use]
+    pub(crate) fn is_abroad(&self) -> bool {
+        // W4.
+        fence(Ordering::SeqCst);
+        self.abroad.load(Ordering::Relaxed)
+    }
+
+    /// For the watch thread: whether it may sleep in the reactor of the main loop, which is loop 0.
+    #[must_use]
+    pub(crate) fn go_abroad(&self, idle: &Idle) -> bool {
+        self.abroad.store(true, Ordering::Relaxed);
+        // W3.
+        fence(Ordering::SeqCst);
+        !self.rung.swap(false, Ordering::Acquire) && idle.is_absent(0)
+    }
+
+    /// For the watch thread: it is back.
+    pub(crate) fn come_back(&self) {
+        self.abroad.store(false, Ordering::Relaxed);
+    }
+}
