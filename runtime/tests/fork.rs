@@ -173,7 +173,7 @@ impl Parent {
     }
 
     /// In a child, outside of the loops: everything fails, and the end of it all does nothing.
-    fn is_of_no_use(self) {
+    fn use_in_vain(self) {
         let Parent { runtime, stream, signal } = self;
         let (handle, remote) = (runtime.handle(), runtime.threadsafe_handle());
         let mut byte = [0];
@@ -242,7 +242,7 @@ fn between_two_runs() {
     match fork_now() {
         None => {
             let child = move || {
-                parent.is_of_no_use();
+                parent.use_in_vain();
                 a_runtime_of_its_own();
             };
             end(catch_unwind(AssertUnwindSafe(child)).is_ok());
@@ -295,7 +295,7 @@ fn inside_a_task_of_the_main_loop() {
     match child.get() {
         None => {
             let said = panic_message(&*ran.unwrap_err()) == TEXT;
-            let left = || parent.is_of_no_use();
+            let left = || parent.use_in_vain();
             end(said && catch_unwind(AssertUnwindSafe(left)).is_ok());
         }
         Some(child) => {
