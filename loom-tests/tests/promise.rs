@@ -4,7 +4,7 @@
 #[path = "../../executors/src/promise.rs"]
 mod promise;
 
-#[allow(dead_code, reason = "the models use a part")]
+#[allow(dead_code, unreachable_pub, reason = "the models use a part")]
 #[path = "../../executors/src/caught.rs"]
 mod caught;
 
