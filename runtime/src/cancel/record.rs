@@ -38,7 +38,8 @@ pub(crate) struct Record {
     level: Cell<Level>,
     /// The last raise.
     last_raise: Cell<Option<NonZeroU64>>,
-    /// How often a protected future was found pending in this poll, which has this number then.
+    /// How often a protected future was found pending in this poll, which has this number then. Who of
+    /// them was found again, or is gone, is in `Rare::released`.
     protected: Cell<u32>,
     poll: Cell<Option<NonZeroU64>>,
     rare: Cell<Option<Box<Rare>>>,
@@ -51,6 +52,8 @@ struct Rare {
     fired: Vec<RequestId>,
     /// The protected futures that were found pending in a pass, in this poll.
     protected: Vec<Weak<()>>,
+    /// Which findings of protected futures do not count any more.
+    released: Vec<u32>,
     /// In the order in which they were made, which is that of their serials.
     raises: Vec<Raise>,
 }
@@ -154,7 +157,7 @@ pub(crate) struct Before {
 /// What a protected future that was pending leaves behind, until it is done or dropped.
 #[derive(Default, Debug)]
 pub(super) struct Hold {
-    /// The last poll in which it was counted, and how often.
+    /// The last poll in which it was counted, and as which finding.
     counted: Option<(NonZeroU64, u32)>,
     /// As long as it is there, who knows of it puts the request off.
     pending: Option<Arc<()>>,
@@ -325,9 +328,9 @@ impl Record {
             let poll = self.poll.get().unwrap_or_else(unique);
             self.poll.set(Some(poll));
             self.protected.set(self.protected.get() + 1);
-            let times =
-                hold.counted.filter(|counted| counted.0 == poll).map_or(0, |counted| counted.1);
-            hold.counted = Some((poll, times + 1));
+            if let Some(before) = hold.counted.replace((poll, self.protected.get())) {
+                self.uncount(before);
+            }
         }
         if self.is_in_pass() {
             let pending = hold.pending.get_or_insert_default();
@@ -336,13 +339,24 @@ impl Record {
     }
 
     /// A protected future is done, or gone.
-    fn release(&self, (poll, times): (NonZeroU64, u32)) {
-        if self.poll.get() == Some(poll) {
-            self.protected.set(self.protected.get() - times);
-        }
+    fn release(&self, counted: (NonZeroU64, u32)) {
+        self.uncount(counted);
         if let Some(task) = self.task {
             task::release_raises(task);
         }
+    }
+
+    fn uncount(&self, (poll, finding): (NonZeroU64, u32)) {
+        if self.poll.get() == Some(poll) {
+            self.with_rare(|rare| rare.released.push(finding));
+        }
+    }
+
+    /// Whether a protected future is pending that was polled since.
+    fn is_protected_since(&self, marks: Marks) -> bool {
+        let found = (self.protected.get() - marks.protected) as usize;
+        let since = |&&finding: &&u32| finding > marks.protected;
+        found > 0 && found > self.peek_rare(|rare| rare.released.iter().filter(since).count())
     }
 
     /// Hidden waiters of the task that the present request has not reached (rule 14).
@@ -415,7 +429,7 @@ impl Record {
     /// pending there, too, the raise waits for it: it is made again in the next poll.
     pub(crate) fn raised_since(&self, marks: Marks) -> Option<Raise> {
         let raise = self.find_raise(marks, |_| true)?;
-        if self.protected.get() == marks.protected {
+        if !self.is_protected_since(marks) {
             return Some(raise);
         }
         self.with_rare(|rare| rare.raises.retain(|raise| !raise.is_since(marks)));
@@ -426,9 +440,14 @@ impl Record {
     }
 
     /// As [`raised_since`](Self::raised_since), for a timeout with this request: whether another's was
-    /// raised, which goes on outwards.
+    /// raised, which goes on outwards. Then its own is none of theirs who are outside.
     pub(crate) fn another_is_raised_since(&self, marks: Marks, own: RequestId) -> bool {
-        self.find_raise(marks, |raise| raise.request != own).is_some()
+        let another = self.find_raise(marks, |raise| raise.request != own).is_some();
+        if another {
+            let stays = |raise: &Raise| !raise.is_since(marks) || raise.request != own;
+            self.with_rare(|rare| rare.raises.retain(stays));
+        }
+        another
     }
 
     fn find_raise(&self, marks: Marks, wanted: impl Fn(&Raise) -> bool) -> Option<Raise> {

@@ -22,7 +22,7 @@ fn r13_the_awaited_task_is_cancelled_and_waited_for() {
                     match cancelled.reraise().await {}
                 }
             });
-            let error = child.await.map(|()| ()).unwrap_err();
+            let error = child.await.unwrap_err();
             log.note("parent");
             (error.is_cancelled(), error.passed_on().map(|cancelled| cancelled.request()))
         }

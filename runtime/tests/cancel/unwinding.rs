@@ -64,7 +64,7 @@ fn r16_a_panic_in_a_clean_up_is_the_tasks_outcome() {
         panic!("on purpose, in a clean-up");
     });
     hands.cancel(&task);
-    assert!(outcome(task).map(|()| ()).unwrap_err().is_panic());
+    assert!(outcome(task).unwrap_err().is_panic());
 }
 
 /// Panics when it is polled a second time, below whatever is around it.
