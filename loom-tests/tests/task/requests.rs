@@ -67,7 +67,7 @@ fn each_request_is_delivered_once_under_its_id() {
         assert_eq!(handle.cancelling(), 2);
         stop.tell();
         shared.work();
-        let handle = Arc::try_unwrap(handle).ok().expect("the other thread has ended");
+        let handle = Arc::try_unwrap(handle).expect("the other thread has ended");
         let taken = join(handle).expect("it answered");
         assert_eq!(taken.len(), sorted(taken.clone()).len(), "a request came twice");
         assert_eq!(sorted(taken), sorted(vec![mine, other]));
