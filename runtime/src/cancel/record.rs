@@ -426,9 +426,15 @@ impl Record {
     }
 
     /// As [`raised_since`](Self::raised_since), for a timeout with this request: whether another's was
-    /// raised, which goes on outwards.
+    /// raised, which goes on outwards, and before its own, which is nobody else's.
     pub(crate) fn another_is_raised_since(&self, marks: Marks, own: RequestId) -> bool {
-        self.find_raise(marks, |raise| raise.request != own).is_some()
+        let another = self.find_raise(marks, |raise| raise.request != own).is_some();
+        if another {
+            self.with_rare(|rare| {
+                rare.raises.sort_by_key(|raise| raise.is_since(marks) && raise.request == own);
+            });
+        }
+        another
     }
 
     fn find_raise(&self, marks: Marks, wanted: impl Fn(&Raise) -> bool) -> Option<Raise> {
