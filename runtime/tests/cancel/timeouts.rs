@@ -248,3 +248,31 @@ fn r12_a_request_from_outside_that_is_raised_again_is_no_timeout() {
         assert_cancelled(std::rc::Rc::into_inner(task).unwrap());
     });
 }
+
+#[test]
+fn r12_its_own_request_does_not_get_out_beside_another_one_that_is_raised_with_it() {
+    let hands = Hands::new();
+    let wait = Wait::new();
+    let second = Wait::new();
+    let task = hands.start({
+        let (wait, second) = (wait.clone(), second.clone());
+        async move {
+            let raises_after = |wait: Wait| async move {
+                let cancelled = cancellable(pending::<()>()).await.unwrap_err();
+                wait.here().await;
+                match cancelled.reraise().await {}
+            };
+            // The first is given the timeout's request at once, the second one that from outside.
+            let inside = timeout_at(
+                Instant::now(),
+                futures::future::join(raises_after(wait), raises_after(second)),
+            );
+            let result: Result<Result<((), ()), _>, _> = cancellable(inside).await;
+            result.unwrap_err().request()
+        }
+    });
+    let request = hands.cancel(&task);
+    wait.go();
+    hands.go(&second);
+    assert_eq!(Some(outcome(task).unwrap()), request);
+}
