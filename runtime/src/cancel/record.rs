@@ -152,6 +152,8 @@ pub(crate) struct Before {
     unreached: usize,
     /// How many protected futures of others the record knew.
     protected: usize,
+    /// Whether the task was woken already, since its poll began.
+    woken: bool,
 }
 
 /// What a protected future that was pending leaves behind, until it is done or dropped.
@@ -198,7 +200,7 @@ impl Below {
         record.peek_rare(|rare| holds.add(&rare.protected[before.protected..]));
         match self {
             Below::Nothing if holds.any() => Below::Held,
-            Below::Nothing if record.has_reached_more(before) => Below::OnItsWay,
+            Below::Nothing if record.reaches_more(before) => Below::OnItsWay,
             _ => self,
         }
     }
@@ -280,6 +282,7 @@ impl Record {
         Before {
             unreached: self.unreached(),
             protected: self.peek_rare(|rare| rare.protected.len()),
+            woken: self.task.is_some_and(task::is_woken),
         }
     }
 
@@ -315,10 +318,13 @@ impl Record {
         result
     }
 
-    /// Whether the request has reached more of the hidden waiters since, and not all.
-    fn has_reached_more(&self, before: Before) -> bool {
+    /// Whether the request has reached more of the hidden waiters since, and not all; or none of them,
+    /// but something has stopped half-way and woken the task to go on. (A set does so when it meets a
+    /// thread that is about to wake one of its children.) That is believed a few times.
+    fn reaches_more(&self, before: Before) -> bool {
         let after = self.unreached();
-        0 < after && after < before.unreached
+        let goes_on = |task| !before.woken && task::is_woken(task) && task::tries_again(task);
+        0 < after && (after < before.unreached || self.task.is_some_and(goes_on))
     }
 
     /// A protected future is pending, which was polled since `marks`. Not for the sake of what was

@@ -20,12 +20,18 @@ use crate::shim::Mutex;
 use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use crate::{context, task};
 
+/// So often somebody may stop half-way without having reached anybody, until those who are left are taken
+/// for out of reach.
+const MOST_TRIES: usize = 16;
+
 /// The wakers of one task, in the order in which they were left.
 pub(crate) struct WakeList {
     wakers: Mutex<Wakers>,
     /// How many a request is still to reach. Changed under the lock. Read without it, relaxed, by
     /// whoever polls the task: only that one makes it greater, and polls are ordered by the task's state.
     unreached: AtomicUsize,
+    /// How often it was tried in vain to reach them; like `unreached`.
+    tries: AtomicUsize,
     /// A raise waits for something protected; like `unreached`.
     raise_held: AtomicBool,
 }
@@ -48,6 +54,7 @@ impl WakeList {
         WakeList {
             wakers: Mutex::new(Wakers { next: 0, left: BTreeMap::new(), of_task: None }),
             unreached: AtomicUsize::new(0),
+            tries: AtomicUsize::new(0),
             raise_held: AtomicBool::new(false),
         }
     }
@@ -68,9 +75,15 @@ impl WakeList {
         let woken: Vec<_> = {
             let mut wakers = self.wakers.lock();
             self.unreached.store(wakers.left.len(), Relaxed);
+            self.tries.store(0, Relaxed);
             wakers.left.values_mut().map(|left| left.wake_for(request)).collect()
         };
         wake_each(woken);
+    }
+
+    /// Whether to try once more, after one try in vain.
+    pub(crate) fn tries_again(&self) -> bool {
+        self.tries.fetch_add(1, Relaxed) < MOST_TRIES
     }
 
     /// A raise waits for something protected.

@@ -266,3 +266,15 @@ pub(crate) fn release_raises(task: NonNull<Header>) {
         list.release_raises();
     }
 }
+
+/// As [`requests`]: whether it was woken since its poll began.
+pub(crate) fn is_woken(task: NonNull<Header>) -> bool {
+    // SAFETY: as above.
+    unsafe { task.as_ref() }.state.is_scheduled()
+}
+
+/// As [`requests`]: whether to try once more to reach its hidden waiters.
+pub(crate) fn tries_again(task: NonNull<Header>) -> bool {
+    // SAFETY: as above.
+    unsafe { task.as_ref() }.existing_wake_list().is_some_and(|list| list.tries_again())
+}

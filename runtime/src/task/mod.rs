@@ -25,7 +25,8 @@ use std::ptr::NonNull;
 
 pub(crate) use cell::{Header, Links};
 pub(crate) use cold::{
-    hold_raise, release_raises, requests, uncancel, unreached, wake_foreign, wake_list,
+    hold_raise, is_woken, release_raises, requests, tries_again, uncancel, unreached, wake_foreign,
+    wake_list,
 };
 pub use join::{JoinError, Task};
 pub(crate) use run::{Claimed, Runnable, claim_for_shutdown, handle_for_cancel};

@@ -161,6 +161,11 @@ impl State {
         self.0.load(Ordering::Relaxed) & NEW != 0
     }
 
+    /// Whether the task is to be polled (again). A hint.
+    pub(crate) fn is_scheduled(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & SCHEDULED != 0
+    }
+
     /// The request is in the runner's hands, or is withdrawn; false if it was withdrawn before. Under
     /// the lock of the requests, whose order says which request was meant; so Relaxed.
     #[must_use]

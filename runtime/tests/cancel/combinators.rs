@@ -1,6 +1,9 @@
 //! Combinators that are not ours: R3, R14, and what they make of R5.
 
-use std::future::pending;
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 use futures::StreamExt;
 use futures::future::join_all;
@@ -222,4 +225,47 @@ fn join_and_select_macros() {
     assert_eq!((wait.polls(), wait.drops()), (1, 0));
     hands.cancel(&task);
     assert_eq!(outcome(task).unwrap(), (true, true));
+}
+
+/// A set that meets somebody who is about to wake one of its children stops there, and wakes its task to go
+/// on. So does this one, a few times in a row, before it polls its only child again.
+struct Stumbling<F> {
+    child: Pin<Box<F>>,
+    bell: Arc<Bell>,
+    polls: u32,
+}
+
+struct Bell(futures::task::AtomicWaker);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.wake();
+    }
+}
+
+impl<F: Future> Future for Stumbling<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.bell.0.register(cx.waker());
+        self.polls += 1;
+        if (2..5).contains(&self.polls) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let waker = Waker::from(self.bell.clone());
+        self.child.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+}
+
+#[test]
+fn a_set_that_stops_half_way_is_asked_again() {
+    let hands = Hands::new();
+    let task = hands.start(Stumbling {
+        child: Box::pin(cancellable(pending::<()>())),
+        bell: Arc::new(Bell(futures::task::AtomicWaker::new())),
+        polls: 0,
+    });
+    let request = hands.cancel(&task);
+    assert_eq!(outcome(task).unwrap().unwrap_err().request(), request.unwrap());
 }
