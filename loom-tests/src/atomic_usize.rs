@@ -95,6 +95,20 @@ impl AtomicUsize {
     pub fn fetch_xor(&self, value: usize, order: Ordering) -> usize {
         self.value.fetch_xor(value, order)
     }
+
+    /// Changes the value as `f` says, if it says so, and returns what was there.
+    ///
+    /// # Errors
+    /// With what is there, when `f` does not want to change it.
+    #[track_caller]
+    pub fn fetch_update(
+        &self,
+        success: Ordering,
+        failure: Ordering,
+        f: impl FnMut(usize) -> Option<usize>,
+    ) -> Result<usize, usize> {
+        self.value.fetch_update(success, failure, f)
+    }
 }
 
 impl Drop for AtomicUsize {

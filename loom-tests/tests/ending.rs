@@ -175,3 +175,40 @@ fn the_last_to_leave_has_everything_to_itself() {
         assert_eq!(last, 1, "one of them is the last");
     });
 }
+
+/// It comes late, and goes while the runtime goes on or with everybody else: it may be the last.
+#[test]
+fn a_spare_worker_comes_and_goes_while_everybody_leaves() {
+    model(Bounds { small: 3, full: None }, || {
+        let runtime = Runtime::new(1);
+        let halves: Arc<[UnsafeCell<u32>; 2]> = Arc::default();
+        let finish = |halves: &[UnsafeCell<u32>; 2]| {
+            for half in halves {
+                // SAFETY: everybody has left; loom checks it.
+                half.with_mut(|half| unsafe { *half += 1 });
+            }
+        };
+        let spare = thread::spawn({
+            let (runtime, halves) = (runtime.clone(), halves.clone());
+            move || {
+                if !runtime.ending.join() {
+                    return false;
+                }
+                // SAFETY: we are its owner.
+                halves[1].with_mut(|half| unsafe { *half += 1 });
+                let last = !runtime.ending.retire() && runtime.ending.leave();
+                if last {
+                    finish(&halves);
+                }
+                last
+            }
+        });
+        // SAFETY: as above.
+        halves[0].with_mut(|half| unsafe { *half += 1 });
+        let last = runtime.ending.leave();
+        if last {
+            finish(&halves);
+        }
+        assert_eq!(usize::from(last) + usize::from(spare.join().unwrap()), 1);
+    });
+}

@@ -574,4 +574,20 @@ pub(crate) const BUGS: &[Bug] = &[
         test: "spare",
         model: "what_a_spare_worker_gives_away_is_found",
     },
+    Bug {
+        what: "a spare worker comes after everybody has left",
+        file: ENDING,
+        find: "(owners > 0).then_some(owners + 1)",
+        replace: "Some(owners + 1)",
+        test: "ending",
+        model: "a_spare_worker_comes_and_goes_while_everybody_leaves",
+    },
+    Bug {
+        what: "who leaves last does not see what a spare worker that retired has done",
+        file: ENDING,
+        find: "self.owners.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less)",
+        replace: "self.owners.fetch_update(Ordering::Acquire, Ordering::Acquire, one_less)",
+        test: "ending",
+        model: "a_spare_worker_comes_and_goes_while_everybody_leaves",
+    },
 ];

@@ -15,6 +15,7 @@
 use std::time::{Duration, Instant};
 
 use super::core::{Core, Entry, MAINTENANCE};
+use crate::fork::Forked;
 use crate::scheduler::Phase;
 use crate::shim::atomic::{AtomicBool, Ordering};
 
@@ -59,6 +60,8 @@ impl<'a> Spare<'a> {
                 self.begin_to_help();
             }
             self.turn();
+            // As in a loop's thread.
+            assert!(!self.core.shared().is_forked(), "{Forked}");
             if self.helping.is_none()
                 && self.core.nothing_ready()
                 && self.rest() == Some(Rest::Retired)

@@ -34,10 +34,10 @@ struct Place {
 }
 
 impl Place {
-    /// With the loop that this thread drives, or for which it stands in, or with the one that has the fewest descriptors if ours
-    /// has [`SLACK`] more. Under load each loop gets through its descriptors in turn, so whoever is on
-    /// the loop that has most waits longest, and stealing does not help while no loop is idle. Not for a
-    /// task that may not move: each of its wakes would have to come back.
+    /// With the loop that this thread drives, or for which it stands in; or with the one that has the
+    /// fewest descriptors, if that is [`SLACK`] fewer. Under load each loop gets through its descriptors
+    /// in turn, so whoever is on the loop that has most waits longest, and stealing does not help while
+    /// no loop is idle. Not for a task that may not move: each of its wakes would have to come back.
     fn new(fd: BorrowedFd<'_>) -> io::Result<Place> {
         let core = context::current_core().ok_or_else(|| {
             let message = "waiting for a socket needs a running loopool event loop on this thread";

@@ -22,7 +22,8 @@ impl Runtime {
     pub(super) fn end(&mut self, policy: &ShutdownPolicy) -> ShutdownReport {
         if self.shared.is_forked() {
             // What it has is the parent's; it is never freed here.
-            std::mem::forget((self.main.clone(), std::mem::take(&mut self.threads)));
+            let threads = std::mem::take(&mut self.threads);
+            std::mem::forget((self.main.clone(), self.spares.clone(), threads));
             return ShutdownReport::default();
         }
         if self.shared.phase() == Phase::Stopped {
@@ -44,9 +45,10 @@ impl Runtime {
                 "a runtime ends with the thread that has it: its threads end by themselves"
             );
             self.threads.clear();
+            drop(self.spares.take_threads());
         }
         let deadline = deadline.max(Instant::now() + ROUND);
-        // The watch thread is among the first ones, and starts no spare workers after that.
+        // The watch thread before the spare workers, which it starts.
         let mut stuck_loops = join_threads(std::mem::take(&mut self.threads), deadline);
         stuck_loops.extend(join_threads(self.spares.take_threads(), deadline));
         self.shared.close_registries();

@@ -175,7 +175,6 @@ impl RuntimeBuilder {
             runtime.start_thread(format!("{}-{index}", self.thread_name), life)?;
         }
         let watch = Watch::new(runtime.spares.clone());
-        runtime.shared.ending.join();
         let thread =
             runtime.start_thread(format!("{}-watch", self.thread_name), || watch.work())?;
         // Nobody else sets it.

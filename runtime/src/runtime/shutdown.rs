@@ -81,7 +81,7 @@ pub struct ShutdownReport {
     /// Tasks that were left behind with the loops that are stuck: the one that is stuck, and those that
     /// belong to its loop. Should it come back they are dropped, too.
     pub left: Vec<LeftTask>,
-    /// The names of the threads whose loops are stuck in a poll or a callback.
+    /// The names of the threads, of loops and spare workers, that are stuck in a poll or a callback.
     pub stuck_loops: Vec<String>,
     /// The jobs of the default executor that were not done when its end began.
     pub jobs: ShutdownJobs,

@@ -73,21 +73,15 @@ impl Spares {
     fn start(self: &Arc<Self>, number: usize) {
         self.seats[number].called.store(true, Ordering::Release);
         let spares = self.clone();
-        // It is an owner from now on; we are one, too.
-        self.shared.ending.join();
         let thread = std::thread::Builder::new()
             .name(format!("{}-{number}", self.thread_name))
-            .spawn(move || {
-                spares.live(number);
-                spares.leave();
-            });
+            .spawn(move || spares.live(number));
         let mut threads = self.threads.lock();
         threads.retain(|thread| !thread.is_finished());
         match thread {
             Ok(thread) => threads.push(thread),
             Err(error) => {
                 drop(threads);
-                self.leave();
                 tell(
                     || tracing::error!(%error, "every loop is blocked, and no spare worker can be started"),
                 );
@@ -100,20 +94,26 @@ impl Spares {
         let seat = &self.seats[number];
         // The seat may be taken: it was about to be left, or to be taken, when we were started.
         let Some(deque) = seat.deque.lock().take() else { return };
+        if !self.shared.ending.join() {
+            return;
+        }
         // As in a loop's thread.
         let guard = AbortOnUnwind;
         // Relaxed: for metrics.
         self.shared.spares_alive.fetch_add(1, Ordering::Relaxed);
-        let mut core = Core::new(self.shared.clone(), self.shared.loop_count + number, deque);
+        let index = self.shared.loop_count + number;
+        let mut core = Core::new(self.shared.clone(), index, deque);
         while self.work(&core, seat) == Rest::Retired {
-            match Rc::try_unwrap(core) {
-                Ok(core) => {
-                    *seat.deque.lock() = Some(core.into_deque());
+            core = match Rc::try_unwrap(core).map(Core::into_deque) {
+                Ok(deque) if self.shared.ending.retire() => {
+                    *seat.deque.lock() = Some(deque);
                     break;
                 }
+                // Everybody else has left: the end is ours.
+                Ok(deque) => Core::new(self.shared.clone(), index, deque),
                 // Somebody keeps a handle in a variable of this thread.
-                Err(kept) => core = kept,
-            }
+                Err(kept) => kept,
+            };
         }
         self.shared.spares_alive.fetch_sub(1, Ordering::Relaxed);
         std::mem::forget(guard);
@@ -124,15 +124,11 @@ impl Spares {
         let rest = Spare::new(core, &seat.called, self.keep_alive).work();
         if rest == Rest::Over {
             core.clear();
+            if self.shared.ending.leave() {
+                self.shared.finish();
+            }
         }
         rest
-    }
-
-    /// At the end of the watch thread or of a spare worker.
-    pub(super) fn leave(&self) {
-        if self.shared.ending.leave() {
-            self.shared.finish();
-        }
     }
 
     /// Once the watch thread has ended: those that there are.

@@ -62,7 +62,6 @@ impl Watch {
             }
             self.sleep(&shared, Some(self.interval));
         }
-        self.spares.leave();
     }
 
     /// Sleeps until it is rung for.

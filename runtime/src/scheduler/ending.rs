@@ -8,11 +8,12 @@
 //! 3. The last task's end: count down → fence (E1) → look at the phase, and wake loop 0 unless it is
 //!    *open*. Whoever waits for that end on loop 0: publish *closing*, publish *parked* → fence (F2 of
 //!    `idle.rs`) → look at the count. So one of the two sees the other.
-//! 4. Each loop has an owner until that has emptied its half (`Core::clear`), and so has each spare
-//!    worker that is at work; the watch thread, which starts those, is an owner, too. Then the owner
-//!    leaves, and does not touch the half again. The one who leaves last has everything to itself, and does the
+//! 4. Each loop has an owner until that has emptied its half (`Core::clear`). Then the owner leaves, and
+//!    does not touch the half again. The one who leaves last has everything to itself, and does the
 //!    rest: drops what may be dropped anywhere, closes the reactors. So a loop that is stuck keeps
 //!    nobody from leaving, and finishes the runtime should it come back.
+//! 5. A spare worker is an owner while it has a thread: it comes only while there is another owner, and
+//!    when it is the last one, it does not retire but leaves as the others do.
 //!
 //! Knows nothing of queues or tasks. Modelled in `loom-tests/tests/ending.rs`.
 
@@ -51,7 +52,7 @@ pub(crate) struct Tally<T> {
 
 pub(crate) struct Ending<T> {
     phase: AtomicU8,
-    /// Loops that have an owner, and the others that are not to be left behind.
+    /// Loops and spare workers that have an owner.
     owners: AtomicUsize,
     live: Apart<AtomicUsize>,
     tally: Mutex<Tally<T>>,
@@ -137,10 +138,20 @@ impl<T> Ending<T> {
         std::mem::replace(&mut *self.tally.lock(), empty)
     }
 
-    /// One owner more, by one who has not left.
-    pub(crate) fn join(&self) {
-        // Relaxed: made from the caller's own, so the count cannot end meanwhile.
-        self.owners.fetch_add(1, Ordering::Relaxed);
+    /// A spare worker comes. False when everybody has left: then there is nothing to come to.
+    #[must_use]
+    pub(crate) fn join(&self) -> bool {
+        let one_more = |owners| (owners > 0).then_some(owners + 1);
+        // Relaxed: who comes has seen nothing yet, and who leaves last looks at it by `leave`.
+        self.owners.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    /// A spare worker goes while the runtime goes on. False when it is the last one, and stays an owner.
+    #[must_use]
+    pub(crate) fn retire(&self) -> bool {
+        let one_less = |owners| (owners > 1).then_some(owners - 1);
+        // AcqRel: as in `leave`.
+        self.owners.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less).is_ok()
     }
 
     /// The owner of a loop has emptied its half. True for the last one, who does the rest.
