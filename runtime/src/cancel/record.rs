@@ -277,6 +277,12 @@ impl Record {
         self.level.get().below().or_held(self, before, holds)
     }
 
+    /// [`before`](Self::before) the poll of the whole task: whatever wakes it may be something that has
+    /// stopped half-way.
+    pub(crate) fn before_all(&self) -> Before {
+        Before { woken: false, ..self.before() }
+    }
+
     /// To be compared with what is found [`below`](Self::below) after the poll.
     pub(crate) fn before(&self) -> Before {
         Before {

@@ -93,7 +93,7 @@ impl Runnable {
             header.wake_foreign(request);
             record.begin(request);
         }
-        let before = pass.map(|_| record.before()).unwrap_or_default();
+        let before = pass.map(|_| record.before_all()).unwrap_or_default();
         let ready = {
             let _entered = context::enter(&record);
             // SAFETY: the waker borrows our reference; `ManuallyDrop` keeps it from giving it up.
