@@ -357,16 +357,20 @@ fn inside_a_callback() {
 fn inside_a_task_of_a_worker() {
     let parent = Parent::new();
     let (send, receive) = mpsc::channel();
+    let (go_on, told) = futures::channel::oneshot::channel();
     let task = parent.runtime.spawn_on(1, move || async move {
         let (client, server) = pair().await;
         let served = create_task(echo(server));
         talk(&client).await;
         send.send(forked(|| nothing_works_inside(&client))).unwrap();
+        // The child looks at the connection, too, and may take a byte that comes meanwhile.
+        told.await.unwrap();
         talk(&client).await;
         drop(client);
         served.await.unwrap();
     });
     ended_well(receive.recv_timeout(HANG).unwrap());
+    go_on.send(()).unwrap();
     parent.runtime.run_until_complete(async { task.unwrap().await.unwrap() });
     parent.goes_on();
 }
