@@ -23,7 +23,12 @@ pub async fn block(loops: usize, time: Duration) -> usize {
     let begun = Arc::new(AtomicUsize::new(0));
     // Each of them keeps its loop from the next one, so no two are on the same.
     let tasks: Vec<_> = (0..loops)
-        .map(|_| loopool::create_task(compute_instead_of_awaiting(begun.clone(), loops, time)))
+        .map(|_| {
+            let task =
+                loopool::create_task(compute_instead_of_awaiting(begun.clone(), loops, time));
+            task.set_name("blocks its loop");
+            task
+        })
         .collect();
     let mut at_once = 0;
     for task in tasks {
@@ -38,6 +43,8 @@ async fn compute_instead_of_awaiting(
     loops: usize,
     time: Duration,
 ) -> usize {
+    // So that the task has its name by now.
+    loopool::yield_now().await;
     // Statistics; nothing else is published by it.
     begun.fetch_add(1, Ordering::Relaxed);
     compute_until(Instant::now() + PATIENCE, || begun.load(Ordering::Relaxed) == loops);

@@ -251,8 +251,9 @@ fn executors(out: &mut Exposition, pools: &[(&'static str, ExecutorStats)]) {
 fn loops(out: &mut Exposition, runtime: &RuntimeMetrics) {
     out.family("loopool_tasks", "gauge", "Tasks that are not over.");
     out.sample("loopool_tasks", "", runtime.tasks);
-    let families: [Family<LoopMetrics, u64>; 8] = [
+    let families: [Family<LoopMetrics, u64>; 9] = [
         ("loopool_loop_polls_total", "counter", "Polls of tasks.", |l| l.polls),
+        ("loopool_loop_stalls_total", "counter", "Times the loop was seen stuck.", |l| l.stalls),
         ("loopool_loop_steals_total", "counter", "Tasks taken from other loops.", |l| l.steals),
         ("loopool_loop_serves_total", "counter", "Times the loop looked after a stuck one.", |l| {
             l.serves
@@ -269,6 +270,25 @@ fn loops(out: &mut Exposition, runtime: &RuntimeMetrics) {
         out.family(name, kind, help);
         for (index, of_loop) in runtime.loops.iter().enumerate() {
             out.sample(name, &format!("loop=\"{index}\""), value(of_loop));
+        }
+    }
+    stuck(out, runtime);
+    out.family("loopool_spare_workers", "gauge", "Workers for when every loop is blocked.");
+    out.sample("loopool_spare_workers", "", runtime.spare_workers);
+    out.family("loopool_spare_polls_total", "counter", "Polls of tasks by spare workers.");
+    out.sample("loopool_spare_polls_total", "", runtime.spare_polls);
+}
+
+/// What loops are stuck in, while they are.
+fn stuck(out: &mut Exposition, runtime: &RuntimeMetrics) {
+    let name = "loopool_loop_stuck_seconds";
+    out.family(name, "gauge", "For how long the loop has been stuck, in what.");
+    for (index, of_loop) in runtime.loops.iter().enumerate() {
+        if let Some(stuck) = &of_loop.stuck {
+            let task = stuck.task.as_deref().unwrap_or_default();
+            let made = stuck.spawned_at.map(ToString::to_string).unwrap_or_default();
+            let labels = format!("loop=\"{index}\",task={task:?},spawned_at={made:?}");
+            out.sample(name, &labels, stuck.duration.as_secs_f64());
         }
     }
 }

@@ -46,9 +46,31 @@ fn one_blocked_loop_of_two_holds_nobody_up() {
 }
 
 #[test]
-#[ignore = "needs a spare worker for the case that all loops are blocked"]
 fn all_loops_blocked_hold_nobody_up() {
     assert_eq!(answered_while_blocked("block-all-loops", 2), CLIENTS as u64 * REQUESTS);
+}
+
+#[test]
+fn the_culprit_is_named_while_it_is_stuck() {
+    let service = Service::start(&["--faults", "--loops=2", "--processes=1"]);
+    std::thread::scope(|scope| {
+        let blocking =
+            scope.spawn(|| service.post("/faults/block-loop?milliseconds=4000", b"").status);
+        let named = |line: &str| {
+            line.starts_with("loopool_loop_stuck_seconds{")
+                && line.contains(r#"task="blocks its loop""#)
+                && line.contains("blocked.rs")
+        };
+        let mut seen = false;
+        while !seen && !blocking.is_finished() {
+            seen = service.get("/metrics").text().lines().any(named);
+        }
+        assert!(seen, "it was over before it was named");
+        assert_eq!(blocking.join().unwrap(), 200);
+    });
+    let after = service.get("/metrics");
+    let after = after.text();
+    assert!(!after.lines().any(|line| line.starts_with("loopool_loop_stuck_seconds{")), "{after}");
 }
 
 #[test]
