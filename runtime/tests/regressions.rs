@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use loopool::net::{TcpListener, TcpStream};
 use loopool::{
-    EventLoop, LoopHandle, Runtime, ThreadPoolExecutor, create_task, set_default_executor, sleep,
-    timeout, to_thread,
+    EventLoop, LoopHandle, Runtime, ThreadPoolExecutor, block_in_place, create_task,
+    set_default_executor, sleep, spawn_on, timeout, to_thread,
 };
 
 /// Nothing here takes this long; it is the limit against hanging.
@@ -266,4 +266,43 @@ fn timers_of_a_blocked_loop_are_served_by_its_peers() {
         assert_eq!(receive.recv_timeout(HANG), Ok(1));
         timer.await.unwrap();
     });
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < HANG, "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_timer_that_a_spare_worker_sets_at_the_main_loop_that_was_left_is_not_forgotten() {
+    let runtime = Runtime::builder().loops(2).spare_workers(1).build().unwrap();
+    let (release_loop, loop_released) = mpsc::channel();
+    let (release_spare, spare_released) = mpsc::channel();
+    let (send, receive) = mpsc::channel();
+    let blocker = runtime.run_until_complete(async {
+        let (begin, begun) = mpsc::channel();
+        let blocker = spawn_on(1, move || async move {
+            begin.send(()).unwrap();
+            block_in_place(|| loop_released.recv_timeout(HANG)).unwrap();
+        });
+        begun.recv_timeout(HANG).unwrap();
+        drop(create_task(async move {
+            report(&send, 1);
+            block_in_place(|| spare_released.recv_timeout(HANG)).unwrap();
+            sleep(Duration::from_millis(10)).await;
+            report(&send, 2);
+        }));
+        // It runs on the spare worker: both loops are blocked.
+        assert_eq!(block_in_place(|| receive.recv_timeout(HANG)), Ok(1));
+        blocker.unwrap()
+    });
+    release_loop.send(()).unwrap();
+    wait_until("the loop goes on", || blocker.is_finished());
+    // After a second in which a loop slept, the watch thread sleeps without limit.
+    std::thread::sleep(Duration::from_secs(2));
+    release_spare.send(()).unwrap();
+    assert_eq!(receive.recv_timeout(HANG), Ok(2));
 }
