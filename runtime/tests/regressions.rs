@@ -10,7 +10,7 @@ use futures::{AsyncReadExt, AsyncWriteExt};
 use loopool::net::{TcpListener, TcpStream};
 use loopool::{
     EventLoop, LoopHandle, Runtime, ThreadPoolExecutor, block_in_place, create_task,
-    set_default_executor, sleep, spawn_on, timeout, to_thread,
+    set_default_executor, sleep, spawn_on, timeout, to_thread, yield_now,
 };
 
 /// Nothing here takes this long; it is the limit against hanging.
@@ -305,4 +305,24 @@ fn a_timer_that_a_spare_worker_sets_at_the_main_loop_that_was_left_is_not_forgot
     std::thread::sleep(Duration::from_secs(2));
     release_spare.send(()).unwrap();
     assert_eq!(receive.recv_timeout(HANG), Ok(2));
+}
+
+#[test]
+fn a_spare_worker_rests_between_the_runs_of_a_single_loop() {
+    let keep_alive = Duration::from_millis(1);
+    let builder = Runtime::builder().loops(1).spare_workers(1).spare_keep_alive(keep_alive);
+    let runtime = builder.build().unwrap();
+    runtime.run_until_complete(async {
+        let (send, receive) = mpsc::channel();
+        drop(create_task(async move {
+            report(&send, 1);
+            loop {
+                // So long that the run is over before it is looked whether the loop goes on.
+                std::thread::sleep(Duration::from_millis(5));
+                yield_now().await;
+            }
+        }));
+        assert_eq!(block_in_place(|| receive.recv_timeout(HANG)), Ok(1));
+    });
+    wait_until("it ends", || runtime.metrics().spare_workers == 0);
 }
