@@ -15,6 +15,7 @@
 use std::time::{Duration, Instant};
 
 use super::core::{Core, Entry, MAINTENANCE};
+use crate::fork::Forked;
 use crate::scheduler::Phase;
 use crate::shim::atomic::{AtomicBool, Ordering};
 
@@ -111,14 +112,14 @@ impl<'a> Spare<'a> {
         let own = core.ready.borrow().len();
         for _ in 0..own {
             let Some(entry) = core.ready.borrow_mut().pop_front() else { break };
-            core.run(entry);
+            self.run(entry);
         }
         for _ in 0..MAINTENANCE {
             if !self.is_needed() {
                 break;
             }
             let Some(task) = core.next_stealable() else { break };
-            core.run(Entry::Task(task));
+            self.run(Entry::Task(task));
         }
         if !self.is_needed() {
             self.stand_down();
@@ -127,6 +128,12 @@ impl<'a> Spare<'a> {
         } else {
             self.naps = 0;
         }
+    }
+
+    fn run(&self, entry: Entry) {
+        self.core.run(entry);
+        // Forked by a task, whose poll then returned: nothing can go on here.
+        assert!(!self.core.shared().is_forked(), "{Forked}");
     }
 
     /// Looks after the loops, and takes what there is to run.
