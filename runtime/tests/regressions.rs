@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use loopool::net::{TcpListener, TcpStream};
 use loopool::{
-    EventLoop, LoopHandle, Runtime, ThreadPoolExecutor, block_in_place, create_task,
-    set_default_executor, sleep, spawn_on, timeout, to_thread, yield_now,
+    EventLoop, LoopHandle, Runtime, ShutdownPolicy, ThreadPoolExecutor, block_in_place,
+    create_task, set_default_executor, sleep, spawn_on, timeout, to_thread, yield_now,
 };
 
 /// Nothing here takes this long; it is the limit against hanging.
@@ -325,4 +325,25 @@ fn a_spare_worker_rests_between_the_runs_of_a_single_loop() {
         assert_eq!(block_in_place(|| receive.recv_timeout(HANG)), Ok(1));
     });
     wait_until("it ends", || runtime.metrics().spare_workers == 0);
+}
+
+#[test]
+fn inside_a_task_of_another_runtime_a_loop_that_is_stuck_is_not_waited_for() {
+    let inner = runtime(2);
+    let (release, released) = mpsc::channel::<()>();
+    let (begin, begun) = mpsc::channel();
+    let stuck = inner.spawn_on(1, move || async move {
+        begin.send(()).unwrap();
+        // Until the report is there.
+        let _ = released.recv();
+    });
+    begun.recv_timeout(HANG).unwrap();
+    let took = runtime(1).run(async move {
+        let begun = Instant::now();
+        let report = inner.shutdown(ShutdownPolicy::default().grace(2 * HANG));
+        assert_eq!(report.left.len(), 1, "{report}");
+        begun.elapsed()
+    });
+    assert!(took < HANG, "{took:?}");
+    drop((release, stuck));
 }
