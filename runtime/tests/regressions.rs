@@ -10,7 +10,8 @@ use futures::{AsyncReadExt, AsyncWriteExt};
 use loopool::net::{TcpListener, TcpStream};
 use loopool::{
     EventLoop, LoopHandle, Runtime, ShutdownPolicy, ThreadPoolExecutor, block_in_place,
-    create_task, set_default_executor, sleep, spawn_on, timeout, to_thread, yield_now,
+    create_task, get_running_loop, set_default_executor, sleep, spawn_on, timeout, to_thread,
+    yield_now,
 };
 
 /// Nothing here takes this long; it is the limit against hanging.
@@ -346,4 +347,17 @@ fn inside_a_task_of_another_runtime_a_loop_that_is_stuck_is_not_waited_for() {
     });
     assert!(took < HANG, "{took:?}");
     drop((release, stuck));
+}
+
+#[test]
+fn on_a_spare_worker_the_number_of_the_loop_is_that_of_a_loop() {
+    Runtime::builder().loops(1).spare_workers(1).build().unwrap().run(async {
+        let (send, receive) = mpsc::channel();
+        let task = create_task(async move {
+            let here = get_running_loop();
+            send.send((here.index(), spawn_on(here.index(), || async {}).is_ok())).unwrap();
+        });
+        assert_eq!(block_in_place(|| receive.recv_timeout(HANG)), Ok((0, true)));
+        task.await.unwrap();
+    });
 }
