@@ -17,8 +17,8 @@ use futures::{AsyncReadExt, AsyncWriteExt};
 use loopool::net::{TcpListener, TcpStream};
 use loopool::signal::{SIGUSR2, Signal};
 use loopool::{
-    EventLoop, Forked, Runtime, create_task, get_running_loop, panic_message, sleep, spawn_on,
-    timeout, to_thread, yield_now,
+    EventLoop, Forked, Runtime, block_in_place, create_task, get_running_loop, panic_message,
+    sleep, spawn_on, timeout, to_thread, yield_now,
 };
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -27,12 +27,16 @@ use nix::unistd::{ForkResult, Pid, fork};
 const HANG: Duration = Duration::from_secs(30);
 
 fn main() {
-    let scenarios: [(&str, fn()); 7] = [
+    let scenarios: [(&str, fn()); 8] = [
         ("between_two_runs", between_two_runs),
         ("inside_a_task_of_the_main_loop", inside_a_task_of_the_main_loop),
         ("inside_a_callback", inside_a_callback),
         ("inside_a_task_of_a_worker", inside_a_task_of_a_worker),
         ("a_worker_that_goes_on_in_the_child_ends_it", a_worker_that_goes_on_in_the_child_ends_it),
+        (
+            "a_spare_worker_that_goes_on_in_the_child_ends_it",
+            a_spare_worker_that_goes_on_in_the_child_ends_it,
+        ),
         ("from_a_plain_thread", from_a_plain_thread),
         ("wakes_in_the_child_wake_nobody", wakes_in_the_child_wake_nobody),
     ];
@@ -393,6 +397,28 @@ fn a_worker_that_goes_on_in_the_child_ends_it() {
     );
     parent.runtime.run_until_complete(async { task.unwrap().await.unwrap() });
     parent.goes_on();
+}
+
+fn a_spare_worker_that_goes_on_in_the_child_ends_it() {
+    let runtime = Runtime::builder().loops(1).spare_workers(1).build().unwrap();
+    let (send, receive) = mpsc::channel();
+    runtime.run(async {
+        let task = create_task(async move {
+            if let Some(child) = fork_now() {
+                send.send(child).unwrap();
+            } else {
+                yield_now().await;
+                end(true);
+            }
+        });
+        let child = block_in_place(|| receive.recv_timeout(HANG).unwrap());
+        let status = block_in_place(|| status_of(child));
+        assert!(
+            matches!(status, WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGABRT, _)),
+            "{status:?}"
+        );
+        task.await.unwrap();
+    });
 }
 
 fn from_a_plain_thread() {

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use loopool::net::{TcpListener, TcpStream};
 use loopool::{
-    EventLoop, LoopHandle, Runtime, ThreadPoolExecutor, create_task, set_default_executor, sleep,
-    timeout, to_thread,
+    EventLoop, LoopHandle, Runtime, ShutdownPolicy, ThreadPoolExecutor, block_in_place,
+    create_task, get_running_loop, set_default_executor, sleep, spawn_on, timeout, to_thread,
+    yield_now,
 };
 
 /// Nothing here takes this long; it is the limit against hanging.
@@ -265,5 +266,98 @@ fn timers_of_a_blocked_loop_are_served_by_its_peers() {
         sleep(Duration::from_millis(5)).await;
         assert_eq!(receive.recv_timeout(HANG), Ok(1));
         timer.await.unwrap();
+    });
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < HANG, "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_timer_that_a_spare_worker_sets_at_the_main_loop_that_was_left_is_not_forgotten() {
+    let runtime = Runtime::builder().loops(2).spare_workers(1).build().unwrap();
+    let (release_loop, loop_released) = mpsc::channel();
+    let (release_spare, spare_released) = mpsc::channel();
+    let (send, receive) = mpsc::channel();
+    let blocker = runtime.run_until_complete(async {
+        let (begin, begun) = mpsc::channel();
+        let blocker = spawn_on(1, move || async move {
+            begin.send(()).unwrap();
+            block_in_place(|| loop_released.recv_timeout(HANG)).unwrap();
+        });
+        begun.recv_timeout(HANG).unwrap();
+        drop(create_task(async move {
+            report(&send, 1);
+            block_in_place(|| spare_released.recv_timeout(HANG)).unwrap();
+            sleep(Duration::from_millis(10)).await;
+            report(&send, 2);
+        }));
+        // It runs on the spare worker: both loops are blocked.
+        assert_eq!(block_in_place(|| receive.recv_timeout(HANG)), Ok(1));
+        blocker.unwrap()
+    });
+    release_loop.send(()).unwrap();
+    wait_until("the loop goes on", || blocker.is_finished());
+    // After a second in which a loop slept, the watch thread sleeps without limit.
+    std::thread::sleep(Duration::from_secs(2));
+    release_spare.send(()).unwrap();
+    assert_eq!(receive.recv_timeout(HANG), Ok(2));
+}
+
+#[test]
+fn a_spare_worker_rests_between_the_runs_of_a_single_loop() {
+    let keep_alive = Duration::from_millis(1);
+    let builder = Runtime::builder().loops(1).spare_workers(1).spare_keep_alive(keep_alive);
+    let runtime = builder.build().unwrap();
+    runtime.run_until_complete(async {
+        let (send, receive) = mpsc::channel();
+        drop(create_task(async move {
+            report(&send, 1);
+            loop {
+                // So long that the run is over before it is looked whether the loop goes on.
+                std::thread::sleep(Duration::from_millis(5));
+                yield_now().await;
+            }
+        }));
+        assert_eq!(block_in_place(|| receive.recv_timeout(HANG)), Ok(1));
+    });
+    wait_until("it ends", || runtime.metrics().spare_workers == 0);
+}
+
+#[test]
+fn inside_a_task_of_another_runtime_a_loop_that_is_stuck_is_not_waited_for() {
+    let inner = runtime(2);
+    let (release, released) = mpsc::channel::<()>();
+    let (begin, begun) = mpsc::channel();
+    let stuck = inner.spawn_on(1, move || async move {
+        begin.send(()).unwrap();
+        // Until the report is there.
+        let _ = released.recv();
+    });
+    begun.recv_timeout(HANG).unwrap();
+    let took = runtime(1).run(async move {
+        let begun = Instant::now();
+        let report = inner.shutdown(ShutdownPolicy::default().grace(2 * HANG));
+        assert_eq!(report.left.len(), 1, "{report}");
+        begun.elapsed()
+    });
+    assert!(took < HANG, "{took:?}");
+    drop((release, stuck));
+}
+
+#[test]
+fn on_a_spare_worker_the_number_of_the_loop_is_that_of_a_loop() {
+    Runtime::builder().loops(1).spare_workers(1).build().unwrap().run(async {
+        let (send, receive) = mpsc::channel();
+        let task = create_task(async move {
+            let here = get_running_loop();
+            send.send((here.index(), spawn_on(here.index(), || async {}).is_ok())).unwrap();
+        });
+        assert_eq!(block_in_place(|| receive.recv_timeout(HANG)), Ok((0, true)));
+        task.await.unwrap();
     });
 }

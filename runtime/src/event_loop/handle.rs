@@ -145,9 +145,10 @@ impl LoopHandle {
         placement::spawn_on_each(&self.core.shared, &make, Location::caller())
     }
 
-    /// The loop's number in its runtime: 0 is the main loop, or the only one.
+    /// The loop's number in its runtime: 0 is the main loop, or the only one. On a spare worker it is that
+    /// of a loop for which it stands in.
     pub fn index(&self) -> usize {
-        self.core.index()
+        self.core.place()
     }
 
     /// How many loops the runtime has.

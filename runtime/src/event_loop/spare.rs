@@ -77,22 +77,28 @@ impl<'a> Spare<'a> {
         let loops = &shared.loops[..shared.loop_count];
         self.helping = Some(loops.iter().map(|peer| peer.counters.progress()).collect());
         self.naps = 0;
-        // One that somebody drives: it will look after what is left there.
-        if let Some(place) = (0..loops.len()).find(|&index| !shared.idle.is_absent(index)) {
-            self.core.place.set(place);
-        }
+        // One that somebody drives: it will look after what is left there. In no case this one, which does
+        // not last.
+        let driven = (0..loops.len()).find(|&index| !shared.idle.is_absent(index));
+        self.core.place.set(driven.unwrap_or(0));
     }
 
-    /// Whether all loops are as they were when the call came.
+    /// Whether all loops are as they were when the call came, as far as somebody drives them. With none
+    /// that is driven, nobody is waited for.
     fn is_needed(&self) -> bool {
         let shared = self.core.shared();
         let Some(before) = &self.helping else { return false };
-        before.iter().enumerate().all(|(index, &before)| {
+        let mut driven = false;
+        let unchanged = before.iter().enumerate().all(|(index, &before)| {
+            if shared.idle.is_absent(index) {
+                return true;
+            }
+            driven = true;
             shared.idle.is_blocking(index)
-                || shared.idle.is_absent(index)
                 || (!shared.idle.is_parked(index)
                     && shared.loops[index].counters.progress() == before)
-        })
+        });
+        unchanged && driven
     }
 
     fn turn(&mut self) {
@@ -108,14 +114,14 @@ impl<'a> Spare<'a> {
         let own = core.ready.borrow().len();
         for _ in 0..own {
             let Some(entry) = core.ready.borrow_mut().pop_front() else { break };
-            core.run(entry);
+            self.run(entry);
         }
         for _ in 0..MAINTENANCE {
             if !self.is_needed() {
                 break;
             }
             let Some(task) = core.next_stealable() else { break };
-            core.run(Entry::Task(task));
+            self.run(Entry::Task(task));
         }
         if !self.is_needed() {
             self.stand_down();
@@ -124,6 +130,12 @@ impl<'a> Spare<'a> {
         } else {
             self.naps = 0;
         }
+    }
+
+    fn run(&self, entry: Entry) {
+        self.core.run(entry);
+        // Forked by a task, whose poll then returned: nothing can go on here.
+        assert!(!self.core.shared().is_forked(), "{Forked}");
     }
 
     /// Looks after the loops, and takes what there is to run.

@@ -29,12 +29,12 @@ impl Runtime {
         if self.shared.phase() == Phase::Stopped {
             return ShutdownReport::default();
         }
-        let deadline = from_now(policy.grace);
-        self.shared.advance(Phase::Closing);
-        self.shared.cancel_all();
         // While the thread ends nothing may run on it any more. And inside a task or callback of another
         // runtime's loop, that loop would stand still.
         let may_drive = !thread_end::is_near() && !context::inside_a_loop();
+        let deadline = if may_drive { from_now(policy.grace) } else { Instant::now() };
+        self.shared.advance(Phase::Closing);
+        self.shared.cancel_all();
         if may_drive {
             self.drive_until(deadline, |shared| shared.live() == 0);
         }

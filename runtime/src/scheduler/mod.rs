@@ -312,6 +312,16 @@ impl Shared {
         }
     }
 
+    /// Somebody else than its owner has set a timer at loop `index`: who sleeps until the next one looks
+    /// again. That is the watch thread, while nobody drives the loop.
+    pub(crate) fn timer_was_set_at(&self, index: usize) {
+        self.wake_loop(index);
+        // A loop that is left after this look rings by itself.
+        if self.idle.is_absent(index) {
+            self.ring();
+        }
+    }
+
     /// Wakes a loop that the caller has claimed.
     pub(crate) fn write_wake(&self, index: usize) {
         self.loops[index].counters.woken();

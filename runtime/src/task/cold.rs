@@ -150,8 +150,11 @@ impl Header {
     /// at once if it is `on_its_way`. If there is a newer one by now, that one stands for both.
     pub(super) fn put_off(&self, request: RequestId, on_its_way: bool) {
         let mut requests = self.cold.get_or_make().requests.lock();
-        requests.due.get_or_insert(request);
-        self.state.hold(on_its_way);
+        // None is left when it was taken back in that very poll.
+        if requests.count > 0 {
+            requests.due.get_or_insert(request);
+            self.state.hold(on_its_way);
+        }
     }
 
     /// For the runner, after a poll that was a pass: what became of the request.

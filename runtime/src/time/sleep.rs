@@ -156,7 +156,7 @@ impl Sleep {
         let key = shared.loops[loop_index].timers.lock().insert(self.deadline, action);
         if loop_index != core.index() {
             // Its owner may be back, and asleep until a later timer.
-            shared.wake_loop(loop_index);
+            shared.timer_was_set_at(loop_index);
         }
         self.entry = Some(Entry { shared, loop_index, key });
     }

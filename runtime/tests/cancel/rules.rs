@@ -540,6 +540,31 @@ fn r18_a_request_that_is_held_is_withdrawn_too() {
 }
 
 #[test]
+fn r18_a_request_that_is_held_is_withdrawn_by_the_task_itself() {
+    let hands = Hands::new();
+    let (clean_up, after) = (Wait::new(), Wait::new());
+    let task = hands.start({
+        let (clean_up, after) = (clean_up.clone(), after.clone());
+        async move {
+            protect(async {
+                while cancelling() == 0 {
+                    yield_now().await;
+                }
+                assert_eq!(uncancel(), 0);
+                clean_up.here().await;
+            })
+            .await;
+            after.here().await;
+        }
+    });
+    hands.cancel(&task);
+    hands.go(&clean_up);
+    assert_eq!((after.polls(), after.drops()), (1, 0));
+    hands.go(&after);
+    outcome(task).unwrap();
+}
+
+#[test]
 fn r19_what_waits_for_its_turn_only_is_pending_too() {
     use futures::{AsyncReadExt, AsyncWriteExt};
     use loopool::net::{TcpListener, TcpStream};
