@@ -60,8 +60,6 @@ impl<'a> Spare<'a> {
                 self.begin_to_help();
             }
             self.turn();
-            // As in a loop's thread.
-            assert!(!self.core.shared().is_forked(), "{Forked}");
             if self.helping.is_none()
                 && self.core.nothing_ready()
                 && self.rest() == Some(Rest::Retired)
