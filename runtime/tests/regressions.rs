@@ -283,13 +283,14 @@ fn a_timer_that_a_spare_worker_sets_at_the_main_loop_that_was_left_is_not_forgot
     let (release_loop, loop_released) = mpsc::channel();
     let (release_spare, spare_released) = mpsc::channel();
     let (send, receive) = mpsc::channel();
-    let blocker = runtime.run_until_complete(async {
-        let (begin, begun) = mpsc::channel();
-        let blocker = spawn_on(1, move || async move {
-            begin.send(()).unwrap();
-            block_in_place(|| loop_released.recv_timeout(HANG)).unwrap();
-        });
-        begun.recv_timeout(HANG).unwrap();
+    let (begin, begun) = mpsc::channel();
+    let blocker = move || async move {
+        begin.send(()).unwrap();
+        block_in_place(|| loop_released.recv_timeout(HANG)).unwrap();
+    };
+    let blocker = runtime.spawn_on(1, blocker).unwrap();
+    begun.recv_timeout(HANG).unwrap();
+    runtime.run_until_complete(async {
         drop(create_task(async move {
             report(&send, 1);
             block_in_place(|| spare_released.recv_timeout(HANG)).unwrap();
@@ -298,7 +299,6 @@ fn a_timer_that_a_spare_worker_sets_at_the_main_loop_that_was_left_is_not_forgot
         }));
         // It runs on the spare worker: both loops are blocked.
         assert_eq!(block_in_place(|| receive.recv_timeout(HANG)), Ok(1));
-        blocker.unwrap()
     });
     release_loop.send(()).unwrap();
     wait_until("the loop goes on", || blocker.is_finished());
