@@ -7,7 +7,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use loopool::{
-    EventLoop, Runtime, create_local_task, create_task, get_running_loop, to_thread,
+    EventLoop, Runtime, create_local_task, create_task, get_running_loop, timeout, to_thread,
     try_get_running_loop, yield_now,
 };
 
@@ -89,9 +89,12 @@ fn not_inside_a_callback() {
         send.send(()).unwrap();
     };
     handle.threadsafe().call_soon_threadsafe(remote).unwrap();
-    event_loop.run_until_complete(loopool::sleep(Duration::from_millis(3))).unwrap();
-    assert_eq!(*tried.borrow(), 2);
-    receive.try_recv().unwrap();
+    let all = async {
+        while *tried.borrow() < 2 || receive.try_recv().is_err() {
+            loopool::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    event_loop.run_until_complete(timeout(Duration::from_secs(30), all)).unwrap().unwrap();
 }
 
 #[test]
