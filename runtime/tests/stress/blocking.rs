@@ -20,8 +20,7 @@ pub(crate) fn blocked_loops(random: &mut Random) {
         .unwrap();
     let (ran, mut crowd) = (Tally::default(), Crowd::default());
     for _ in 0..2 {
-        let (mut random, handle, ran) =
-            (random.split(), runtime.threadsafe_handle(), ran.clone());
+        let (mut random, handle, ran) = (random.split(), runtime.threadsafe_handle(), ran.clone());
         crowd.add(move || {
             for _ in 0..EACH {
                 let (ran, mut inside) = (ran.clone(), random.split());

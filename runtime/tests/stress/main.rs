@@ -12,6 +12,9 @@ mod blocking;
 mod clocks;
 mod endings;
 mod requests;
+#[cfg_attr(loopool_thread_sanitizer, path = "sanitizer.rs")]
+#[cfg_attr(not(loopool_thread_sanitizer), path = "no_sanitizer.rs")]
+mod sanitizer;
 mod sockets;
 mod support;
 mod tasks;
@@ -48,9 +51,11 @@ fn number(name: &str) -> Option<u64> {
 
 fn main() {
     let seconds = number("LOOPOOL_STRESS_SECONDS").unwrap_or(3);
-    let any = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |time| {
-        u64::from(time.subsec_nanos())
-    });
+    let any = || {
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(1, |time| u64::from(time.subsec_nanos()))
+    };
     let first = number("LOOPOOL_STRESS_SEED").unwrap_or_else(any);
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let wanted = |name: &str| filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 use std::future::pending;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use loopool::{RequestId, cancellable, create_task};
 
-use crate::support::{Crowd, Gate, Guards, Random, Tally, until};
+use crate::support::{Crowd, Gate, Guards, Lock, Random, Tally, until};
 
 /// Two threads ask, scopes answer: every request is delivered once, and none comes from nowhere.
 pub(crate) fn are_delivered_once(random: &mut Random) {
@@ -33,7 +33,7 @@ pub(crate) fn are_delivered_once(random: &mut Random) {
             seen
         }
     }));
-    let asked = Arc::<Mutex<HashSet<RequestId>>>::default();
+    let asked = Arc::<Lock<HashSet<RequestId>>>::default();
     let seen = runtime.run_until_complete(async {
         until(|| begun.get() == 1).await;
         let mut crowd = Crowd::default();
@@ -46,16 +46,16 @@ pub(crate) fn are_delivered_once(random: &mut Random) {
                     ids.extend(task.cancel());
                 }
                 drop(task);
-                asked.lock().unwrap().extend(ids);
+                asked.lock().extend(ids);
             });
         }
         crowd.gone().await;
         stop.store(true, Ordering::Relaxed);
         // In case it waits in a scope.
-        asked.lock().unwrap().extend(task.cancel());
+        asked.lock().extend(task.cancel());
         Arc::into_inner(task).unwrap().await.expect("every one of its waits is in a scope")
     });
-    let asked = std::mem::take(&mut *asked.lock().unwrap());
+    let asked = std::mem::take(&mut *asked.lock());
     let distinct: HashSet<_> = seen.iter().copied().collect();
     assert_eq!(distinct.len(), seen.len(), "a request was delivered twice");
     assert!(distinct.is_subset(&asked), "a request came from nowhere");

@@ -2,12 +2,14 @@
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 
 use futures::channel::oneshot;
 use loopool::{Runtime, yield_now};
+
+use crate::sanitizer;
 
 /// Marsaglia's xorshift64*.
 pub(crate) struct Random(u64);
@@ -114,14 +116,26 @@ impl Guards {
     }
 }
 
+/// A lock that the sanitizer sees, too.
+#[derive(Default)]
+pub(crate) struct Lock<T>(Mutex<T>);
+
+impl<T> Lock<T> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        let guard = self.0.lock().unwrap();
+        sanitizer::locked(&self.0);
+        guard
+    }
+}
+
 /// Lets futures through once it is open.
 #[derive(Clone, Default)]
-pub(crate) struct Gate(Arc<Mutex<(bool, Vec<Waker>)>>);
+pub(crate) struct Gate(Arc<Lock<(bool, Vec<Waker>)>>);
 
 impl Gate {
     pub(crate) fn open(&self, random: &mut Random) {
         let wakers = {
-            let mut gate = self.0.lock().unwrap();
+            let mut gate = self.0.lock();
             gate.0 = true;
             std::mem::take(&mut gate.1)
         };
@@ -133,14 +147,14 @@ impl Gate {
 
     /// Wakes in vain, by reference.
     pub(crate) fn rattle(&self) {
-        let wakers = self.0.lock().unwrap().1.clone();
+        let wakers = self.0.lock().1.clone();
         wakers.iter().for_each(Waker::wake_by_ref);
     }
 
     pub(crate) async fn pass(&self) {
         poll_fn(|cx| {
             let waker = cx.waker().clone();
-            let mut gate = self.0.lock().unwrap();
+            let mut gate = self.0.lock();
             if gate.0 {
                 return Poll::Ready(());
             }

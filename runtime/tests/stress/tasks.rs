@@ -2,14 +2,14 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::thread::ThreadId;
 
 use futures::executor::block_on;
 use loopool::{Task, create_task};
 
-use crate::support::{Crowd, Gate, Guard, Guards, Random, Tally, until};
+use crate::support::{Crowd, Gate, Guard, Guards, Lock, Random, Tally, until};
 
 const THREADS: usize = 3;
 
@@ -40,9 +40,11 @@ pub(crate) fn made_joined_and_detached(random: &mut Random) {
                 match random.below(3) {
                     0 => drop(task),
                     1 => assert_eq!(block_on(task).unwrap(), number),
-                    _ => while !task.is_finished() {
-                        random.pause();
-                    },
+                    _ => {
+                        while !task.is_finished() {
+                            random.pause();
+                        }
+                    }
                 }
             }
         });
@@ -69,7 +71,7 @@ pub(crate) fn wakes_meet_polls(random: &mut Random) {
     const EACH: usize = 40;
     let runtime = random.runtime();
     let (asked, polls, mut crowd) = (Tally::default(), Tally::default(), Crowd::default());
-    let shelf = Arc::<Mutex<Option<Waker>>>::default();
+    let shelf = Arc::<Lock<Option<Waker>>>::default();
     let future = {
         let (asked, polls, shelf, mut random) =
             (asked.clone(), polls.clone(), shelf.clone(), random.split());
@@ -78,7 +80,7 @@ pub(crate) fn wakes_meet_polls(random: &mut Random) {
                 polls.add(1);
                 if polls.get() == 1 || random.one_in(3) {
                     let waker = cx.waker().clone();
-                    let _previous = shelf.lock().unwrap().replace(waker);
+                    let _previous = shelf.lock().replace(waker);
                 }
                 random.pause();
                 let done = asked.get() == THREADS * EACH;
@@ -95,7 +97,7 @@ pub(crate) fn wakes_meet_polls(random: &mut Random) {
         let (mut random, asked, shelf) = (random.split(), asked.clone(), shelf.clone());
         crowd.add(move || {
             let fetch = || loop {
-                let waker = shelf.lock().unwrap().clone();
+                let waker = shelf.lock().clone();
                 match waker {
                     Some(waker) => break waker,
                     None => std::thread::yield_now(),
