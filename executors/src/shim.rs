@@ -40,7 +40,19 @@ mod real {
         /// Waits for the lock.
         #[inline]
         pub fn lock(&self) -> std::sync::MutexGuard<'_, T> {
-            self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+            let guard = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            super::sanitizer::locked(&self.0);
+            guard
+        }
+
+        /// Calls `wait`, which waits with a [`Condvar`](std::sync::Condvar): lets go of the lock, and takes
+        /// it again.
+        #[inline]
+        pub fn while_released<R>(&self, wait: impl FnOnce() -> R) -> R {
+            super::sanitizer::unlocking(&self.0);
+            let result = wait();
+            super::sanitizer::locked(&self.0);
+            result
         }
     }
 
@@ -87,5 +99,39 @@ mod model {
         pub fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
             self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
         }
+    }
+}
+
+#[cfg(not(any(loopool_loom, loopool_thread_sanitizer)))]
+mod sanitizer {
+    #[inline(always)]
+    pub(super) fn locked<T>(_lock: &std::sync::Mutex<T>) {}
+
+    #[inline(always)]
+    pub(super) fn unlocking<T>(_lock: &std::sync::Mutex<T>) {}
+}
+
+/// For ThreadSanitizer with a standard library that is not built for it: a lock that was contended is
+/// acquired in there, unseen. (Its release is inlined, and seen, unless a condition
+/// variable does it.)
+#[cfg(all(not(loopool_loom), loopool_thread_sanitizer))]
+mod sanitizer {
+    use std::ffi::c_void;
+    use std::sync::Mutex;
+
+    unsafe extern "C" {
+        fn __tsan_acquire(address: *mut c_void);
+        fn __tsan_release(address: *mut c_void);
+    }
+
+    pub(super) fn locked<T>(lock: &Mutex<T>) {
+        // SAFETY: an annotation, which looks at nothing. The word that is released comes first in a lock;
+        // were it elsewhere, the sanitizer would report too much.
+        unsafe { __tsan_acquire(std::ptr::from_ref(lock).cast_mut().cast()) };
+    }
+
+    pub(super) fn unlocking<T>(lock: &Mutex<T>) {
+        // SAFETY: as above.
+        unsafe { __tsan_release(std::ptr::from_ref(lock).cast_mut().cast()) };
     }
 }

@@ -14,7 +14,7 @@
 //!    looked* for work, so no submission can count on it.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, MutexGuard};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use crate::local_job::{LocalJob, Pair};
 use crate::os;
 use crate::promise::JobOwner;
 use crate::queue::JobQueue;
+use crate::shim::Mutex;
 use crate::stats::ExecutorStats;
 use crate::work::{Executor, Work};
 
@@ -254,7 +255,7 @@ impl fmt::Debug for ThreadPoolExecutor {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock()
     }
 
     fn start_thread(self: &Arc<Self>, state: &mut State) -> std::io::Result<()> {
@@ -298,7 +299,9 @@ impl Shared {
             }
             state.idle.push(signal.clone());
             loop {
-                let waited = signal.condvar.wait_timeout(state, self.options.keep_alive);
+                let keep_alive = self.options.keep_alive;
+                let wait = || signal.condvar.wait_timeout(state, keep_alive);
+                let waited = self.state.while_released(wait);
                 let (again, timed_out) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
                 state = again;
                 let place = state.idle.iter().position(|other| Arc::ptr_eq(other, &signal));
@@ -332,7 +335,7 @@ impl Shared {
         }
         let others =
             |state: &mut State| state.threads.len() > if inside { state.waiting_inside } else { 0 };
-        let waited = self.ended.wait_while(state, others);
+        let waited = self.state.while_released(|| self.ended.wait_while(state, others));
         let mut state = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
         if inside {
             state.waiting_inside -= 1;
