@@ -154,6 +154,8 @@ pub(crate) struct Before {
     protected: usize,
     /// Whether the task was woken already, since its poll began.
     woken: bool,
+    /// It is the poll of the whole task.
+    all: bool,
 }
 
 /// What a protected future that was pending leaves behind, until it is done or dropped.
@@ -277,10 +279,9 @@ impl Record {
         self.level.get().below().or_held(self, before, holds)
     }
 
-    /// [`before`](Self::before) the poll of the whole task: whatever wakes it may be something that has
-    /// stopped half-way.
+    /// [`before`](Self::before) the poll of the whole task.
     pub(crate) fn before_all(&self) -> Before {
-        Before { woken: false, ..self.before() }
+        Before { all: true, ..self.before() }
     }
 
     /// To be compared with what is found [`below`](Self::below) after the poll.
@@ -289,6 +290,7 @@ impl Record {
             unreached: self.unreached(),
             protected: self.peek_rare(|rare| rare.protected.len()),
             woken: self.task.is_some_and(task::is_woken),
+            all: false,
         }
     }
 
@@ -326,10 +328,14 @@ impl Record {
 
     /// Whether the request has reached more of the hidden waiters since, and not all; or none of them,
     /// but something has stopped half-way and woken the task to go on. (A set does so when it meets a
-    /// thread that is about to wake one of its children.) That is believed a few times.
+    /// thread that is about to wake one of its children. It may not even see that thread: so the task
+    /// as a whole waits for it anyhow.) That is believed a few times.
     fn reaches_more(&self, before: Before) -> bool {
         let after = self.unreached();
-        let goes_on = |task| !before.woken && task::is_woken(task) && task::tries_again(task);
+        let goes_on = |task| {
+            let stopped = before.all || (!before.woken && task::is_woken(task));
+            stopped && task::tries_again(task)
+        };
         0 < after && (after < before.unreached || self.task.is_some_and(goes_on))
     }
 

@@ -16,8 +16,8 @@ use loopool_executors::caught::drop_caught;
 
 use super::RequestId;
 use super::record::{LatePoll, Record};
-use crate::shim::Mutex;
 use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use crate::shim::{Mutex, thread};
 use crate::{context, task};
 
 /// So often somebody may stop half-way without having reached anybody, until those who are left are taken
@@ -83,7 +83,12 @@ impl WakeList {
 
     /// Whether to try once more, after one try in vain.
     pub(crate) fn tries_again(&self) -> bool {
-        self.tries.fetch_add(1, Relaxed) < MOST_TRIES
+        let again = self.tries.fetch_add(1, Relaxed) < MOST_TRIES;
+        if again {
+            // For the thread that is about to wake one of them.
+            thread::yield_now();
+        }
+        again
     }
 
     /// A raise waits for something protected.
