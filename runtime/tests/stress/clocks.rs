@@ -25,12 +25,12 @@ pub(crate) fn timers_on_the_move(random: &mut Random) {
                     Poll::Ready(())
                 })
                 .await;
-                nap
+                Some(nap)
             };
             let (from, to) = (random.below(loops), random.below(loops));
             let (ended, mut inside) = (ended.clone(), random.split());
             journeys.push(create_task(async move {
-                let nap = spawn_on(from, set).unwrap().await.unwrap();
+                let nap = spawn_on(from, set).unwrap().await.unwrap().unwrap();
                 inside.pause();
                 match inside.below(4) {
                     0 => {

@@ -72,10 +72,10 @@ fn meddle(handle: &ThreadsafeHandle, guards: &Guards, gate: &Gate, random: &mut 
                 inside.hops(3).await;
                 drop(guard);
             });
-            if random.one_in(2) {
-                if let Err(error) = block_on(task) {
-                    assert!(error.is_cancelled(), "{error}");
-                }
+            if random.one_in(2)
+                && let Err(error) = block_on(task)
+            {
+                assert!(error.is_cancelled(), "{error}");
             }
         }
         1 => drop(handle.create_task(async move {

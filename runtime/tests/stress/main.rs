@@ -28,7 +28,9 @@ use crate::support::Random;
 /// A round that lasts so long hangs.
 const HANG: Duration = Duration::from_secs(60);
 
-const SCENARIOS: [(&str, fn(&mut Random)); 10] = [
+type Scenario = fn(&mut Random);
+
+const SCENARIOS: [(&str, Scenario); 10] = [
     ("tasks_made_joined_and_detached", tasks::made_joined_and_detached),
     ("wakes_meet_polls", tasks::wakes_meet_polls),
     ("a_request_meets_everything", tasks::a_request_meets_everything),

@@ -109,7 +109,11 @@ pub(crate) fn wakes_meet_polls(random: &mut Random) {
                 asked.add(1);
                 match random.below(3) {
                     0 => waker.wake_by_ref(),
-                    1 => waker.clone().wake(),
+                    1 => {
+                        let another = waker.clone();
+                        random.pause();
+                        another.wake();
+                    }
                     _ => std::mem::replace(&mut waker, fetch()).wake(),
                 }
             }
