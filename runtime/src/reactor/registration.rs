@@ -163,7 +163,16 @@ impl<T: AsFd> Registration<T> {
     }
 
     fn register(&self) -> io::Result<()> {
-        let place = Place::new(self.io.as_fd())?;
+        let place = match Place::new(self.io.as_fd()) {
+            // Another thread has just registered it with the same loop, and is about to say so.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                while self.place.get().is_none() {
+                    std::thread::yield_now();
+                }
+                return Ok(());
+            }
+            place => place?,
+        };
         // Two tasks on two loops may both come here first; one registration is enough.
         if let Err(place) = self.place.set(place) {
             let reactor = &place.shared.loops[place.loop_index].reactor;
