@@ -102,11 +102,13 @@ fn make_copy() -> PathBuf {
     write(&copy.join("Cargo.toml"), &format!("{manifest}[profile.dev]\ndebug = false\n"));
     write(&copy.join("Cargo.lock"), &read(&root().join("Cargo.lock")));
     for file in ["README.md", "runtime/Cargo.toml", "executors/Cargo.toml"] {
-        let text = read(&root().join(file));
+        let mut text = read(&root().join(file));
         // Tests that a manifest names are not in the copy.
-        let (before, after) = text.split_once("[[test]]").unwrap_or((&text, ""));
-        let after = after.find("\n[").map_or("", |section| &after[section..]);
-        write(&copy.join(file), &format!("{before}{after}"));
+        while let Some(begin) = text.find("[[test]]") {
+            let end = text[begin..].find("\n[").map_or(text.len(), |length| begin + length + 1);
+            text.replace_range(begin..end, "");
+        }
+        write(&copy.join(file), &text);
     }
     for directory in ["runtime/src", "executors/src", "runtime/tests/cancel"] {
         copy_directory(&root().join(directory), &copy.join(directory));
