@@ -187,6 +187,11 @@ impl Drop for Hold {
     }
 }
 
+#[cold]
+fn drop_rare(rare: Box<Rare>) {
+    drop(rare);
+}
+
 /// See [`Record::marks`].
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Marks {
@@ -242,6 +247,15 @@ impl Record {
             poll: Cell::new(None),
             rare: Cell::new(None),
         }
+    }
+
+    /// The end of an ordinary poll, without the destructor's call.
+    #[inline]
+    pub(crate) fn end(self) {
+        if let Some(rare) = self.rare.take() {
+            drop_rare(rare);
+        }
+        std::mem::forget(self);
     }
 
     /// The task that is polled; `None` for scopes in somebody else's executor.
@@ -479,6 +493,7 @@ impl Record {
     /// What a task ends with that nobody in it took.
     #[inline]
     pub(crate) fn raised(&self) -> Option<RequestId> {
+        self.last_raise.get()?;
         self.raised_since(Marks::default()).map(Raise::request)
     }
 

@@ -102,6 +102,7 @@ impl Runnable {
             unsafe { (header.vtable().poll)(pointer, &mut Context::from_waker(&waker)) }
         };
         if ready {
+            record.end();
             return complete(pointer, shared, End::Finished, false);
         }
         if let Some(request) = record.raised() {
@@ -115,6 +116,7 @@ impl Runnable {
                 Below::Answered => {}
             }
         }
+        record.end();
         match header.state.idle() {
             IdleOutcome::Idle => {}
             // SAFETY: our reference goes on with it.
