@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::event_loop::{Core, pointer_to};
+use crate::event_loop::pointer_to;
 use crate::scheduler::Shared;
 use crate::task::Task;
 
@@ -69,10 +69,8 @@ where
     // `Send`; so is the output. `'static`, and a task that is registered keeps the runtime alive.
     let (runnable, task) =
         unsafe { crate::task::new_task(placed, pointer_to(shared), loop_index, true, location) };
-    if let Some(runnable) = shared.admit(runnable, &task)
-        && let Err(runnable) = crate::context::with_loop_of(&**shared, runnable, Core::schedule)
-    {
-        shared.schedule_remote(runnable);
+    if let Some(runnable) = shared.admit(runnable, &task) {
+        shared.schedule(runnable);
     }
     Ok(task)
 }

@@ -209,10 +209,9 @@ impl Core {
         let Some(runnable) = self.shared().admit(runnable, &task) else { return task };
         if local || self.shared().stands_alone() {
             self.schedule(runnable);
-        } else if let Err(runnable) = context::with_loop_of(self.shared(), runnable, Core::schedule)
-        {
-            // The thread does not drive this loop just now: the task goes where others look.
-            self.shared_arc().schedule_remote(runnable);
+        } else {
+            // If the thread does not drive this loop just now, the task goes where others look.
+            self.shared().schedule(runnable);
         }
         task
     }

@@ -11,8 +11,7 @@ use loopool_executors::caught::drop_caught;
 use loopool_executors::{Job, JobError, JobOwner, Promise};
 
 use super::callback::{RemoteCallback, ThreadsafeCallbackHandle};
-use super::core::{Core, pointer_to};
-use crate::context;
+use super::core::pointer_to;
 use crate::fork::Forked;
 use crate::metrics::RuntimeMetrics;
 use crate::placement::{self, NoSuchLoop};
@@ -70,9 +69,8 @@ impl ThreadsafeHandle {
         let (runnable, task) = unsafe {
             crate::task::new_task(future, pointer_to(shared), self.loop_index, false, location)
         };
-        let Some(runnable) = shared.admit(runnable, &task) else { return task };
-        if let Err(runnable) = context::with_loop_of(&**shared, runnable, Core::schedule) {
-            shared.schedule_remote(runnable);
+        if let Some(runnable) = shared.admit(runnable, &task) {
+            shared.schedule(runnable);
         }
         task
     }

@@ -41,9 +41,9 @@ impl Runtime {
         let jobs = self.end_jobs(policy, may_drive);
         self.shared.advance(Phase::Stopped);
         if thread_end::is_near() {
-            tracing::debug!(
-                "a runtime ends with the thread that has it: its threads end by themselves"
-            );
+            let message =
+                "a runtime ends with the thread that has it: its threads end by themselves";
+            tell(|| tracing::debug!(message));
             self.threads.clear();
             drop(self.spares.take_threads());
         }

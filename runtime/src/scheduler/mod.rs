@@ -50,7 +50,7 @@ use self::stall::Stall;
 pub use self::stall::Stuck;
 use self::steward::Stewardship;
 use crate::context;
-use crate::event_loop::RemoteCallback;
+use crate::event_loop::{Core, RemoteCallback};
 use crate::fork::Process;
 use crate::metrics::Counters;
 use crate::reactor::Reactor;
@@ -248,6 +248,13 @@ impl Shared {
         if self.loops[header.home as usize].registry.lock().remove(task) && self.ending.count_out()
         {
             self.wake_loop(0);
+        }
+    }
+
+    /// A task is to be run, by the word of whatever thread. The caller has a count of the runtime.
+    pub(crate) fn schedule(&self, task: Runnable) {
+        if let Err(task) = context::with_loop_of(self, task, Core::schedule) {
+            self.schedule_remote(task);
         }
     }
 
