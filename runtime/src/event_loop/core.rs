@@ -73,6 +73,8 @@ pub(crate) struct Core {
     pub(super) timer_overdue: Cell<bool>,
     tick: Cell<u32>,
     pub(super) since_maintenance: Cell<u32>,
+    /// How often it has taken from others since it last asked the reactor.
+    pub(super) helped: Cell<u32>,
     slot_budget: Cell<u8>,
     /// A decayed maximum of sampled poll times, in nanoseconds.
     typical: Cell<u64>,
@@ -116,6 +118,7 @@ impl Core {
             timer_overdue: Cell::new(false),
             tick: Cell::new(0),
             since_maintenance: Cell::new(0),
+            helped: Cell::new(0),
             slot_budget: Cell::new(SLOT_BUDGET),
             typical: Cell::new(WAKE_COST + 1),
             random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
@@ -396,6 +399,7 @@ impl Core {
 
     /// Wakes those whose descriptors are ready, then those whose timers are due.
     pub(super) fn after_wait(&self, waited: std::io::Result<()>) {
+        self.helped.set(0);
         self.half().counters.turned();
         if let Err(error) = waited {
             // Only a broken descriptor or memory exhaustion ends here; sleeping a little keeps a
