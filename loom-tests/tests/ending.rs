@@ -5,8 +5,14 @@
 mod ending;
 
 #[allow(dead_code, reason = "the models use a part")]
+#[path = "../../runtime/src/scheduler/registry.rs"]
+mod registry;
+
+#[allow(dead_code, reason = "the models use a part")]
 #[path = "../../runtime/src/scheduler/idle.rs"]
 mod idle;
+
+use std::ptr::NonNull;
 
 use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Mutex};
@@ -15,21 +21,57 @@ use loopool_loom_tests::{Bounds, Eventfd, model, shim};
 
 use self::ending::{End, Ending, Phase};
 use self::idle::Idle;
+use self::registry::{Registry, count_all};
+use self::task::Task;
+
+/// Stand-in: of a task only its place in a registry matters here.
+mod task {
+    use std::ptr::NonNull;
+
+    use crate::shim::UnsafeCell;
+
+    #[derive(Default)]
+    pub(crate) struct Header {
+        pub(crate) links: UnsafeCell<Links>,
+    }
+
+    #[derive(Default)]
+    pub(crate) struct Links {
+        pub(crate) prev: Option<NonNull<Header>>,
+        pub(crate) next: Option<NonNull<Header>>,
+    }
+
+    pub(crate) struct Task {
+        pub(crate) header: Box<Header>,
+        pub(crate) home: usize,
+    }
+
+    impl Task {
+        pub(crate) fn new(home: usize) -> Self {
+            Task { header: Box::default(), home }
+        }
+    }
+
+    // SAFETY: the links are touched under the registry's lock; loom checks it.
+    unsafe impl Send for Task {}
+
+    pub(crate) struct Claimed;
+
+    /// # Safety
+    /// Never called.
+    pub(crate) unsafe fn claim_for_shutdown(_: NonNull<Header>) -> Option<Claimed> {
+        unreachable!("no model claims")
+    }
+}
 
 /// What of a runtime takes part in its end. The order of the calls is that of `scheduler/mod.rs`,
 /// `drain.rs` and `find_work.rs`.
 struct Runtime {
-    ending: Ending<u32>,
+    ending: Ending<()>,
     idle: Idle,
     eventfd: Eventfd,
-    registry: Mutex<Registry>,
-    queue: Mutex<Vec<u32>>,
-}
-
-#[derive(Default)]
-struct Registry {
-    closed: bool,
-    tasks: usize,
+    registries: [shim::Mutex<Registry>; 2],
+    queue: Mutex<Vec<Task>>,
 }
 
 impl Runtime {
@@ -38,36 +80,37 @@ impl Runtime {
             ending: Ending::new(owners),
             idle: Idle::new(1, 0),
             eventfd: Eventfd::default(),
-            registry: Mutex::default(),
+            registries: [0, 1].map(|_| shim::Mutex::new(Registry::new())),
             queue: Mutex::default(),
         })
     }
 
+    fn enter(&self, task: &Task) -> bool {
+        self.registries[task.home].lock().insert(NonNull::from(&*task.header))
+    }
+
     /// True when the task was taken in.
-    fn spawn(&self, task: u32) -> bool {
+    fn spawn(&self, task: Task) -> bool {
         if self.ending.phase() == Phase::Stopped {
             return false;
         }
-        self.ending.count_in();
-        let entered = {
-            let mut registry = self.registry.lock().unwrap();
-            registry.tasks += usize::from(!registry.closed);
-            !registry.closed
-        };
+        let entered = self.enter(&task);
         if entered {
             self.queue.lock().unwrap().push(task);
-        } else if self.ending.count_out() {
-            self.wake();
         }
         entered
     }
 
-    fn end_task(&self, task: u32, how: End) {
-        self.ending.note(how, || task);
-        self.registry.lock().unwrap().tasks -= 1;
-        if self.ending.count_out() {
+    fn end_task(&self, task: &Task, how: End) {
+        self.ending.note(how, || ());
+        let emptied = self.registries[task.home].lock().remove(NonNull::from(&*task.header));
+        if emptied && self.ending.phase() != Phase::Open {
             self.wake();
         }
+    }
+
+    fn live(&self) -> usize {
+        count_all(self.registries.iter())
     }
 
     fn wake(&self) {
@@ -79,9 +122,9 @@ impl Runtime {
     /// On loop 0.
     fn wait_for_the_last_task(&self) {
         self.idle.enter(0);
-        while self.ending.live() > 0 {
+        while self.live() > 0 {
             self.idle.announce_park(0);
-            if self.ending.phase() == Phase::Closing && self.ending.live() == 0 {
+            if self.ending.phase() == Phase::Closing && self.live() == 0 {
                 self.idle.unpark(0);
                 break;
             }
@@ -92,10 +135,10 @@ impl Runtime {
 
     /// For the one who leaves last.
     fn finish(&self) {
-        while self.ending.live() > 0 {
+        while self.live() > 0 {
             let task = self.queue.lock().unwrap().pop();
             match task {
-                Some(task) => self.end_task(task, End::Dropped),
+                Some(task) => self.end_task(&task, End::Dropped),
                 None => thread::yield_now(),
             }
         }
@@ -106,20 +149,40 @@ impl Runtime {
 fn whoever_waits_for_the_last_task_is_woken() {
     model(Bounds { small: 3, full: None }, || {
         let runtime = Runtime::new(1);
-        for task in 0..2 {
-            assert!(runtime.spawn(task));
-        }
-        let ending = [0, 1].map(|task| {
+        let ending = [0, 1].map(|home| {
+            let task = Task::new(home);
+            assert!(runtime.enter(&task));
             let runtime = runtime.clone();
-            thread::spawn(move || runtime.end_task(task, End::Finished))
+            thread::spawn(move || runtime.end_task(&task, End::Finished))
         });
         runtime.ending.advance(Phase::Closing);
         runtime.wait_for_the_last_task();
-        assert_eq!(runtime.registry.lock().unwrap().tasks, 0);
+        assert_eq!(runtime.live(), 0);
         for thread in ending {
             thread.join().unwrap();
         }
         assert!(runtime.ending.take_tally().finished <= 2);
+    });
+}
+
+#[test]
+fn a_task_that_makes_another_one_elsewhere_does_not_look_like_the_last() {
+    model(Bounds { small: 3, full: None }, || {
+        let runtime = Runtime::new(1);
+        let (parent, child) = (Task::new(1), Task::new(0));
+        assert!(runtime.enter(&parent));
+        let tasks = thread::spawn({
+            let runtime = runtime.clone();
+            move || {
+                assert!(runtime.enter(&child));
+                runtime.end_task(&parent, End::Finished);
+                child
+            }
+        });
+        assert!(runtime.live() > 0, "the parent or the child is there");
+        let child = tasks.join().unwrap();
+        assert_eq!(runtime.live(), 1);
+        runtime.end_task(&child, End::Finished);
     });
 }
 
@@ -130,15 +193,15 @@ fn a_task_that_is_made_while_the_runtime_ends_is_dropped_or_refused() {
         let runtime = Runtime::new(1);
         let spawning = thread::spawn({
             let runtime = runtime.clone();
-            move || usize::from(runtime.spawn(1)) + usize::from(runtime.spawn(2))
+            move || (0..2).filter(|&home| runtime.spawn(Task::new(home))).count()
         });
         runtime.ending.advance(Phase::Stopped);
-        runtime.registry.lock().unwrap().closed = true;
+        runtime.registries.iter().for_each(|registry| registry.lock().close());
         assert!(runtime.ending.leave());
         runtime.finish();
         let dropped = runtime.ending.take_tally().dropped.len();
         assert_eq!(spawning.join().unwrap(), dropped);
-        assert_eq!((runtime.registry.lock().unwrap().tasks, runtime.ending.live()), (0, 0));
+        assert_eq!(runtime.live(), 0);
         assert!(runtime.queue.lock().unwrap().is_empty());
     });
 }

@@ -109,8 +109,8 @@ mod context {
         with_record(|record| f(record.expect("every model polls in tasks")))
     }
 
-    pub(crate) fn wake_caught(waker: &Waker) {
-        waker.wake_by_ref();
+    pub(crate) fn wake_caught(waker: Waker) {
+        waker.wake();
     }
 }
 
@@ -180,8 +180,11 @@ mod scheduler {
 
         /// As the real one does it: out of the registry, then out of the count.
         pub(crate) fn unregister(&self, task: NonNull<Header>, _: End) {
-            let removed = self.registry.lock().remove(task);
-            assert!(removed, "a task ended twice");
+            let mut registry = self.registry.lock();
+            let before = registry.count();
+            registry.remove(task);
+            assert_eq!(registry.count() + 1, before, "a task ended twice");
+            drop(registry);
             let mut queue = self.queue.lock().unwrap();
             queue.live -= 1;
             if queue.live == 0 {

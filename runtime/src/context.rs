@@ -194,6 +194,6 @@ pub(crate) fn within_budget<T>(
 
 /// Wakes, and keeps a panic of a foreign waker from what we are in the middle of.
 #[inline]
-pub(crate) fn wake_caught(waker: &Waker) {
-    run_caught("a waker", || waker.wake_by_ref());
+pub(crate) fn wake_caught(waker: Waker) {
+    run_caught("a waker", || waker.wake());
 }

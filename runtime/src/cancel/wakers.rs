@@ -12,13 +12,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use loopool_executors::caught::drop_caught;
+use loopool_executors::caught::{drop_caught, run_caught};
 
 use super::RequestId;
 use super::record::{LatePoll, Record};
 use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use crate::shim::{Mutex, thread};
-use crate::{context, task};
+use crate::task;
 
 /// So often somebody may stop half-way without having reached anybody, until those who are left are taken
 /// for out of reach.
@@ -150,7 +150,7 @@ impl WakeList {
 
 fn wake_each(wakers: Vec<Arc<Waker>>) {
     for waker in wakers {
-        context::wake_caught(&waker);
+        run_caught("a waker", || waker.wake_by_ref());
         drop_caught("a waker", waker);
     }
 }

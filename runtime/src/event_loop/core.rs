@@ -20,7 +20,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_deque::Worker;
-use loopool_executors::caught::{drop_caught, tell};
+use loopool_executors::caught::tell;
 
 use super::callback::{Callback, CallbackTimers, RemoteCallback};
 use super::serve::Watch;
@@ -433,10 +433,7 @@ impl Core {
         };
         for action in due.drain(..) {
             match action {
-                Action::Wake(waker) => {
-                    context::wake_caught(&waker);
-                    drop_caught("a waker", waker);
-                }
+                Action::Wake(waker) => context::wake_caught(waker),
                 Action::Call(_) => {
                     if let Some(callback) = callbacks.pop_front().flatten() {
                         self.push_ready(Entry::Callback(callback));

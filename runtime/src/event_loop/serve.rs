@@ -17,7 +17,7 @@ use std::io;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use loopool_executors::caught::{drop_caught, tell};
+use loopool_executors::caught::tell;
 
 use super::core::Core;
 use crate::reactor::{self, Events};
@@ -131,8 +131,7 @@ impl Ready {
         reactor::wake_all(&mut self.wakers);
         for action in self.due {
             if let Action::Wake(waker) = action {
-                crate::context::wake_caught(&waker);
-                drop_caught("a waker", waker);
+                crate::context::wake_caught(waker);
             }
         }
     }

@@ -23,7 +23,7 @@ use std::os::fd::BorrowedFd;
 use std::task::Waker;
 use std::time::Duration;
 
-use loopool_executors::caught::{drop_caught, drop_each_caught};
+use loopool_executors::caught::drop_each_caught;
 
 use self::driver::OPEN_TO_PEERS;
 pub(crate) use self::driver::{Events, SHORT_READ_DRAINS};
@@ -187,8 +187,5 @@ const GENERATION: u32 = u32::MAX >> 1;
 
 /// Wakes and empties the list.
 pub(crate) fn wake_all(wakers: &mut Vec<Waker>) {
-    for waker in wakers.drain(..) {
-        wake_caught(&waker);
-        drop_caught("a waker", waker);
-    }
+    wakers.drain(..).for_each(wake_caught);
 }

@@ -3,11 +3,10 @@
 //! # Protocol
 //! 1. The phase only grows. In *closing* new tasks are born cancelled; in *stopped* whoever drives a
 //!    loop leaves it.
-//! 2. `live` counts the tasks that are not complete. A task is counted before it is entered into its
-//!    registry, so the count is never too low; a closed registry refuses it, and it is taken out again.
-//! 3. The last task's end: count down → fence (E1) → look at the phase, and wake loop 0 unless it is
-//!    *open*. Whoever waits for that end on loop 0: publish *closing*, publish *parked* → fence (F2 of
-//!    `idle.rs`) → look at the count. So one of the two sees the other.
+//! 2. The tasks that are not complete are those in the registries (`registry.rs`). A closed one refuses.
+//! 3. Who empties a registry looks at the phase afterwards, and wakes loop 0 unless it is *open*. Whoever
+//!    waits for the last task's end on loop 0: publish *closing*, publish *parked* → count under all the
+//!    registries' locks. If the task is still there then, its end takes that lock later, and sees both.
 //! 4. Each loop has an owner until that has emptied its half (`Core::clear`). Then the owner leaves, and
 //!    does not touch the half again. The one who leaves last has everything to itself, and does the
 //!    rest: drops what may be dropped anywhere, closes the reactors. So a loop that is stuck keeps
@@ -15,10 +14,10 @@
 //! 5. A spare worker is an owner while it has a thread: it comes only while there is another owner, and
 //!    when it is the last one, it does not retire but leaves as the others do.
 //!
-//! Knows nothing of queues or tasks. Modelled in `loom-tests/tests/ending.rs`.
+//! Knows nothing of queues. Modelled in `loom-tests/tests/ending.rs`.
 
 use crate::shim::Mutex;
-use crate::shim::atomic::{AtomicU8, AtomicUsize, Ordering, fence};
+use crate::shim::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 /// How far a runtime is on its way to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,20 +53,14 @@ pub(crate) struct Ending<T> {
     phase: AtomicU8,
     /// Loops and spare workers that have an owner.
     owners: AtomicUsize,
-    live: Apart<AtomicUsize>,
     tally: Mutex<Tally<T>>,
 }
-
-/// In a cache line of its own: every spawn writes it.
-#[repr(align(128))]
-struct Apart<A>(A);
 
 impl<T> Ending<T> {
     pub(crate) fn new(loops: usize) -> Self {
         Ending {
             phase: AtomicU8::new(Phase::Open as u8),
             owners: AtomicUsize::new(loops),
-            live: Apart(AtomicUsize::new(0)),
             tally: Mutex::new(Tally { finished: 0, cancelled: 0, dropped: Vec::new() }),
         }
     }
@@ -87,33 +80,7 @@ impl<T> Ending<T> {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
     }
 
-    /// Tasks that are not complete.
-    pub(crate) fn live(&self) -> usize {
-        // Acquire: pairs with the Release in `count_out`: whoever sees no task sees their end.
-        self.live.0.load(Ordering::Acquire)
-    }
-
-    /// Before a task is entered into a registry.
-    #[inline]
-    pub(crate) fn count_in(&self) {
-        // Relaxed: the registry's lock orders it before whatever follows from the entry.
-        self.live.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// After a registry has refused a task, or it has left one. True when the caller has to wake loop
-    /// 0, which may wait for the last task's end.
-    #[inline]
-    #[must_use]
-    pub(crate) fn count_out(&self) -> bool {
-        if self.live.0.fetch_sub(1, Ordering::Release) != 1 {
-            return false;
-        }
-        // E1.
-        fence(Ordering::SeqCst);
-        self.phase() != Phase::Open
-    }
-
-    /// Notes how a task ends, unless nobody will ask. Before it is counted out.
+    /// Notes how a task ends, unless nobody will ask. Before it leaves its registry.
     #[inline]
     pub(crate) fn note(&self, end: End, task: impl FnOnce() -> T) {
         if self.phase() != Phase::Open {

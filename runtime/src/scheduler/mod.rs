@@ -190,7 +190,7 @@ impl Shared {
 
     /// Tasks that are not complete.
     pub(crate) fn live(&self) -> usize {
-        self.ending.live()
+        registry::count_all(self.loops.iter().map(|half| &half.registry))
     }
 
     /// Whether loop `index` has nothing to wait for any more.
@@ -232,12 +232,7 @@ impl Shared {
 
     /// Enters a new task. False when the runtime takes none: then its future is to be dropped.
     fn register(&self, task: &Runnable) -> bool {
-        self.ending.count_in();
-        let entered = self.loops[task.home()].registry.lock().insert(task.header_pointer());
-        if !entered && self.ending.count_out() {
-            self.wake_loop(0);
-        }
-        entered
+        self.loops[task.home()].registry.lock().insert(task.header_pointer())
     }
 
     /// A task is about to be complete.
@@ -245,8 +240,8 @@ impl Shared {
         // SAFETY: the caller holds a reference.
         let header = unsafe { task.as_ref() };
         self.ending.note(end, || LeftTask::of(header));
-        if self.loops[header.home as usize].registry.lock().remove(task) && self.ending.count_out()
-        {
+        let emptied = self.loops[header.home as usize].registry.lock().remove(task);
+        if emptied && self.phase() != Phase::Open {
             self.wake_loop(0);
         }
     }

@@ -1,14 +1,18 @@
 //! The tasks of a loop: so that shutdown finds those that sleep.
 //!
 //! Holds no reference. A task is entered before anybody can poll it and leaves before it is complete,
-//! both under the list's lock; so under that lock every task in the list is alive.
+//! both under the list's lock; so under that lock every task in the list is alive. How many there are in
+//! all of a runtime is known under all of its locks only: a task on one loop makes one on another, and
+//! ends.
 
 use std::ptr::NonNull;
 
+use crate::shim::Mutex;
 use crate::task::{Claimed, Header, Links, claim_for_shutdown};
 
 pub(crate) struct Registry {
     head: Option<NonNull<Header>>,
+    count: usize,
     closed: bool,
 }
 
@@ -17,7 +21,7 @@ unsafe impl Send for Registry {}
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Registry { head: None, closed: false }
+        Registry { head: None, count: 0, closed: false }
     }
 
     /// Takes no more tasks.
@@ -33,26 +37,32 @@ impl Registry {
         if let Some(head) = self.head {
             links(head, |links| links.prev = Some(task));
         }
-        let head = self.head.replace(task);
-        links(task, |links| *links = Links { prev: None, next: head });
-        registered(task, |registered| *registered = true);
+        let next = self.head.replace(task);
+        // The first one's predecessor is itself: so who has one is in the list.
+        links(task, |links| *links = Links { prev: Some(task), next });
+        self.count += 1;
         true
     }
 
-    /// Takes a task out; false when it was never entered.
+    /// Takes a task out, if it was ever entered. True when it was the last one.
     pub(crate) fn remove(&mut self, task: NonNull<Header>) -> bool {
-        if !registered(task, std::mem::take) {
-            return false;
-        }
-        let Links { prev, next } = links(task, std::mem::take);
-        match prev {
-            Some(prev) => links(prev, |links| links.next = next),
-            None => self.head = next,
+        let Links { prev: Some(prev), next } = links(task, std::mem::take) else { return false };
+        let first = prev == task;
+        if first {
+            self.head = next;
+        } else {
+            links(prev, |links| links.next = next);
         }
         if let Some(next) = next {
-            links(next, |links| links.prev = prev);
+            links(next, |links| links.prev = Some(if first { next } else { prev }));
         }
-        true
+        self.count -= 1;
+        self.count == 0
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count
     }
 
     /// Calls `f` with each task.
@@ -85,7 +95,10 @@ fn links<R>(task: NonNull<Header>, f: impl FnOnce(&mut Links) -> R) -> R {
     unsafe { task.as_ref().links.with_mut(|links| f(&mut *links)) }
 }
 
-fn registered<R>(task: NonNull<Header>, f: impl FnOnce(&mut bool) -> R) -> R {
-    // SAFETY: as for the links.
-    unsafe { task.as_ref().registered.with_mut(|registered| f(&mut *registered)) }
+/// How many tasks there are in all of them, at one moment.
+pub(crate) fn count_all<'a>(registries: impl Iterator<Item = &'a Mutex<Registry>>) -> usize {
+    // In the order of the loops, so that two who count do not wait for each other; all others take one
+    // lock at a time.
+    let all: Vec<_> = registries.map(Mutex::lock).collect();
+    all.iter().map(|registry| registry.count()).sum()
 }

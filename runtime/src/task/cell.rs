@@ -5,6 +5,7 @@
 //! `state.rs`.
 
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::ptr::NonNull;
@@ -27,19 +28,17 @@ pub(crate) struct Header {
     pub(super) shared: NonNull<Shared>,
     /// Under the lock of the registry of `home`.
     pub(crate) links: UnsafeCell<Links>,
-    /// Rule 3 of `state.rs`.
-    pub(super) join_waker: UnsafeCell<Option<Waker>>,
+    /// Rule 3 of `state.rs`; so whoever has it drops it, not the cell.
+    pub(super) join_waker: UnsafeCell<ManuallyDrop<Option<Waker>>>,
     pub(crate) location: &'static Location<'static>,
     pub(super) cold: ColdPointer,
     /// The loop that the task was made on: its registry, and for a local task its thread.
     pub(crate) home: u32,
     /// Whether it must stay on its loop.
     pub(crate) local: bool,
-    /// Whether it is in the registry; like `links`.
-    pub(crate) registered: UnsafeCell<bool>,
 }
 
-/// Neighbours in a registry.
+/// Neighbours in a registry; whoever is in one has a predecessor, the first one itself.
 #[derive(Default)]
 pub(crate) struct Links {
     pub(crate) prev: Option<NonNull<Header>>,
@@ -93,12 +92,11 @@ pub(super) fn allocate<F: Future>(
         },
         shared,
         links: UnsafeCell::new(Links::default()),
-        join_waker: UnsafeCell::new(None),
+        join_waker: UnsafeCell::new(ManuallyDrop::new(None)),
         location,
         cold: ColdPointer::new(),
         home,
         local,
-        registered: UnsafeCell::new(false),
     };
     let cell = Box::new(Cell { header, stage: UnsafeCell::new(Stage::Running(future)) });
     NonNull::from(Box::leak(cell)).cast()
@@ -204,7 +202,7 @@ unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
 
 unsafe fn dealloc<F: Future>(header: NonNull<Header>) {
     // SAFETY: made by `Box` in `allocate`; the caller has the last reference. The stage holds no
-    // output any more: whoever cleared the second of COMPLETE's two claims dropped it.
+    // output any more: whose it was has taken or dropped it (rule 2).
     let cell = unsafe { Box::from_raw(header.cast::<Cell<F>>().as_ptr()) };
     // SAFETY: the last reference.
     unsafe { cell.header.cold.free() };

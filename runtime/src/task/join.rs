@@ -169,19 +169,20 @@ impl<T> Task<T> {
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
         let header = self.header();
         if header.state.has_join_waker() {
-            // SAFETY: with JOIN_WAKER set both sides may read the waker; only we ever write it.
+            // SAFETY: with JOIN_WAKER set both sides may read the waker. It may be the completing side's by
+            // now, but nobody writes to it, and only its words are compared.
             let same = header.join_waker.with(|waker| unsafe {
                 (*waker).as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
             });
             if same {
                 return Poll::Pending;
             }
-            if !header.state.take_join_waker_back() {
-                return Poll::Ready(self.take_output());
-            }
         }
-        // Cloned before the cell is touched, so that a panic of foreign code leaves nothing half done.
+        // Cloned before anything is changed, so that a panic of foreign code leaves nothing half done.
         let waker = cx.waker().clone();
+        if header.state.has_join_waker() && !header.state.take_join_waker_back() {
+            return Poll::Ready(self.take_output());
+        }
         // SAFETY: JOIN_WAKER is clear, so the waker is ours alone (rule 3).
         let previous = header.join_waker.with_mut(|cell| unsafe { (*cell).replace(waker) });
         drop_caught("a waker", previous);
@@ -238,17 +239,23 @@ impl<T> Task<T> {
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         let header = self.header();
-        let outcome = header.state.detach();
-        if outcome.drop_output {
-            // SAFETY: complete, and we were the handle (rule 2).
-            unsafe { (header.vtable().drop_output)(self.header) };
+        // Never polled, or polled through a set that has not come to us: the common way to detach.
+        if header.state.let_go() {
+            return;
         }
+        let outcome = header.state.detach();
         if outcome.drop_waker {
             // SAFETY: JOIN_WAKER is clear and we were the handle (rule 3).
             let waker = header.join_waker.with_mut(|waker| unsafe { (*waker).take() });
             drop_caught("a waker", waker);
         }
-        run::drop_reference(self.header);
+        if outcome.drop_output {
+            // SAFETY: complete, and we were the handle (rule 2).
+            unsafe { (header.vtable().drop_output)(self.header) };
+            run::drop_reference_to_complete(self.header);
+        } else {
+            run::drop_reference(self.header);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
-use loopool_executors::caught::{drop_caught, tell};
+use loopool_executors::caught::tell;
 
 use super::cell::Header;
 use super::cold::Requested;
@@ -248,19 +248,22 @@ fn settle(pointer: NonNull<Header>, cancelled: bool) {
         unsafe { (header.vtable().drop_output)(pointer) };
     }
     if outcome.join_waker {
-        header.join_waker.with(|waker| {
-            // SAFETY: JOIN_WAKER was set when we completed: ours to read (rule 3).
-            if let Some(waker) = unsafe { &*waker } {
-                context::wake_caught(waker);
-            }
-        });
-        if header.state.give_join_waker_back() {
-            // SAFETY: the handle is gone (rule 3).
-            let waker = header.join_waker.with_mut(|waker| unsafe { (*waker).take() });
-            drop_caught("a waker", waker);
+        // SAFETY: JOIN_WAKER was set when we completed: moved to us, and not touched again (rule 3).
+        let waker = header.join_waker.with(|waker| unsafe { std::ptr::read(waker) });
+        if let Some(waker) = ManuallyDrop::into_inner(waker) {
+            context::wake_caught(waker);
         }
     }
-    drop_reference(pointer);
+    drop_reference_to_complete(pointer);
+}
+
+/// Gives up one reference to a task that is complete.
+pub(super) fn drop_reference_to_complete(pointer: NonNull<Header>) {
+    // SAFETY: the caller's reference keeps the cell alive until here.
+    if unsafe { pointer.as_ref() }.state.drop_ref_of_complete() {
+        // SAFETY: it was the last one, and the task is complete.
+        unsafe { (pointer.as_ref().vtable().dealloc)(pointer) }
+    }
 }
 
 /// Gives up one reference.

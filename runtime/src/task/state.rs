@@ -14,8 +14,8 @@
 //! | DUE | the next poll, whenever it comes, is a pass: the last one was put off | until then |
 //! | POLLED | the future has been polled | for ever |
 //! | ORPHAN | nobody could wake it any more | from then on |
-//! | JOIN_INTEREST | the handle exists | until it is dropped |
-//! | JOIN_WAKER | the completing side may read the waker in the cell | see below |
+//! | JOIN_INTEREST | the handle exists | until it is dropped or the task is COMPLETE; then it says which came first |
+//! | JOIN_WAKER | the completing side takes the waker in the cell | until the handle takes it back |
 //! | CANCELLED | the task is COMPLETE because it was cancelled | for ever |
 //!
 //! NEW and DUE are two bits because a task that puts a request off while it waits for something else
@@ -24,12 +24,11 @@
 //!
 //! # Who may touch what
 //! 1. The future belongs to who set RUNNING.
-//! 2. The output belongs to the runner until COMPLETE is set; from then on to the handle while
-//!    JOIN_INTEREST is set, else to who cleared the second of the two bits.
-//! 3. The join waker belongs to the handle while JOIN_WAKER is clear. Setting JOIN_WAKER gives the
-//!    completing side the right to read it; the handle takes that right back by clearing the bit,
-//!    which fails once COMPLETE is set. The completing side gives it back by clearing the bit after
-//!    it has woken, and drops the waker itself if the handle is gone by then.
+//! 2. The output belongs to the runner until COMPLETE is set; from then on to the handle, if
+//!    JOIN_INTEREST was set at that moment, else still to the runner.
+//! 3. The join waker belongs to the handle while JOIN_WAKER is clear. With the bit set both may read it,
+//!    and nobody writes to it; the handle takes it back by clearing the bit, which fails once COMPLETE is
+//!    set. If the bit is set when COMPLETE is, the waker has moved to the completing side.
 //! 4. A queue entry, a waker and the handle each count one reference. Running uses the queue entry's.
 
 use crate::shim::atomic::{AtomicUsize, Ordering};
@@ -96,7 +95,7 @@ pub(crate) struct CompleteOutcome {
     pub(crate) join_waker: bool,
 }
 
-/// What the end of the handle leaves to do.
+/// What the end of the handle leaves to do, before it gives up its reference.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct DetachOutcome {
@@ -145,7 +144,8 @@ impl State {
     /// Acquire: pairs with the Release in every wake and in `idle`, so that the poll sees what the
     /// waker wrote and what the last poll, maybe on another core, left.
     pub(crate) fn run(&self) -> RunOutcome {
-        let before = self.0.fetch_xor(SCHEDULED | RUNNING, Ordering::AcqRel);
+        // An addition that changes the two bits: one instruction, where an exclusive or needs a loop.
+        let before = self.0.fetch_add(RUNNING - SCHEDULED, Ordering::AcqRel);
         debug_assert_eq!(before & (SCHEDULED | RUNNING | COMPLETE), SCHEDULED, "{before:b}");
         RunOutcome {
             cancel: before & (NEW | DUE) != 0,
@@ -208,19 +208,13 @@ impl State {
     /// whoever sees COMPLETE sees the output. Acquire: the join waker that the handle wrote.
     pub(crate) fn complete(&self, cancelled: bool) -> CompleteOutcome {
         let how = if cancelled { COMPLETE | CANCELLED } else { COMPLETE };
-        let before = self.0.fetch_xor(RUNNING | how, Ordering::AcqRel);
+        // As in `run`.
+        let before = self.0.fetch_add(how - RUNNING, Ordering::AcqRel);
         debug_assert_eq!(before & (RUNNING | COMPLETE), RUNNING, "{before:b}");
         CompleteOutcome {
             join_interest: before & JOIN_INTEREST != 0,
             join_waker: before & JOIN_WAKER != 0,
         }
-    }
-
-    /// After the join waker was woken: gives it back. True when the handle is gone, so that the
-    /// completing side drops the waker.
-    pub(crate) fn give_join_waker_back(&self) -> bool {
-        let before = self.0.fetch_and(!JOIN_WAKER, Ordering::AcqRel);
-        before & JOIN_INTEREST == 0
     }
 
     /// A wake by a waker that stays.
@@ -312,12 +306,9 @@ impl State {
         self.0.load(Ordering::Acquire) & CANCELLED != 0
     }
 
-    /// Whether the completing side may read the join waker. For the handle, the only one who sets it.
-    ///
-    /// Acquire: pairs with `give_join_waker_back`, so that the handle, when it finds the bit clear,
-    /// writes the waker after the completing side has read it.
+    /// Whether the handle has offered its waker. For the handle, the only one who changes that; so Relaxed.
     pub(crate) fn has_join_waker(&self) -> bool {
-        self.0.load(Ordering::Acquire) & JOIN_WAKER != 0
+        self.0.load(Ordering::Relaxed) & JOIN_WAKER != 0
     }
 
     /// The handle gives the waker it has just written to the completing side. False when the task is
@@ -328,7 +319,7 @@ impl State {
     }
 
     /// The handle takes the waker back, to replace it. False when the task is complete: then the
-    /// completing side may be reading it.
+    /// completing side has it.
     #[must_use]
     pub(crate) fn take_join_waker_back(&self) -> bool {
         self.change_join_waker(|now| now & !JOIN_WAKER)
@@ -353,22 +344,36 @@ impl State {
         }
     }
 
-    /// The handle is dropped. Its reference is given up separately.
+    /// The handle of a task that is not complete goes, with its reference, if it has left no waker and is
+    /// not the last who has one. Otherwise false, and nothing has changed.
+    #[must_use]
+    pub(crate) fn let_go(&self) -> bool {
+        let now = self.0.load(Ordering::Relaxed);
+        let plain = now & (COMPLETE | JOIN_WAKER) == 0 && now / REF > 1;
+        // Release: whoever frees the cell sees what the handle did to it.
+        plain
+            && self
+                .0
+                .compare_exchange(
+                    now,
+                    (now & !JOIN_INTEREST) - REF,
+                    Ordering::Release,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
+    }
+
+    /// The handle goes. Its reference is given up separately.
     pub(crate) fn detach(&self) -> DetachOutcome {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
-            let complete = now & COMPLETE != 0;
-            let mut next = now & !JOIN_INTEREST;
-            if !complete {
-                next &= !JOIN_WAKER;
+            if now & COMPLETE != 0 {
+                // Nobody looks at JOIN_INTEREST any more.
+                return DetachOutcome { drop_output: true, drop_waker: now & JOIN_WAKER == 0 };
             }
+            let next = now & !(JOIN_INTEREST | JOIN_WAKER);
             match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => {
-                    return DetachOutcome {
-                        drop_output: complete,
-                        drop_waker: next & JOIN_WAKER == 0,
-                    };
-                }
+                Ok(_) => return DetachOutcome { drop_output: false, drop_waker: true },
                 Err(current) => now = current,
             }
         }
@@ -378,6 +383,16 @@ impl State {
     pub(crate) fn add_ref(&self) {
         let before = self.0.fetch_add(REF, Ordering::Relaxed);
         abort_if_too_many(before);
+    }
+
+    /// One reference to a complete task less. True for the last one, who frees the cell.
+    ///
+    /// AcqRel: as in `drop_ref`.
+    #[must_use]
+    pub(crate) fn drop_ref_of_complete(&self) -> bool {
+        let before = self.0.fetch_sub(REF, Ordering::AcqRel);
+        debug_assert!(before & COMPLETE != 0 && before >= REF, "{before:b}");
+        before / REF == 1
     }
 
     /// One reference less.

@@ -178,7 +178,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "14: those whom a combinator would not poll are not woken",
         file: WAKERS,
-        find: "context::wake_caught(&waker);",
+        find: "run_caught(\"a waker\", || waker.wake_by_ref());",
         replace: "",
         test: "combinators::r14_join_all_of_forty",
     },
