@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 target="$(rustc -vV | sed -n 's/^host: //p')"
 
 address() {
-    RUSTFLAGS="-Zsanitizer=address" cargo +nightly test --target "$target" --target-dir target/address \
+    # Without memory that is kept for the next task, so that the use of a freed one is seen.
+    RUSTFLAGS="-Zsanitizer=address --cfg loopool_plain_memory" cargo +nightly test --target "$target" --target-dir target/address \
         -p loopool -p loopool-executors --features loopool/hyper --lib --tests
 }
 

@@ -14,6 +14,7 @@ use loopool_executors::caught::run_caught;
 use crate::cancel::{Record, lost};
 use crate::event_loop::Core;
 use crate::scheduler::Shared;
+use crate::task::Recycler;
 
 struct State {
     core: Cell<*const Core>,
@@ -66,6 +67,15 @@ pub(crate) fn current_core() -> Option<Rc<Core>> {
             Rc::increment_strong_count(core);
             Rc::from_raw(core)
         })
+    })
+}
+
+/// Calls `f` with the memory that this thread's loop keeps, if it drives one.
+#[inline]
+pub(crate) fn with_recycler<R>(f: impl FnOnce(Option<&Recycler>) -> R) -> R {
+    STATE.with(|state| {
+        // SAFETY: as in `current_core`; `f` runs no foreign code.
+        f(unsafe { state.core.get().as_ref() }.map(|core| &core.recycler))
     })
 }
 
@@ -149,17 +159,12 @@ fn outside_tasks<T>(f: impl FnOnce(&Record) -> Poll<T>) -> Poll<T> {
     polled
 }
 
-/// Whether a task is being polled on this thread.
-pub(crate) fn inside_a_task() -> bool {
-    with_record(|record| record.is_some_and(|record| record.task().is_some()))
-}
-
 /// Whether a task is being polled on this thread that may be polled on others, too.
 pub(crate) fn inside_a_task_that_may_move() -> bool {
     with_record(|record| {
         let task = record.and_then(Record::task);
         // SAFETY: who polls a task holds a reference to it.
-        task.is_some_and(|task| !unsafe { task.as_ref() }.local)
+        task.is_some_and(|task| !unsafe { task.as_ref() }.is_local())
     })
 }
 

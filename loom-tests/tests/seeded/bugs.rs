@@ -438,8 +438,16 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "a task that a thief takes out of the slot was not published",
         file: SLOT,
-        find: "self.0.swap(task.into_header().as_ptr(), Ordering::Release);",
-        replace: "self.0.swap(task.into_header().as_ptr(), Ordering::Relaxed);",
+        find: "self.0.store(task, Ordering::Release);",
+        replace: "self.0.store(task, Ordering::Relaxed);",
+        test: "slot",
+        model: "a_task_is_run_by_the_owner_or_a_thief",
+    },
+    Bug {
+        what: "a task that a thief takes instead of the one before was not published",
+        file: SLOT,
+        find: "self.0.swap(task, Ordering::Release);",
+        replace: "self.0.swap(task, Ordering::Relaxed);",
         test: "slot",
         model: "a_task_is_run_by_the_owner_or_a_thief",
     },
@@ -454,9 +462,9 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "the owner overwrites the task in its slot",
         file: SLOT,
-        find: "let before = self.0.swap(task.into_header().as_ptr(), Ordering::Release);",
+        find: "let before = self.0.swap(task, Ordering::Release);",
         replace: "let before = self.0.load(Ordering::Acquire);
-        self.0.store(task.into_header().as_ptr(), Ordering::Release);",
+        self.0.store(task, Ordering::Release);",
         test: "slot",
         model: "a_task_is_run_by_the_owner_or_a_thief",
     },

@@ -121,7 +121,7 @@ impl Core {
             some = true;
             callback.cancel();
         }
-        let claimed = self.half().registry.lock().claim(|task| task.local);
+        let claimed = self.half().registry.lock().claim(Header::is_local);
         for task in claimed {
             some = true;
             task.finish(self.shared());
@@ -133,7 +133,7 @@ impl Core {
         let mut count = 0;
         registry.for_each(|task| {
             // SAFETY: in the registry, under its lock.
-            count += usize::from(unsafe { task.as_ref() }.local);
+            count += usize::from(unsafe { task.as_ref() }.is_local());
         });
         count
     }

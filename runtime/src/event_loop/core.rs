@@ -28,7 +28,7 @@ use crate::context;
 use crate::metrics::LoopGauges;
 use crate::reactor::{self, Events};
 use crate::scheduler::{LoopShared, Message, Search, Shared};
-use crate::task::Runnable;
+use crate::task::{Recycler, Runnable};
 use crate::time::{Action, TimerKey};
 
 /// So many things are run before the reactor, the mailbox and the injector are looked at again.
@@ -65,6 +65,8 @@ pub(crate) struct Core {
     pub(crate) closed: Cell<bool>,
     /// Everything is being dropped.
     pub(super) clearing: Cell<bool>,
+    /// A task is being run: what it wakes last, also by its end, comes next.
+    in_task: Cell<bool>,
     /// Something that is known to block is being run.
     pub(super) blocking: Cell<bool>,
     /// It has slept since it last had something to do.
@@ -83,6 +85,7 @@ pub(crate) struct Core {
     pub(super) search: RefCell<Search>,
     pub(super) scratch: RefCell<Scratch>,
     pub(super) watch: RefCell<Watch>,
+    pub(crate) recycler: Recycler,
 }
 
 /// A pointer from which [`Arc`]'s counts can be reached.
@@ -113,6 +116,7 @@ impl Core {
             stopping: Cell::new(false),
             closed: Cell::new(false),
             clearing: Cell::new(false),
+            in_task: Cell::new(false),
             blocking: Cell::new(false),
             rested: Cell::new(true),
             timer_overdue: Cell::new(false),
@@ -125,6 +129,7 @@ impl Core {
             sentinel_rounds: Cell::new(0),
             search: RefCell::new(Search::new()),
             watch: RefCell::new(Watch::default()),
+            recycler: Recycler::new(),
             scratch: RefCell::new(Scratch {
                 events: Events::new(),
                 wakers: Vec::new(),
@@ -193,7 +198,7 @@ impl Core {
             }
         } else if self.shared.stands_alone() {
             self.push_ready(Entry::Task(task));
-        } else if context::inside_a_task() && !self.blocking.get() {
+        } else if self.in_task.get() && !self.blocking.get() {
             if let Some(displaced) = self.half().slot.put(task) {
                 self.push_stealable(displaced);
             }
@@ -208,7 +213,7 @@ impl Core {
     }
 
     /// Wakes a sleeper if there is more to do than we get to soon. The task that we run next is not
-    /// counted: outside a task that is one of those in the deque.
+    /// counted: with nothing in the slot that is one of those in the deque.
     pub(super) fn share(&self) {
         if self.blocking.get() {
             return self.shared.call_for(self.index);
@@ -216,7 +221,7 @@ impl Core {
         if !self.shared.idle.could_use_help() {
             return;
         }
-        let next = usize::from(!context::inside_a_task());
+        let next = usize::from(self.half().slot.is_empty());
         let backlog = self.deque.len().saturating_sub(next) as u64;
         if backlog.saturating_mul(self.typical.get()) > WAKE_COST
             && let Some(index) = self.shared.idle.claim_any()
@@ -318,7 +323,9 @@ impl Core {
         match entry {
             Entry::Task(task) => {
                 half.now.task(&task);
+                self.in_task.set(true);
                 task.run(&self.shared, |again| self.requeue(again));
+                self.in_task.set(false);
             }
             Entry::Callback(callback) => self.call(|| callback.call()),
             Entry::Remote(callback) => self.call(|| callback.call()),

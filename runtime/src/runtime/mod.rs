@@ -50,7 +50,7 @@ use crate::fork::Forked;
 use crate::metrics::RuntimeMetrics;
 use crate::placement::{self, NoSuchLoop};
 use crate::scheduler::{Phase, Plan, Shared};
-use crate::task::Task;
+use crate::task::{MOST_LOOPS, Task};
 
 /// The most spare workers there are by default: each of them is as good as a loop.
 const MOST_SPARES: usize = 4;
@@ -99,9 +99,9 @@ pub struct RuntimeBuilder {
 }
 
 impl RuntimeBuilder {
-    /// How many loops; at least 1. Default: the CPUs this process may use.
+    /// How many loops; at least 1 and at most 32768. Default: the CPUs this process may use.
     pub fn loops(mut self, loops: usize) -> Self {
-        self.loops = loops.max(1);
+        self.loops = loops.clamp(1, MOST_LOOPS / 2);
         self
     }
 
@@ -123,7 +123,7 @@ impl RuntimeBuilder {
     /// A runtime with one loop and a spare worker runs what may move from a queue of its own, as one with
     /// several loops does.
     pub fn spare_workers(mut self, spares: usize) -> Self {
-        self.spare_workers = Some(spares);
+        self.spare_workers = Some(spares.min(MOST_LOOPS / 2));
         self
     }
 

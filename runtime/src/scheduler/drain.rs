@@ -91,7 +91,7 @@ impl Shared {
     fn drop_idle(&self) -> bool {
         let mut some = false;
         for half in &self.loops {
-            let claimed = half.registry.lock().claim(|task| !task.local);
+            let claimed = half.registry.lock().claim(|task| !task.is_local());
             for task in claimed {
                 some = true;
                 task.finish(self);

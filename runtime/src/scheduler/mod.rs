@@ -240,7 +240,7 @@ impl Shared {
         // SAFETY: the caller holds a reference.
         let header = unsafe { task.as_ref() };
         self.ending.note(end, || LeftTask::of(header));
-        let emptied = self.loops[header.home as usize].registry.lock().remove(task);
+        let emptied = self.loops[header.home()].registry.lock().remove(task);
         if emptied && self.phase() != Phase::Open {
             self.wake_loop(0);
         }

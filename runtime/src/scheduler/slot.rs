@@ -1,9 +1,10 @@
 //! The task that a loop runs next: the one that the running task woke last.
 //!
 //! # Protocol
-//! One word, and every change of it is a swap: whoever swaps a task out has it, and nobody else. The
-//! owner puts and takes; a thief may take at any moment, whether the owner is stuck or not. So the owner
-//! may find its slot empty, and a task that a thief took is run by the thief.
+//! One word: whoever swaps a task out has it, and nobody else. The owner puts and takes; a thief may take
+//! at any moment, whether the owner is stuck or not. So the owner may find its slot empty, and a task that
+//! a thief took is run by the thief. Only the owner fills the slot: one that it finds empty stays so, and
+//! is filled by a store.
 //!
 //! Modelled in `loom-tests/tests/slot.rs`.
 
@@ -28,8 +29,14 @@ impl Slot {
     /// By the owner: puts a task in; the one that was there comes back.
     #[inline]
     pub(crate) fn put(&self, task: Runnable) -> Option<Runnable> {
+        let task = task.into_header().as_ptr();
         // Release: pairs with the Acquire in `take`. What comes back was put in by this thread.
-        let before = self.0.swap(task.into_header().as_ptr(), Ordering::Release);
+        if self.is_empty() {
+            // Nobody else fills it.
+            self.0.store(task, Ordering::Release);
+            return None;
+        }
+        let before = self.0.swap(task, Ordering::Release);
         // SAFETY: what lies in the slot came from `into_header`, with its reference, and a swap gives
         // it to one only.
         NonNull::new(before).map(|header| unsafe { Runnable::from_header(header) })

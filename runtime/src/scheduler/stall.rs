@@ -164,7 +164,7 @@ impl Shared {
                             // SAFETY: in the registry, under its lock.
                             let task = unsafe { task.as_ref() };
                             culprit.task = task.name();
-                            culprit.spawned_at = Some(task.location);
+                            culprit.spawned_at = Some(task.location());
                         }
                     });
                 }

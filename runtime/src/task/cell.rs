@@ -4,6 +4,7 @@
 //! depends on `F` is reached through the header's [`Vtable`]. Who may touch which part when is in
 //! `state.rs`.
 
+use std::alloc::Layout;
 use std::future::Future;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -15,6 +16,7 @@ use loopool_executors::caught::{drop_caught, report_panic};
 
 use super::cold::ColdPointer;
 use super::join::JoinError;
+use super::memory;
 use super::state::State;
 use crate::scheduler::Shared;
 use crate::shim::UnsafeCell;
@@ -30,12 +32,8 @@ pub(crate) struct Header {
     pub(crate) links: UnsafeCell<Links>,
     /// Rule 3 of `state.rs`; so whoever has it drops it, not the cell.
     pub(super) join_waker: UnsafeCell<ManuallyDrop<Option<Waker>>>,
-    pub(crate) location: &'static Location<'static>,
+    /// Where it was made, and what few tasks have.
     pub(super) cold: ColdPointer,
-    /// The loop that the task was made on: its registry, and for a local task its thread.
-    pub(crate) home: u32,
-    /// Whether it must stay on its loop.
-    pub(crate) local: bool,
 }
 
 /// Neighbours in a registry; whoever is in one has a predecessor, the first one itself.
@@ -75,12 +73,12 @@ struct Cell<F: Future> {
 pub(super) fn allocate<F: Future>(
     future: F,
     shared: NonNull<Shared>,
-    home: u32,
+    home: usize,
     local: bool,
     location: &'static Location<'static>,
 ) -> NonNull<Header> {
     let header = Header {
-        state: State::new(),
+        state: State::new(home, local),
         vtable: const {
             &Vtable {
                 poll: poll::<F>,
@@ -93,19 +91,31 @@ pub(super) fn allocate<F: Future>(
         shared,
         links: UnsafeCell::new(Links::default()),
         join_waker: UnsafeCell::new(ManuallyDrop::new(None)),
-        location,
-        cold: ColdPointer::new(),
-        home,
-        local,
+        cold: ColdPointer::new(location),
     };
-    let cell = Box::new(Cell { header, stage: UnsafeCell::new(Stage::Running(future)) });
-    NonNull::from(Box::leak(cell)).cast()
+    let cell = memory::allocate(Layout::new::<Cell<F>>()).cast::<Cell<F>>();
+    // SAFETY: memory for it, and ours.
+    unsafe { cell.write(Cell { header, stage: UnsafeCell::new(Stage::Running(future)) }) };
+    cell.cast()
 }
 
 impl Header {
     /// Where the task was made.
+    #[inline]
     pub(crate) fn location(&self) -> &'static Location<'static> {
-        self.location
+        self.cold.location()
+    }
+
+    /// The loop it was made on.
+    #[inline]
+    pub(crate) fn home(&self) -> usize {
+        self.state.home()
+    }
+
+    /// Whether it must stay there.
+    #[inline]
+    pub(crate) fn is_local(&self) -> bool {
+        self.state.is_local()
     }
 
     pub(super) fn vtable(&self) -> &'static Vtable {
@@ -201,13 +211,16 @@ unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
 }
 
 unsafe fn dealloc<F: Future>(header: NonNull<Header>) {
-    // SAFETY: made by `Box` in `allocate`; the caller has the last reference. The stage holds no
-    // output any more: whose it was has taken or dropped it (rule 2).
-    let cell = unsafe { Box::from_raw(header.cast::<Cell<F>>().as_ptr()) };
-    // SAFETY: the last reference.
-    unsafe { cell.header.cold.free() };
+    let cell = header.cast::<Cell<F>>();
+    // SAFETY: made in `allocate`; the caller has the last reference. The stage holds no output any more:
+    // whose it was has taken or dropped it (rule 2).
+    unsafe {
+        header.as_ref().cold.free();
+        cell.drop_in_place();
+        memory::free(cell.cast(), Layout::new::<Cell<F>>());
+    }
 }
 
 /// A header is written for every task that is made: it stays small.
 #[cfg(all(target_pointer_width = "64", not(loopool_loom)))]
-const _: () = assert!(size_of::<Header>() == 80);
+const _: () = assert!(size_of::<Header>() == 64);

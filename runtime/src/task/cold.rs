@@ -1,13 +1,15 @@
 //! What few tasks have: a name, requests to cancel, waiters that a combinator hides.
 //!
-//! One pointer in the header; allocated when it is first needed, freed with the cell.
+//! One word in the header. At first it is where the task was made; when one of these is first needed, it
+//! becomes the address of an allocation that also has that, with its lowest bit set. Freed with the cell.
 //!
 //! # Requests
 //! The bits in the state word say *that* a request is to be delivered, this says which. Both are
 //! changed together under the lock, by whoever requests, takes back, and delivers; so each request is
 //! delivered once, under the id that was given for it.
 
-use std::ptr::NonNull;
+use std::panic::Location;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use loopool_executors::caught::drop_caught;
@@ -18,14 +20,20 @@ use crate::cancel::{Before, Below, Holds, Record, RequestId, WakeList};
 use crate::shim::Mutex;
 use crate::shim::atomic::{AtomicPtr, Ordering};
 
-/// The pointer to it.
+/// The location, or where the rest is.
 pub(super) struct ColdPointer(AtomicPtr<Cold>);
 
 pub(super) struct Cold {
+    location: &'static Location<'static>,
     name: Mutex<Option<Arc<str>>>,
     requests: Mutex<Requests>,
     foreign: Mutex<Option<Arc<WakeList>>>,
 }
+
+/// Set in the address of a [`Cold`].
+const COLD: usize = 1;
+
+const _: () = assert!(align_of::<Location<'static>>() > COLD && align_of::<Cold>() > COLD);
 
 #[derive(Default)]
 struct Requests {
@@ -40,42 +48,63 @@ struct Requests {
 }
 
 impl ColdPointer {
-    pub(super) fn new() -> Self {
-        ColdPointer(AtomicPtr::new(std::ptr::null_mut()))
+    pub(super) fn new(location: &'static Location<'static>) -> Self {
+        ColdPointer(AtomicPtr::new(ptr::from_ref(location).cast_mut().cast()))
+    }
+
+    /// Where the task was made.
+    #[inline]
+    pub(super) fn location(&self) -> &'static Location<'static> {
+        match self.get() {
+            Ok(cold) => cold.location,
+            Err(location) => location,
+        }
     }
 
     #[inline]
-    fn get(&self) -> Option<&Cold> {
+    fn get(&self) -> Result<&Cold, &'static Location<'static>> {
         // Acquire: pairs with the Release in `get_or_make`.
-        // SAFETY: once set it stays until `free`, whose caller is the last one.
-        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+        let word = self.0.load(Ordering::Acquire);
+        if word.addr() & COLD != 0 {
+            // SAFETY: once set it stays until `free`, whose caller is the last one.
+            Ok(unsafe { &*word.map_addr(|address| address & !COLD) })
+        } else {
+            // SAFETY: what `new` was given.
+            Err(unsafe { &*word.cast() })
+        }
     }
 
-    /// Whether there is one.
+    /// Whether there is more than the location.
     #[inline]
     pub(super) fn is_made(&self) -> bool {
         // Relaxed: nothing is read from it.
-        !self.0.load(Ordering::Relaxed).is_null()
+        self.0.load(Ordering::Relaxed).addr() & COLD != 0
     }
 
     fn get_or_make(&self) -> &Cold {
-        if let Some(cold) = self.get() {
-            return cold;
-        }
+        let location = match self.get() {
+            Ok(cold) => return cold,
+            Err(location) => location,
+        };
         let new = Box::into_raw(Box::new(Cold {
+            location,
             name: Mutex::new(None),
             requests: Mutex::new(Requests::default()),
             foreign: Mutex::new(None),
         }));
         // Release: publishes the new one. Acquire: on failure, that of the other thread.
-        let set =
-            self.0.compare_exchange(std::ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
+        let set = self.0.compare_exchange(
+            ptr::from_ref(location).cast_mut().cast(),
+            new.map_addr(|address| address | COLD),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
         let pointer = match set {
             Ok(_) => new,
             Err(other) => {
                 // SAFETY: it was made above, and nobody else has seen it.
                 drop(unsafe { Box::from_raw(new) });
-                other
+                other.map_addr(|address| address & !COLD)
             }
         };
         // SAFETY: as in `get`.
@@ -84,13 +113,23 @@ impl ColdPointer {
 
     /// # Safety
     /// Nobody uses the task any more.
+    #[inline]
     pub(super) unsafe fn free(&self) {
-        let pointer = self.0.load(Ordering::Acquire);
-        if !pointer.is_null() {
-            // SAFETY: made by `Box` in `get_or_make`, freed once, by the caller's promise. A list that
-            // is still used by a scope that has outlived the task goes on by its own count.
-            drop_caught("what a task had", unsafe { Box::from_raw(pointer) });
+        if self.is_made() {
+            // SAFETY: the caller's promise.
+            unsafe { self.free_cold() }
         }
+    }
+
+    /// # Safety
+    /// As [`free`](Self::free), and it is made.
+    #[cold]
+    unsafe fn free_cold(&self) {
+        // Acquire: as in `get`.
+        let pointer = self.0.load(Ordering::Acquire).map_addr(|address| address & !COLD);
+        // SAFETY: made by `Box` in `get_or_make`, freed once, by the caller's promise. A list that is
+        // still used by a scope that has outlived the task goes on by its own count.
+        drop_caught("what a task had", unsafe { Box::from_raw(pointer) });
     }
 }
 
@@ -104,7 +143,7 @@ pub(super) enum Requested {
 
 impl Header {
     pub(crate) fn name(&self) -> Option<Arc<str>> {
-        self.cold.get()?.name.lock().clone()
+        self.cold.get().ok()?.name.lock().clone()
     }
 
     pub(super) fn set_name(&self, name: Arc<str>) {
@@ -137,7 +176,7 @@ impl Header {
     /// withdrawn in the meantime.
     #[cold]
     pub(super) fn take_due(&self) -> Option<RequestId> {
-        let mut requests = self.cold.get().map(|cold| cold.requests.lock());
+        let mut requests = self.cold.get().ok().map(|cold| cold.requests.lock());
         if !self.state.begin_pass() {
             return None;
         }
@@ -160,15 +199,15 @@ impl Header {
     /// For the runner, after a poll that was a pass: what became of the request.
     pub(super) fn below(&self, record: &Record, before: Before) -> Below {
         match self.cold.get() {
-            Some(cold) => record.below(before, &mut cold.requests.lock().holds),
+            Ok(cold) => record.below(before, &mut cold.requests.lock().holds),
             // A shutdown asks once, without a request of its own.
-            None => record.below(before, &mut Holds::default()),
+            Err(_) => record.below(before, &mut Holds::default()),
         }
     }
 
     /// Whether the request came from who awaits the task.
     pub(super) fn was_passed_on(&self, request: RequestId) -> bool {
-        self.cold.get().is_some_and(|cold| cold.requests.lock().passed_on.contains(&request))
+        self.cold.get().is_ok_and(|cold| cold.requests.lock().passed_on.contains(&request))
     }
 
     /// Requests that were not taken back.
@@ -178,7 +217,7 @@ impl Header {
 
     /// Takes one back and says how many are left. With the last one goes a request that is due.
     pub(super) fn uncancel(&self) -> usize {
-        let Some(cold) = self.cold.get() else { return 0 };
+        let Ok(cold) = self.cold.get() else { return 0 };
         let mut requests = cold.requests.lock();
         let Some(left) = requests.count.checked_sub(1) else { return 0 };
         requests.count = left;
@@ -198,7 +237,7 @@ impl Header {
     #[cold]
     pub(super) fn wake_foreign_for_due(&self) {
         if let Some(list) = self.existing_wake_list() {
-            let due = self.cold.get().and_then(|cold| cold.requests.lock().due);
+            let due = self.cold.get().ok().and_then(|cold| cold.requests.lock().due);
             if let Some(request) = due {
                 list.wake_for_task(request);
             }
@@ -206,7 +245,7 @@ impl Header {
     }
 
     fn existing_wake_list(&self) -> Option<Arc<WakeList>> {
-        self.cold.get().and_then(|cold| cold.foreign.lock().clone())
+        self.cold.get().ok().and_then(|cold| cold.foreign.lock().clone())
     }
 
     /// Hidden waiters that a request is still to reach.

@@ -128,7 +128,7 @@ impl<T> Task<T> {
 
     /// Where the task was made.
     pub fn spawn_location(&self) -> &'static Location<'static> {
-        self.header().location
+        self.header().location()
     }
 
     /// Takes the output of a complete task.
@@ -263,7 +263,7 @@ impl<T> fmt::Debug for Task<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Task")
             .field("state", &self.header().state)
-            .field("spawned_at", &self.header().location)
+            .field("spawned_at", &self.header().location())
             .finish()
     }
 }

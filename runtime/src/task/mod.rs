@@ -5,6 +5,7 @@
 //! | `state.rs` | the state word: bits, count, transitions, and who may touch what |
 //! | `cell.rs` | the allocation: header, future, output |
 //! | `cold.rs` | what few tasks have: a name, requests to cancel |
+//! | `memory.rs` | where the allocation comes from |
 //! | `run.rs` | polling, waking, cancelling, freeing |
 //! | `join.rs` | [`Task`] and [`JoinError`] |
 //!
@@ -16,6 +17,7 @@
 mod cell;
 mod cold;
 mod join;
+mod memory;
 mod run;
 mod state;
 
@@ -29,7 +31,9 @@ pub(crate) use cold::{
     wake_list,
 };
 pub use join::{JoinError, Task};
+pub(crate) use memory::Recycler;
 pub(crate) use run::{Claimed, Runnable, claim_for_shutdown, handle_for_cancel};
+pub(crate) use state::MOST_LOOPS;
 
 use crate::scheduler::Shared;
 
@@ -47,7 +51,7 @@ pub(crate) unsafe fn new_task<F: Future>(
     local: bool,
     location: &'static Location<'static>,
 ) -> (Runnable, Task<F::Output>) {
-    let header = cell::allocate(future, shared, home as u32, local, location);
+    let header = cell::allocate(future, shared, home, local, location);
     // SAFETY: `allocate` made two references, one for each, and the type is right.
     unsafe { (Runnable::from_header(header), Task::from_header(header)) }
 }

@@ -49,12 +49,12 @@ impl Runnable {
 
     /// The loop the task was made on.
     pub(crate) fn home(&self) -> usize {
-        self.header().home as usize
+        self.header().home()
     }
 
     /// Where it was made.
     pub(crate) fn location(&self) -> &'static Location<'static> {
-        self.header().location
+        self.header().location()
     }
 
     /// Whether it may have a name.
@@ -65,7 +65,7 @@ impl Runnable {
 
     /// Whether the task must stay there.
     pub(crate) fn is_local(&self) -> bool {
-        self.header().local
+        self.header().is_local()
     }
 
     /// Polls the task once. `requeue` gets it back if it was woken meanwhile.
@@ -209,7 +209,7 @@ unsafe impl Sync for CancelLater {}
 #[cold]
 fn report_orphan(header: &Header) {
     let message = "a pending task was destroyed: nothing could wake it any more";
-    tell(|| tracing::error!(spawned_at = %header.location, message));
+    tell(|| tracing::error!(spawned_at = %header.location(), message));
 }
 
 /// Drops the future of a task that is RUNNING. By this request, or by nobody's.

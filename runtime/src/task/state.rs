@@ -17,6 +17,10 @@
 //! | JOIN_INTEREST | the handle exists | until it is dropped or the task is COMPLETE; then it says which came first |
 //! | JOIN_WAKER | the completing side takes the waker in the cell | until the handle takes it back |
 //! | CANCELLED | the task is COMPLETE because it was cancelled | for ever |
+//! | LOCAL | it must stay on its loop | from the first |
+//!
+//! Above them the references are counted, and in the uppermost sixteen bits is the number of the loop that
+//! the task was made on.
 //!
 //! NEW and DUE are two bits because a task that puts a request off while it waits for something else
 //! would otherwise be found unfinished, and polled, for ever. A *pass* is a poll that delivers a request
@@ -31,23 +35,35 @@
 //!    set. If the bit is set when COMPLETE is, the waker has moved to the completing side.
 //! 4. A queue entry, a waker and the handle each count one reference. Running uses the queue entry's.
 
-use crate::shim::atomic::{AtomicUsize, Ordering};
+use crate::shim::atomic::{AtomicU64, Ordering};
 
-const SCHEDULED: usize = 1 << 0;
-const RUNNING: usize = 1 << 1;
-const COMPLETE: usize = 1 << 2;
-const NEW: usize = 1 << 3;
-const POLLED: usize = 1 << 4;
-const ORPHAN: usize = 1 << 5;
-const JOIN_INTEREST: usize = 1 << 6;
-const JOIN_WAKER: usize = 1 << 7;
-const DUE: usize = 1 << 8;
-const CANCELLED: usize = 1 << 9;
-const REF: usize = 1 << 10;
+const SCHEDULED: u64 = 1 << 0;
+const RUNNING: u64 = 1 << 1;
+const COMPLETE: u64 = 1 << 2;
+const NEW: u64 = 1 << 3;
+const POLLED: u64 = 1 << 4;
+const ORPHAN: u64 = 1 << 5;
+const JOIN_INTEREST: u64 = 1 << 6;
+const JOIN_WAKER: u64 = 1 << 7;
+const DUE: u64 = 1 << 8;
+const CANCELLED: u64 = 1 << 9;
+const LOCAL: u64 = 1 << 10;
+const REF: u64 = 1 << 11;
 
-/// Above this many references something leaks wakers in a loop; going on would wrap the count and
-/// free a live task.
-const MAX_REFS: usize = usize::MAX / 2;
+/// Where the number of the loop begins.
+const HOME: u32 = u64::BITS - 16;
+
+/// The number of the loop has so many values.
+pub(crate) const MOST_LOOPS: usize = 1 << 16;
+
+/// Above this many references something leaks wakers in a loop; going on would write over the number of
+/// the loop and free a live task.
+const MAX_REFS: u64 = (1 << HOME) / REF / 2;
+
+/// How many references a word counts.
+const fn refs(word: u64) -> u64 {
+    (word << 16 >> 16) / REF
+}
 
 /// What a wake has to do next.
 #[derive(Debug, PartialEq, Eq)]
@@ -131,12 +147,28 @@ pub(crate) enum CancelOutcome {
     TooLate,
 }
 
-pub(crate) struct State(AtomicUsize);
+pub(crate) struct State(AtomicU64);
 
 impl State {
-    /// A new task: queued once, with a handle.
-    pub(crate) fn new() -> Self {
-        State(AtomicUsize::new(SCHEDULED | JOIN_INTEREST | (2 * REF)))
+    /// A new task of loop `home`: queued once, with a handle.
+    pub(crate) fn new(home: usize, local: bool) -> Self {
+        debug_assert!(home < MOST_LOOPS);
+        let local = if local { LOCAL } else { 0 };
+        State(AtomicU64::new(SCHEDULED | JOIN_INTEREST | local | (2 * REF) | (home as u64) << HOME))
+    }
+
+    /// The loop that the task was made on: its registry, and for a local task its thread.
+    #[inline]
+    pub(crate) fn home(&self) -> usize {
+        // Relaxed: it never changes.
+        (self.0.load(Ordering::Relaxed) >> HOME) as usize
+    }
+
+    /// Whether the task must stay there.
+    #[inline]
+    pub(crate) fn is_local(&self) -> bool {
+        // Relaxed: as above.
+        self.0.load(Ordering::Relaxed) & LOCAL != 0
     }
 
     /// From a queue into the hands of a runner.
@@ -188,7 +220,7 @@ impl State {
         loop {
             let (next, outcome) = if now & SCHEDULED != 0 {
                 ((now & !RUNNING) | POLLED, IdleOutcome::Requeue)
-            } else if now / REF == 1 {
+            } else if refs(now) == 1 {
                 // Only the runner's reference, so nothing can wake the task any more; only a shutdown,
                 // which finds it in its registry, could still touch it.
                 return IdleOutcome::Orphan;
@@ -245,7 +277,7 @@ impl State {
         let mut now = self.0.load(Ordering::Relaxed);
         loop {
             let (next, outcome) = if now & COMPLETE != 0 {
-                let dealloc = now / REF == 1;
+                let dealloc = refs(now) == 1;
                 (now - REF, if dealloc { WakeOutcome::Dealloc } else { WakeOutcome::Nothing })
             } else if now & (SCHEDULED | RUNNING) != 0 {
                 // The queue's or the runner's reference is left.
@@ -326,7 +358,7 @@ impl State {
     }
 
     /// Release: `complete` must see the waker that was written. Acquire: on failure the output.
-    fn change_join_waker(&self, change: impl Fn(usize) -> usize) -> bool {
+    fn change_join_waker(&self, change: impl Fn(u64) -> u64) -> bool {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
             if now & COMPLETE != 0 {
@@ -349,7 +381,7 @@ impl State {
     #[must_use]
     pub(crate) fn let_go(&self) -> bool {
         let now = self.0.load(Ordering::Relaxed);
-        let plain = now & (COMPLETE | JOIN_WAKER) == 0 && now / REF > 1;
+        let plain = now & (COMPLETE | JOIN_WAKER) == 0 && refs(now) > 1;
         // Release: whoever frees the cell sees what the handle did to it.
         plain
             && self
@@ -391,8 +423,8 @@ impl State {
     #[must_use]
     pub(crate) fn drop_ref_of_complete(&self) -> bool {
         let before = self.0.fetch_sub(REF, Ordering::AcqRel);
-        debug_assert!(before & COMPLETE != 0 && before >= REF, "{before:b}");
-        before / REF == 1
+        debug_assert!(before & COMPLETE != 0 && refs(before) > 0, "{before:b}");
+        refs(before) == 1
     }
 
     /// One reference less.
@@ -403,8 +435,8 @@ impl State {
     pub(crate) fn drop_ref(&self) -> DropOutcome {
         let mut now = self.0.load(Ordering::Relaxed);
         loop {
-            debug_assert!(now >= REF, "a reference was given up that nobody had");
-            let last = now / REF == 1;
+            debug_assert!(refs(now) > 0, "a reference was given up that nobody had");
+            let last = refs(now) == 1;
             let (next, outcome) = if !last {
                 (now - REF, DropOutcome::Shared)
             } else if now & COMPLETE != 0 {
@@ -420,8 +452,8 @@ impl State {
     }
 }
 
-fn abort_if_too_many(word: usize) {
-    if word > MAX_REFS {
+fn abort_if_too_many(word: u64) {
+    if refs(word) > MAX_REFS {
         std::process::abort();
     }
 }
