@@ -291,11 +291,15 @@ fn wakers_of_timers_that_panic_keep_nobody_else_from_being_woken() {
                 let waker = if number % 2 == 0 { &bad } else { &good };
                 assert!(poll_as(waker, sleep.as_mut()).is_pending());
             }
+            let mut given_up = Box::pin(sleep(HANG));
+            assert!(poll_as(&bad, given_up.as_mut()).is_pending());
             until(|| bad.wakes() == 10 && good.wakes() == 10).await;
             for sleep in &mut sleeps {
                 assert!(poll_as(&good, sleep.as_mut()).is_ready());
             }
-            assert!(bad.drops.load(SeqCst) >= 10);
+            assert_eq!(bad.drops.load(SeqCst), 0, "a wake uses the waker up");
+            drop(given_up);
+            assert_eq!(bad.drops.load(SeqCst), 1);
             all_is_well().await;
         });
     }
