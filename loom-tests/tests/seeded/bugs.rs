@@ -73,7 +73,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "a task that nobody can wake goes idle",
         file: STATE,
-        find: "} else if now / REF == 1 {\n                // Only",
+        find: "} else if refs(now) == 1 {\n                // Only",
         replace: "} else if now == 1 {\n                // Only",
         test: "task",
         model: "a_task_that_nobody_can_wake_is_dropped_once",

@@ -3,6 +3,9 @@
 //! | file | holds |
 //! |---|---|
 //! | `record.rs` | what is true during one poll: which request is visible, who answered it |
+//! | `passes.rs` | the guards that change the record while something is polled in a pass |
+//! | `memory.rs` | what a scope remembers from one poll to the next |
+//! | `holds.rs` | protected futures that are pending |
 //! | `scope.rs` | [`cancellable`], the scope that takes a request |
 //! | `raise.rs` | [`Cancelled`], and how a request goes on outwards |
 //! | `protect.rs` | [`protect`], [`shield`], [`isolate`] |
@@ -63,6 +66,9 @@
 //!     that was not delivered.
 //! 19. Whoever is pending because its budget is used up is pending for 1, too.
 
+mod holds;
+mod memory;
+mod passes;
 mod protect;
 mod raise;
 mod record;
@@ -72,10 +78,13 @@ mod wakers;
 use std::fmt;
 use std::num::NonZeroU64;
 
+pub(crate) use self::holds::Holds;
+pub(crate) use self::memory::Memory;
+pub(crate) use self::passes::{Closed, FiredPoll};
 pub use self::protect::{Isolate, Protect, Shield, Shieldable, isolate, protect, shield};
 pub(crate) use self::raise::lost;
 pub use self::raise::{Cancelled, Never, Reraise};
-pub(crate) use self::record::{Before, Below, Closed, FiredPoll, Holds, Memory, Record};
+pub(crate) use self::record::{Before, Below, Record};
 pub use self::scope::{Cancellable, cancellable};
 pub(crate) use self::wakers::{ForeignWaker, WakeList};
 #[cfg(doc)]

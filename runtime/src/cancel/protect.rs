@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use super::ForeignWaker;
-use super::record::{Closed, Hold};
+use super::holds::Hold;
+use super::passes::Closed;
 use crate::context;
 use crate::task::{JoinError, Task};
 

@@ -13,7 +13,8 @@ use std::sync::{Arc, Weak};
 use std::task::Context;
 
 use super::RequestId;
-use crate::context;
+use super::holds::{Hold, Holds};
+use super::memory::Memory;
 use crate::task::{self, Header};
 
 /// How many operations of our own leaf futures one poll of a task may do.
@@ -35,7 +36,7 @@ pub(super) fn unique() -> NonZeroU64 {
 pub(crate) struct Record {
     task: Option<NonNull<Header>>,
     budget: Cell<u8>,
-    level: Cell<Level>,
+    pub(super) level: Cell<Level>,
     /// The last raise.
     last_raise: Cell<Option<NonZeroU64>>,
     /// How often a protected future was found pending in this poll, which has this number then. Who of
@@ -47,11 +48,11 @@ pub(crate) struct Record {
 
 /// What few polls have.
 #[derive(Default)]
-struct Rare {
+pub(super) struct Rare {
     /// The requests of the timeouts around the place that is polled whose time is up.
-    fired: Vec<RequestId>,
+    pub(super) fired: Vec<RequestId>,
     /// The protected futures that were found pending in a pass, in this poll.
-    protected: Vec<Weak<()>>,
+    pub(super) protected: Vec<Weak<()>>,
     /// Which findings of protected futures do not count any more.
     released: Vec<u32>,
     /// In the order in which they were made, which is that of their serials.
@@ -61,21 +62,21 @@ struct Rare {
 /// What of a pass can be seen at one depth. Outside passes all is zero, except `closed` below a
 /// protected future.
 #[derive(Clone, Copy, Default)]
-struct Level {
+pub(super) struct Level {
     /// The request, and the pass that delivers it.
-    visible: Option<Visible>,
+    pub(super) visible: Option<Visible>,
     /// Scopes that answered, under the same enclosing scope, in this pass.
-    answers: u32,
+    pub(super) answers: u32,
     /// Scopes below that could not take the request yet, under the same enclosing scope.
-    held: u32,
+    pub(super) held: u32,
     /// Nothing below may take the request: it is protected, or the clean-up of this very request.
-    closed: bool,
+    pub(super) closed: bool,
 }
 
 #[derive(Clone, Copy)]
-struct Visible {
-    pass: NonZeroU64,
-    request: RequestId,
+pub(super) struct Visible {
+    pub(super) pass: NonZeroU64,
+    pub(super) request: RequestId,
 }
 
 /// A request that was raised again and waits for whoever takes it, until the end of the poll.
@@ -93,42 +94,6 @@ impl Raise {
 
     pub(crate) fn request(self) -> RequestId {
         self.request
-    }
-}
-
-/// What a scope, timeout or await remembers from one poll to the next: whether it was polled (is *open*),
-/// and of the last pass, that it was answered in it or below (rule 4), or that it was closed (rule 5). A
-/// combinator may poll it several times in one pass.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Memory(u64);
-
-impl Memory {
-    /// Notes that it is polled. True if that is the first time.
-    #[inline]
-    pub(crate) fn open(&mut self) -> bool {
-        let fresh = self.0 == 0;
-        if fresh {
-            self.0 = 1;
-        }
-        fresh
-    }
-
-    fn answered_in(&mut self, pass: NonZeroU64) {
-        if !self.was_closed_in(pass) {
-            self.0 = pass.get() << 1;
-        }
-    }
-
-    fn was_answered_in(self, pass: NonZeroU64) -> bool {
-        self.0 == pass.get() << 1
-    }
-
-    fn closed_in(&mut self, pass: NonZeroU64) {
-        self.0 = pass.get() << 1 | 1;
-    }
-
-    fn was_closed_in(self, pass: NonZeroU64) -> bool {
-        self.0 == pass.get() << 1 | 1
     }
 }
 
@@ -151,40 +116,11 @@ pub(crate) struct Before {
     /// Hidden waiters that the request had not reached.
     unreached: usize,
     /// How many protected futures of others the record knew.
-    protected: usize,
+    pub(super) protected: usize,
     /// Whether the task was woken already, since its poll began.
     woken: bool,
     /// It is the poll of the whole task.
     all: bool,
-}
-
-/// What a protected future that was pending leaves behind, until it is done or dropped.
-#[derive(Default, Debug)]
-pub(super) struct Hold {
-    /// The last poll in which it was counted, and as which finding.
-    counted: Option<(NonZeroU64, u32)>,
-    /// As long as it is there, who knows of it puts the request off.
-    pending: Option<Arc<()>>,
-}
-
-impl Hold {
-    #[inline]
-    pub(super) fn end(&mut self) {
-        self.pending = None;
-        if let Some(counted) = self.counted.take() {
-            context::with_record(|record| {
-                if let Some(record) = record {
-                    record.release(counted);
-                }
-            });
-        }
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.end();
-    }
 }
 
 #[cold]
@@ -203,35 +139,13 @@ impl Below {
     /// Held if a protected future below is pending, whether or not it was polled, or if a set reached some
     /// of its children but not all: it will go on with the others. With none reached, those who are left
     /// are where nobody polls them now.
-    fn or_held(self, record: &Record, before: Before, holds: &mut Holds) -> Below {
+    pub(super) fn or_held(self, record: &Record, before: Before, holds: &mut Holds) -> Below {
         record.peek_rare(|rare| holds.add(&rare.protected[before.protected..]));
         match self {
             Below::Nothing if holds.any() => Below::Held,
             Below::Nothing if record.reaches_more(before) => Below::OnItsWay,
             _ => self,
         }
-    }
-}
-
-/// The protected futures below somebody who might drop them, as far as they were found pending in a
-/// pass. A combinator that was not woken for them does not poll them in the next one, and they must not
-/// be lost then.
-#[derive(Default, Debug)]
-pub(crate) struct Holds(Vec<Weak<()>>);
-
-impl Holds {
-    fn add(&mut self, found: &[Weak<()>]) {
-        for hold in found {
-            if !self.0.iter().any(|known| known.ptr_eq(hold)) {
-                self.0.push(hold.clone());
-            }
-        }
-    }
-
-    /// Whether one of them is pending still.
-    fn any(&mut self) -> bool {
-        self.0.retain(|hold| hold.strong_count() > 0);
-        !self.0.is_empty()
     }
 }
 
@@ -326,14 +240,14 @@ impl Record {
         self.level.get().closed
     }
 
-    fn with_rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> R {
+    pub(super) fn with_rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> R {
         let mut rare = self.rare.take();
         let result = f(rare.get_or_insert_default());
         self.rare.set(rare);
         result
     }
 
-    fn peek_rare<R: Default>(&self, f: impl FnOnce(&Rare) -> R) -> R {
+    pub(super) fn peek_rare<R: Default>(&self, f: impl FnOnce(&Rare) -> R) -> R {
         let rare = self.rare.take();
         let result = rare.as_deref().map(f).unwrap_or_default();
         self.rare.set(rare);
@@ -344,7 +258,7 @@ impl Record {
     /// but something has stopped half-way and woken the task to go on. (A set does so when it meets a
     /// thread that is about to wake one of its children. It may not even see that thread: so the task
     /// as a whole waits for it anyhow.) That is believed a few times.
-    fn reaches_more(&self, before: Before) -> bool {
+    pub(super) fn reaches_more(&self, before: Before) -> bool {
         let after = self.unreached();
         let goes_on = |task| {
             let stopped = before.all || (!before.woken && task::is_woken(task));
@@ -371,7 +285,7 @@ impl Record {
     }
 
     /// A protected future is done, or gone.
-    fn release(&self, counted: (NonZeroU64, u32)) {
+    pub(super) fn release(&self, counted: (NonZeroU64, u32)) {
         self.uncount(counted);
         if let Some(task) = self.task {
             task::release_raises(task);
@@ -404,7 +318,7 @@ impl Record {
     /// The request that may be taken by somebody who is `fresh` or not (rule 5). Who is closed in a pass
     /// stays so, also when it is polled again in it.
     #[inline]
-    fn takeable(&self, memory: &mut Memory, fresh: bool) -> Option<RequestId> {
+    pub(super) fn takeable(&self, memory: &mut Memory, fresh: bool) -> Option<RequestId> {
         let level = self.level.get();
         let visible = level.visible?;
         if fresh && level.answers > 0 {
@@ -541,202 +455,11 @@ impl Visible {
 }
 
 impl Level {
-    fn below(self) -> Below {
+    pub(super) fn below(self) -> Below {
         match self {
             _ if self.answers > 0 => Below::Answered,
             _ if self.held > 0 => Below::Held,
             _ => Below::Nothing,
         }
-    }
-}
-
-/// A scope is polled during a pass.
-pub(super) struct ScopePoll<'a> {
-    record: &'a Record,
-    outer: Level,
-    /// The request that the scope may take.
-    takeable: Option<RequestId>,
-    visible: Visible,
-    before: Before,
-}
-
-impl<'a> ScopePoll<'a> {
-    /// `None` outside passes.
-    #[inline]
-    pub(super) fn begin(record: &'a Record, memory: &mut Memory, fresh: bool) -> Option<Self> {
-        let visible = record.level.get().visible?;
-        Some(Self::begin_in(record, visible, memory, fresh))
-    }
-
-    #[cold]
-    fn begin_in(record: &'a Record, visible: Visible, memory: &mut Memory, fresh: bool) -> Self {
-        let outer = record.level.get();
-        let takeable = record.takeable(memory, fresh);
-        record.level.set(Level {
-            visible: Some(visible),
-            answers: u32::from(memory.was_answered_in(visible.pass)),
-            held: 0,
-            closed: takeable.is_none(),
-        });
-        ScopePoll { record, outer, takeable, visible, before: record.before() }
-    }
-
-    /// What was polled is pending: the request, if the scope takes it. Woken by `cx` if it may yet.
-    pub(super) fn pending(
-        mut self,
-        memory: &mut Memory,
-        holds: &mut Holds,
-        cx: &Context<'_>,
-    ) -> Option<RequestId> {
-        match self.record.below(self.before, holds) {
-            Below::Answered => {
-                self.outer.held += self.record.level.get().held;
-                memory.answered_in(self.visible.pass);
-                None
-            }
-            Below::Held => {
-                // Those around us know of protected futures by themselves.
-                self.outer.held += self.record.level.get().held;
-                None
-            }
-            Below::OnItsWay => {
-                self.outer.held += 1;
-                cx.waker().wake_by_ref();
-                None
-            }
-            Below::Nothing => {
-                let taken = self.takeable?;
-                self.outer.answers += 1;
-                Some(taken)
-            }
-        }
-    }
-}
-
-impl Drop for ScopePoll<'_> {
-    fn drop(&mut self) {
-        // An answer below counts even if what answered then panicked.
-        let answers = self.outer.answers + self.record.level.get().answers;
-        self.record.level.set(Level { answers, ..self.outer });
-    }
-}
-
-/// Something is polled to which the visible request does not get.
-pub(crate) struct Closed<'a> {
-    record: &'a Record,
-    was_closed: bool,
-}
-
-impl<'a> Closed<'a> {
-    #[inline]
-    pub(super) fn begin(record: &'a Record) -> Self {
-        let level = record.level.get();
-        record.level.set(Level { closed: true, ..level });
-        Closed { record, was_closed: level.closed }
-    }
-
-    /// For a timeout, which is no scope but may belong to the clean-up of the visible request.
-    #[inline]
-    pub(crate) fn begin_unless_takeable(
-        record: &'a Record,
-        memory: &mut Memory,
-        fresh: bool,
-    ) -> Option<Self> {
-        let belongs = record.is_in_pass() && record.takeable(memory, fresh).is_none();
-        belongs.then(|| Self::begin(record))
-    }
-}
-
-impl Drop for Closed<'_> {
-    fn drop(&mut self) {
-        let level = self.record.level.get();
-        self.record.level.set(Level { closed: self.was_closed, ..level });
-    }
-}
-
-/// A timeout whose time is up polls what is inside it.
-pub(crate) struct FiredPoll<'a> {
-    record: &'a Record,
-    outer: Level,
-    own: bool,
-    before: Before,
-}
-
-impl<'a> FiredPoll<'a> {
-    /// After its request was delivered: only counted.
-    pub(crate) fn count(record: &'a Record, request: RequestId) -> Self {
-        record.with_rare(|rare| rare.fired.push(request));
-        FiredPoll { record, outer: record.level.get(), own: false, before: Before::default() }
-    }
-
-    /// To deliver its request: in a pass of its own, or, if somebody else's request is visible and
-    /// may be taken, in the pass of that one, which goes first.
-    pub(crate) fn deliver(
-        record: &'a Record,
-        request: RequestId,
-        memory: &mut Memory,
-        fresh: bool,
-    ) -> Self {
-        let mut poll = Self::count(record, request);
-        poll.before = record.before();
-        poll.own = !record.goes_first(memory, fresh);
-        if poll.own {
-            record.begin(request);
-        }
-        poll
-    }
-
-    /// What became of the request that was delivered.
-    pub(crate) fn end(self, holds: &mut Holds) -> Below {
-        let inside = self.record.level.get();
-        let outside = if self.own { Level::default() } else { self.outer };
-        Level {
-            answers: inside.answers - outside.answers,
-            held: inside.held - outside.held,
-            ..inside
-        }
-        .below()
-        .or_held(self.record, self.before, holds)
-    }
-}
-
-impl Drop for FiredPoll<'_> {
-    fn drop(&mut self) {
-        self.record.with_rare(|rare| rare.fired.pop());
-        if self.own {
-            self.record.level.set(self.outer);
-        }
-    }
-}
-
-/// A hidden waiter is polled that a request is still to reach, after its pass: it has one of its own.
-pub(crate) struct LatePoll<'a> {
-    record: &'a Record,
-    outer: Level,
-    before: Before,
-}
-
-impl<'a> LatePoll<'a> {
-    #[cold]
-    pub(super) fn begin(record: &'a Record, request: RequestId) -> Self {
-        let (outer, before) = (record.level.get(), record.before());
-        record.begin(request);
-        LatePoll { record, outer, before }
-    }
-
-    /// The request, if it was put off.
-    pub(super) fn held(&self) -> Option<RequestId> {
-        let level = self.record.level.get();
-        let protected = self.record.peek_rare(|rare| {
-            rare.protected[self.before.protected..].iter().any(|hold| hold.strong_count() > 0)
-        });
-        let held = level.answers == 0 && (level.held > 0 || protected);
-        level.visible.filter(|_| held).map(|visible| visible.request)
-    }
-}
-
-impl Drop for LatePoll<'_> {
-    fn drop(&mut self) {
-        self.record.level.set(self.outer);
     }
 }

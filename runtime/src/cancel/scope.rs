@@ -6,7 +6,10 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::record::{Holds, Marks, Memory, Record, ScopePoll};
+use super::holds::Holds;
+use super::memory::Memory;
+use super::passes::ScopePoll;
+use super::record::{Marks, Record};
 use super::{Cancelled, ForeignWaker};
 use crate::context;
 

@@ -15,7 +15,8 @@ use std::task::{Context, Waker};
 use loopool_executors::caught::{drop_caught, run_caught};
 
 use super::RequestId;
-use super::record::{LatePoll, Record};
+use super::passes::LatePoll;
+use super::record::Record;
 use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use crate::shim::{Mutex, thread};
 use crate::task;

@@ -235,7 +235,7 @@ impl Header {
 
     /// Wakes the hidden waiters, if there are any, for a request to this task that is due.
     #[cold]
-    pub(super) fn wake_foreign_for_due(&self) {
+    pub(super) fn wake_hidden_for_due(&self) {
         if let Some(list) = self.existing_wake_list() {
             let due = self.cold.get().ok().and_then(|cold| cold.requests.lock().due);
             if let Some(request) = due {
@@ -253,8 +253,8 @@ impl Header {
         self.existing_wake_list().map_or(0, |list| list.unreached())
     }
 
-    /// As [`wake_foreign_for_due`](Self::wake_foreign_for_due), for a request that is in our hands.
-    pub(super) fn wake_foreign(&self, request: RequestId) {
+    /// As [`wake_hidden_for_due`](Self::wake_hidden_for_due), for a request that is in our hands.
+    pub(super) fn wake_hidden(&self, request: RequestId) {
         if let Some(list) = self.existing_wake_list() {
             list.wake_for_task(request);
         }
@@ -280,7 +280,7 @@ pub(crate) fn wake_list(task: NonNull<Header>) -> Arc<WakeList> {
 }
 
 /// As [`requests`]: for the request of a timeout in the task.
-pub(crate) fn wake_foreign(task: NonNull<Header>, request: RequestId) {
+pub(crate) fn wake_hidden_for_timeout(task: NonNull<Header>, request: RequestId) {
     // SAFETY: as above.
     if let Some(list) = unsafe { task.as_ref() }.existing_wake_list() {
         list.wake_for(request);

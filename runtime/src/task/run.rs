@@ -75,7 +75,7 @@ impl Runnable {
         let header = unsafe { pointer.as_ref() };
         if header.state.has_new_request() {
             // While the task is SCHEDULED, so that these wakes do not queue it again.
-            header.wake_foreign_for_due();
+            header.wake_hidden_for_due();
         }
         let outcome = header.state.run();
         if outcome.orphan {
@@ -90,7 +90,7 @@ impl Runnable {
                 return cancelled(pointer, shared, pass);
             }
             // For one that came after the look above.
-            header.wake_foreign(request);
+            header.wake_hidden(request);
             record.begin(request);
         }
         let before = pass.map(|_| record.before_all()).unwrap_or_default();

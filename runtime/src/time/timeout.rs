@@ -150,7 +150,7 @@ impl<F: Future> Timeout<F> {
         } else {
             if *this.progress == Progress::Due && !record.goes_first(this.memory, fresh) {
                 if let Some(task) = record.task() {
-                    task::wake_foreign(task, request);
+                    task::wake_hidden_for_timeout(task, request);
                 }
                 *this.progress = Progress::Tried;
             }

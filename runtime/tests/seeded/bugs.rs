@@ -15,6 +15,7 @@ pub(crate) struct Bug {
 }
 
 const RECORD: &str = "runtime/src/cancel/record.rs";
+const PASSES: &str = "runtime/src/cancel/passes.rs";
 const SCOPE: &str = "runtime/src/cancel/scope.rs";
 const RAISE: &str = "runtime/src/cancel/raise.rs";
 const PROTECT: &str = "runtime/src/cancel/protect.rs";
@@ -50,7 +51,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "4: a scope forgets in which pass it was answered below",
-        file: RECORD,
+        file: PASSES,
         find: "answers: u32::from(memory.was_answered_in(visible.pass)),",
         replace: "answers: 0,",
         test: "rules::r4_a_scope_that_is_polled_twice_in_a_pass_knows_that_it_was_answered",
@@ -142,7 +143,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "12: a timeout does not let a request from outside go first",
-        file: RECORD,
+        file: PASSES,
         find: "poll.own = !record.goes_first(memory, fresh);",
         replace: "poll.own = true;",
         test: "timeouts::r12_a_request_from_outside_and_the_end_of_the_time_are_one_interruption",
@@ -198,7 +199,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "15: what was closed stays closed",
-        file: RECORD,
+        file: PASSES,
         find: "self.record.level.set(Level { closed: self.was_closed, ..level });",
         replace: "let _ = (self.was_closed, level);",
         test: "unwinding::r15_a_panic_in_a_protected_future_leaves_what_comes_after_open",

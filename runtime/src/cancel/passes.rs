@@ -1,0 +1,199 @@
+//! Guards around what is polled while a request is visible: each changes the record, and puts it back.
+
+use std::task::Context;
+
+use super::RequestId;
+use super::holds::Holds;
+use super::memory::Memory;
+use super::record::{Before, Below, Level, Record, Visible};
+
+/// A scope is polled during a pass.
+pub(super) struct ScopePoll<'a> {
+    record: &'a Record,
+    outer: Level,
+    /// The request that the scope may take.
+    takeable: Option<RequestId>,
+    visible: Visible,
+    before: Before,
+}
+
+impl<'a> ScopePoll<'a> {
+    /// `None` outside passes.
+    #[inline]
+    pub(super) fn begin(record: &'a Record, memory: &mut Memory, fresh: bool) -> Option<Self> {
+        let visible = record.level.get().visible?;
+        Some(Self::begin_in(record, visible, memory, fresh))
+    }
+
+    #[cold]
+    fn begin_in(record: &'a Record, visible: Visible, memory: &mut Memory, fresh: bool) -> Self {
+        let outer = record.level.get();
+        let takeable = record.takeable(memory, fresh);
+        record.level.set(Level {
+            visible: Some(visible),
+            answers: u32::from(memory.was_answered_in(visible.pass)),
+            held: 0,
+            closed: takeable.is_none(),
+        });
+        ScopePoll { record, outer, takeable, visible, before: record.before() }
+    }
+
+    /// What was polled is pending: the request, if the scope takes it. Woken by `cx` if it may yet.
+    pub(super) fn pending(
+        mut self,
+        memory: &mut Memory,
+        holds: &mut Holds,
+        cx: &Context<'_>,
+    ) -> Option<RequestId> {
+        match self.record.below(self.before, holds) {
+            Below::Answered => {
+                self.outer.held += self.record.level.get().held;
+                memory.answered_in(self.visible.pass);
+                None
+            }
+            Below::Held => {
+                // Those around us know of protected futures by themselves.
+                self.outer.held += self.record.level.get().held;
+                None
+            }
+            Below::OnItsWay => {
+                self.outer.held += 1;
+                cx.waker().wake_by_ref();
+                None
+            }
+            Below::Nothing => {
+                let taken = self.takeable?;
+                self.outer.answers += 1;
+                Some(taken)
+            }
+        }
+    }
+}
+
+impl Drop for ScopePoll<'_> {
+    fn drop(&mut self) {
+        // An answer below counts even if what answered then panicked.
+        let answers = self.outer.answers + self.record.level.get().answers;
+        self.record.level.set(Level { answers, ..self.outer });
+    }
+}
+
+/// Something is polled to which the visible request does not get.
+pub(crate) struct Closed<'a> {
+    record: &'a Record,
+    was_closed: bool,
+}
+
+impl<'a> Closed<'a> {
+    #[inline]
+    pub(super) fn begin(record: &'a Record) -> Self {
+        let level = record.level.get();
+        record.level.set(Level { closed: true, ..level });
+        Closed { record, was_closed: level.closed }
+    }
+
+    /// For a timeout, which is no scope but may belong to the clean-up of the visible request.
+    #[inline]
+    pub(crate) fn begin_unless_takeable(
+        record: &'a Record,
+        memory: &mut Memory,
+        fresh: bool,
+    ) -> Option<Self> {
+        let belongs = record.is_in_pass() && record.takeable(memory, fresh).is_none();
+        belongs.then(|| Self::begin(record))
+    }
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        let level = self.record.level.get();
+        self.record.level.set(Level { closed: self.was_closed, ..level });
+    }
+}
+
+/// A timeout whose time is up polls what is inside it.
+pub(crate) struct FiredPoll<'a> {
+    record: &'a Record,
+    outer: Level,
+    own: bool,
+    before: Before,
+}
+
+impl<'a> FiredPoll<'a> {
+    /// After its request was delivered: only counted.
+    pub(crate) fn count(record: &'a Record, request: RequestId) -> Self {
+        record.with_rare(|rare| rare.fired.push(request));
+        FiredPoll { record, outer: record.level.get(), own: false, before: Before::default() }
+    }
+
+    /// To deliver its request: in a pass of its own, or, if somebody else's request is visible and
+    /// may be taken, in the pass of that one, which goes first.
+    pub(crate) fn deliver(
+        record: &'a Record,
+        request: RequestId,
+        memory: &mut Memory,
+        fresh: bool,
+    ) -> Self {
+        let mut poll = Self::count(record, request);
+        poll.before = record.before();
+        poll.own = !record.goes_first(memory, fresh);
+        if poll.own {
+            record.begin(request);
+        }
+        poll
+    }
+
+    /// What became of the request that was delivered.
+    pub(crate) fn end(self, holds: &mut Holds) -> Below {
+        let inside = self.record.level.get();
+        let outside = if self.own { Level::default() } else { self.outer };
+        Level {
+            answers: inside.answers - outside.answers,
+            held: inside.held - outside.held,
+            ..inside
+        }
+        .below()
+        .or_held(self.record, self.before, holds)
+    }
+}
+
+impl Drop for FiredPoll<'_> {
+    fn drop(&mut self) {
+        self.record.with_rare(|rare| rare.fired.pop());
+        if self.own {
+            self.record.level.set(self.outer);
+        }
+    }
+}
+
+/// A hidden waiter is polled that a request is still to reach, after its pass: it has one of its own.
+pub(crate) struct LatePoll<'a> {
+    record: &'a Record,
+    outer: Level,
+    before: Before,
+}
+
+impl<'a> LatePoll<'a> {
+    #[cold]
+    pub(super) fn begin(record: &'a Record, request: RequestId) -> Self {
+        let (outer, before) = (record.level.get(), record.before());
+        record.begin(request);
+        LatePoll { record, outer, before }
+    }
+
+    /// The request, if it was put off.
+    pub(super) fn held(&self) -> Option<RequestId> {
+        let level = self.record.level.get();
+        let protected = self.record.peek_rare(|rare| {
+            rare.protected[self.before.protected..].iter().any(|hold| hold.strong_count() > 0)
+        });
+        let held = level.answers == 0 && (level.held > 0 || protected);
+        level.visible.filter(|_| held).map(|visible| visible.request)
+    }
+}
+
+impl Drop for LatePoll<'_> {
+    fn drop(&mut self) {
+        self.record.level.set(self.outer);
+    }
+}
