@@ -87,6 +87,7 @@ impl Core {
                 self.read_mailbox();
             }
             if self.take_from_others(round + 1 == rounds) || !self.nothing_ready() {
+                self.search.borrow_mut().found();
                 found = true;
                 break;
             }

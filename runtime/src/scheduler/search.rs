@@ -1,8 +1,9 @@
 //! How long a loop without work looks around before it sleeps.
 //!
 //! Waking a sleeping thread costs some 20 µs on virtual machines, a `sched_yield` about 0.35 µs. So a
-//! loop that tends to get work soon after it ran out looks a few times more, letting others run in
-//! between; one that does not, stops doing so. No busy spinning: with other processes on the same
+//! loop that tends to get work from others soon after it ran out looks a few times more, letting others run
+//! in between; one that does not, stops doing so. What its own descriptors and timers bring does not count:
+//! the system wakes the thread for that as fast as it could look. No busy spinning: with other processes on the same
 //! cores that costs up to half a millisecond.
 
 use std::time::{Duration, Instant};
@@ -12,8 +13,9 @@ const STEPS: [u32; 4] = [0, 8, 32, 128];
 
 /// Woken within this time of parking, searching longer would have been cheaper.
 const SOON: Duration = Duration::from_micros(60);
-/// Parked for longer than this, searching was in vain.
+/// Parked for longer than this, or woken by something else, so often in a row, searching is in vain.
 const LONG: Duration = Duration::from_millis(1);
+const VAIN: u32 = 3;
 /// A yield that takes longer than this has let somebody else run, who wants this processor.
 const CROWDED: Duration = Duration::from_micros(5);
 /// How long no search is made after that.
@@ -25,14 +27,14 @@ const TRIAL: u32 = 16;
 #[derive(Debug)]
 pub(crate) struct Search {
     step: usize,
-    long_parks: u32,
+    vain: u32,
     parks: u32,
     not_before: Option<Instant>,
 }
 
 impl Search {
     pub(crate) fn new() -> Self {
-        Search { step: 1, long_parks: 0, parks: 0, not_before: None }
+        Search { step: 1, vain: 0, parks: 0, not_before: None }
     }
 
     /// How many rounds to search now.
@@ -64,17 +66,24 @@ impl Search {
         false
     }
 
+    /// Others had something for us while we searched.
+    pub(crate) fn found(&mut self) {
+        self.vain = 0;
+    }
+
     /// What the park that followed was like.
     pub(crate) fn parked(&mut self, how_long: Duration, notified: bool) {
-        if notified && how_long < SOON {
-            self.long_parks = 0;
-            self.step = (self.step + 1).min(STEPS.len() - 1);
-        } else if how_long > LONG {
-            self.long_parks += 1;
-            if self.long_parks >= 3 {
-                self.long_parks = 0;
-                self.step_down();
+        if notified && how_long <= LONG {
+            self.vain = 0;
+            if how_long < SOON {
+                self.step = (self.step + 1).min(STEPS.len() - 1);
             }
+            return;
+        }
+        self.vain += 1;
+        if self.vain >= VAIN {
+            self.vain = 0;
+            self.step_down();
         }
     }
 
