@@ -1,4 +1,4 @@
-//! The watch thread and the spare workers: while no loop sleeps somebody watches, whoever is called comes,
+//! The watch thread and the spare workers: while a loop is awake somebody watches, whoever is called comes,
 //! and what a spare worker gives away is found.
 //!
 //! `idle.rs` and `bell.rs` are the files that ship. How they are called is written out here, after
@@ -58,14 +58,14 @@ impl Runtime {
 
     /// `Shared::see_to_a_watch`.
     fn see_to_a_watch(&self) {
-        if self.bell.must_ring(&self.idle) {
+        if self.bell.must_ring() {
             self.ring();
         }
     }
 
-    /// `Watch::work`, with the shortest of quiet times, until nobody sleeps.
+    /// `Watch::work`, with the shortest of quiet times, until somebody is awake.
     fn watch(&self) {
-        while !self.idle.nobody_sleeps() {
+        while !self.idle.anybody_awake() {
             if self.bell.may_sleep(&self.idle) {
                 self.park.wait();
                 self.bell.wake_up();
@@ -141,9 +141,9 @@ fn spawn<R: 'static>(runtime: &Arc<Runtime>, act: fn(&Runtime) -> R) -> thread::
     thread::spawn(move || act(&runtime))
 }
 
-/// W1 and W2: a loop sleeps, and the watch thread would, too; then nobody does.
+/// W1 and W2: a loop sleeps, and the watch thread would, too; then the loop does not.
 #[test]
-fn the_last_sleeper_that_wakes_up_rings_for_the_watch() {
+fn a_sleeper_that_wakes_up_rings_for_the_watch() {
     model(SMALL, || {
         let runtime = Runtime::new(1, 0);
         runtime.idle.enter(0);
@@ -155,7 +155,6 @@ fn the_last_sleeper_that_wakes_up_rings_for_the_watch() {
     });
 }
 
-/// Each takes the other one for a sleeper, but not both.
 #[test]
 fn of_two_that_wake_up_at_once_one_rings() {
     model(Bounds { small: 2, full: Some(4) }, || {

@@ -500,10 +500,10 @@ pub(crate) const BUGS: &[Bug] = &[
         find: "        // W1.\n        fence(Ordering::SeqCst);\n",
         replace: "",
         test: "spare",
-        model: "the_last_sleeper_that_wakes_up_rings_for_the_watch",
+        model: "a_sleeper_that_wakes_up_rings_for_the_watch",
     },
     Bug {
-        what: "the last sleeper looks for the watch thread without a fence (W2)",
+        what: "a sleeper that wakes up looks for the watch thread without a fence (W2)",
         file: BELL,
         find: "        // W2.\n        fence(Ordering::SeqCst);\n",
         replace: "",

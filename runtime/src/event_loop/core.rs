@@ -23,7 +23,6 @@ use crossbeam_deque::Worker;
 use loopool_executors::caught::tell;
 
 use super::callback::{Callback, CallbackTimers, RemoteCallback};
-use super::serve::Watch;
 use crate::context;
 use crate::metrics::LoopGauges;
 use crate::reactor::{self, Events};
@@ -81,10 +80,8 @@ pub(crate) struct Core {
     /// A decayed maximum of sampled poll times, in nanoseconds.
     typical: Cell<u64>,
     random: Cell<u32>,
-    pub(super) sentinel_rounds: Cell<usize>,
     pub(super) search: RefCell<Search>,
     pub(super) scratch: RefCell<Scratch>,
-    pub(super) watch: RefCell<Watch>,
     pub(crate) recycler: Recycler,
 }
 
@@ -126,9 +123,7 @@ impl Core {
             slot_budget: Cell::new(SLOT_BUDGET),
             typical: Cell::new(WAKE_COST + 1),
             random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
-            sentinel_rounds: Cell::new(0),
             search: RefCell::new(Search::new()),
-            watch: RefCell::new(Watch::default()),
             recycler: Recycler::new(),
             scratch: RefCell::new(Scratch {
                 events: Events::new(),
@@ -169,7 +164,6 @@ impl Core {
         if self.index < self.shared.loop_count {
             // What it runs first may take long.
             self.shared.see_to_a_watch();
-            self.call_sentinel();
         }
     }
 

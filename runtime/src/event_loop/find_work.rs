@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, Scratch};
 
-/// The time limits with which a loop sleeps while others run, in milliseconds.
-const SENTINEL_LIMITS: [u64; 4] = [1, 3, 6, 12];
+/// How long a loop sleeps at a time that looks after others.
+const SENTINEL_LIMIT: Duration = Duration::from_millis(1);
 
 /// So often in a row a loop takes from others before it asks its own reactor. What lies with others is
 /// older than what that would bring; with much less, the slowest requests get slower.
@@ -122,30 +122,16 @@ impl Core {
             return;
         }
         let begun = Instant::now();
-        let sentinel = !shared.stands_alone()
-            && shared.begin_sentinel(self.index, self.watch.borrow_mut().lately(shared, begun));
-        let limit = sentinel.then(|| {
-            let round = self.sentinel_rounds.get();
-            self.sentinel_rounds.set((round + 1).min(SENTINEL_LIMITS.len() - 1));
-            Duration::from_millis(SENTINEL_LIMITS[round])
-        });
+        let sentinel = !shared.stands_alone() && shared.begin_sentinel(self.index);
         self.half().counters.parked();
-        let notified = self.wait_for_events_parked(limit, begun);
+        let notified = self.wait_for_events_parked(sentinel.then_some(SENTINEL_LIMIT), begun);
+        if sentinel {
+            shared.end_sentinel();
+        }
         if notified && !self.nothing_ready() {
             self.pass_on();
         }
-        let mut dull = false;
-        if sentinel {
-            shared.end_sentinel();
-            let stuck = self.look_after_peers();
-            dull = !stuck && self.nothing_ready() && !self.take_from_others(true);
-        }
-        if !dull {
-            self.sentinel_rounds.set(0);
-        }
-        if !self.nothing_ready() {
-            self.call_sentinel();
-        }
+        self.look_after_peers();
     }
 
     /// True when somebody woke us.

@@ -7,82 +7,34 @@
 //! Sources live in slots that stay (`reactor/slots.rs`), an event goes to one waiter, and the wheel has
 //! its lock. Callbacks and local tasks wait for their loop.
 //!
-//! Who looks: every loop that is awake, when it maintains itself, and the *sentinels*: one or two that
-//! sleep with a time limit because others run, or did until a moment ago. When all sleep without a limit,
-//! the first one that has something to do again wakes another one to be a sentinel, not too often. When
-//! nobody sleeps, and all may be stuck, the watch thread looks, and calls spare workers
-//! (`runtime/watch.rs`, `spare.rs`).
+//! The watch thread finds out who does not come round (`runtime/watch.rs`), and marks it. Whoever is awake
+//! looks after those that are marked when it maintains itself. A loop that goes to sleep while there are any
+//! does so with a time limit, as the *sentinel*; if all slept before, one is woken. When nobody is left for
+//! that, the watch thread does it, and calls spare workers (`spare.rs`).
 
 use std::io;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use loopool_executors::caught::tell;
 
 use super::core::Core;
 use crate::reactor::{self, Events};
-use crate::scheduler::{Sampler, Shared};
+use crate::scheduler::Shared;
 use crate::time::Action;
 
-/// How long there is a sentinel after something was done, and how often one is woken at most.
-const LATELY: Duration = Duration::from_millis(100);
-
-/// What a loop remembers of its peers.
-#[derive(Default)]
-pub(super) struct Watch {
-    pub(super) sampler: Sampler,
-    /// What all had run when it was last found that something was, and when that was.
-    activity: Option<(u64, Instant)>,
-    /// When a sentinel was last woken.
-    called: Option<Instant>,
-}
-
-impl Watch {
-    /// Whether somebody has done something lately. Runs count, turns do not: the sentinel's own would.
-    pub(super) fn lately(&mut self, shared: &Shared, now: Instant) -> bool {
-        let runs = shared.loops.iter().map(|peer| peer.counters.runs());
-        let runs = runs.fold(0, u64::wrapping_add);
-        match self.activity {
-            Some((before, when)) if before == runs => now - when < LATELY,
-            _ => {
-                self.activity = Some((runs, now));
-                true
-            }
-        }
-    }
-
-    fn may_call(&mut self, now: Instant) -> bool {
-        let may = self.called.is_none_or(|called| now - called >= LATELY);
-        if may {
-            self.called = Some(now);
-        }
-        may
-    }
-}
-
 impl Core {
-    /// Looks after peers that do not come round. True when there is one.
-    pub(super) fn look_after_peers(&self) -> bool {
-        if self.shared().stands_alone() {
-            return false;
+    /// Looks after peers that do not come round.
+    pub(super) fn look_after_peers(&self) {
+        let shared = self.shared();
+        if shared.stands_alone() || !shared.others_may_be_blocked(self.index()) {
+            return;
         }
         let now = Instant::now();
-        let blocked = self.watch.borrow_mut().sampler.blocked(self.shared(), self.index(), now);
-        for &index in &blocked {
-            self.serve(index, now);
-        }
-        !blocked.is_empty()
-    }
-
-    /// For a loop that has something to do after all slept: what it does may take long.
-    pub(super) fn call_sentinel(&self) {
-        let shared = self.shared();
-        if shared.lacks_sentinel()
-            && shared.idle.could_use_help()
-            && self.watch.borrow_mut().may_call(Instant::now())
-            && let Some(index) = shared.idle.claim_any()
-        {
-            shared.write_wake(index);
+        for index in 0..shared.loops.len() {
+            if index != self.index() && shared.is_blocked(index) {
+                self.serve(index, now);
+            }
         }
     }
 

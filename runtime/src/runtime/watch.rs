@@ -1,11 +1,13 @@
-//! The watch thread: for when no loop sleeps, so that none can look after those that run.
+//! The watch thread: finds loops that do not come round, and has others do their work.
 //!
-//! It looks every 10 milliseconds: who is stuck is reported, and when every loop is blocked it looks after their
-//! reactors and timers; if that, or what they have queued, gives something to run, it calls a spare worker
-//! for it, and another one if that gets stuck, too. It runs no tasks itself, so it is never stuck in one.
+//! It looks every few milliseconds. Who is stuck is reported and marked; a loop that sleeps is woken to look
+//! after those (`event_loop/serve.rs`). When every loop is blocked it looks after their reactors and timers
+//! itself; if that, or what they have queued, gives something to run, it calls a spare worker for it, and
+//! another one if that gets stuck, too. It runs no tasks itself, so it is never stuck in one.
 //!
-//! After a second in which some loop slept at every look it sleeps without limit, until a loop rings for
-//! it (`scheduler/bell.rs`). So it costs nothing when nothing is done.
+//! When all have been asleep at some looks in a row it sleeps without limit, until a loop that has something
+//! to do rings for it (`scheduler/bell.rs`). So it costs nothing when nothing is done, and loops sleep
+//! without a time limit: to set and stop a clock for every short sleep costs more than a small request.
 //!
 //! The main loop between two runs is looked after as well: as long as nobody drives it, the watch thread
 //! sleeps in *its* reactor.
@@ -21,46 +23,43 @@ use crate::reactor::{self, Events};
 use crate::scheduler::{Phase, Sampler, Shared};
 
 /// How often it looks; less often if there is nobody to call, so that it can but report.
-const LOOK: Duration = Duration::from_millis(10);
+const LOOK: Duration = Duration::from_millis(3);
 const LOOK_ONLY: Duration = Duration::from_millis(25);
 
-/// After so long with a sleeper at every look it sleeps, too.
-const QUIET: Duration = Duration::from_secs(1);
+/// With every loop asleep at so many looks, each twice as late as the one before, it sleeps, too.
+const QUIET: u32 = 3;
 
 pub(super) struct Watch {
     spares: Arc<Spares>,
     sampler: Sampler,
     events: Events,
     interval: Duration,
-    /// Since when some loop slept whenever we looked.
-    quiet: Option<Instant>,
+    /// At how many looks in a row nobody was awake.
+    quiet: u32,
 }
 
 impl Watch {
     pub(super) fn new(spares: Arc<Spares>) -> Self {
-        let interval = if spares.is_empty() { LOOK_ONLY } else { LOOK };
-        Watch { spares, sampler: Sampler::default(), events: Events::new(), interval, quiet: None }
+        let interval = if spares.shared.stands_alone() { LOOK_ONLY } else { LOOK };
+        Watch { spares, sampler: Sampler::default(), events: Events::new(), interval, quiet: 0 }
     }
 
     /// The life of the watch thread.
     pub(super) fn work(mut self) {
         let shared = self.spares.shared.clone();
         while shared.phase() != Phase::Stopped {
-            let now = Instant::now();
-            if shared.idle.nobody_sleeps() {
-                self.quiet = None;
-                self.look(now);
-            } else if now - *self.quiet.get_or_insert(now) >= QUIET
-                && shared.bell.may_sleep(&shared.idle)
-            {
+            self.look(Instant::now());
+            if shared.idle.anybody_awake() {
+                self.quiet = 0;
+            } else if self.quiet < QUIET {
+                self.quiet += 1;
+            } else if shared.bell.may_sleep(&shared.idle) {
                 self.sleep(&shared, None);
-                if shared.bell.wake_up() {
-                    // Somebody rang because nobody slept.
-                    self.quiet = None;
-                }
+                shared.bell.wake_up();
+                self.quiet = 0;
                 continue;
             }
-            self.sleep(&shared, Some(self.interval));
+            self.sleep(&shared, Some(self.interval * (1 << self.quiet)));
         }
     }
 
@@ -100,18 +99,20 @@ impl Watch {
 
     fn look(&mut self, now: Instant) {
         let shared = &self.spares.shared;
-        // Nobody has an index beyond them: we look at all.
-        let blocked = self.sampler.blocked(shared, usize::MAX, now);
-        if self.spares.is_empty() {
+        let blocked = self.sampler.blocked(shared, now);
+        if blocked.is_empty() {
             return;
         }
         let is_blocked = |index| blocked.contains(&index);
         let mut loops = 0..shared.loop_count;
         let mut spares = shared.loop_count..shared.loops.len();
-        let some = loops.clone().any(is_blocked);
-        let all = loops.all(|index| is_blocked(index) || shared.idle.is_absent(index));
+        let all = loops.clone().any(is_blocked)
+            && loops.all(|index| is_blocked(index) || shared.idle.is_absent(index));
+        if !all {
+            return shared.call_sentinel();
+        }
         let nobody_helps = spares.all(|index| is_blocked(index) || shared.idle.is_parked(index));
-        if !(some && all && nobody_helps) {
+        if self.spares.is_empty() || !nobody_helps {
             return;
         }
         for &index in blocked.iter().filter(|&&index| index < shared.loop_count) {

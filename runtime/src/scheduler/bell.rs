@@ -1,16 +1,14 @@
-//! When the watch thread may sleep, and who wakes it.
+//! When the watch thread may sleep without limit, and who wakes it.
 //!
-//! While a loop sleeps, it or another sleeper is woken to look after those that run. When none sleeps, the
-//! watch thread has to look; when one does, it may sleep without limit.
+//! While a loop is awake the watch thread looks at it every few milliseconds. When all sleep it may, too.
 //!
 //! # Protocol
-//! - **The watch thread**: publish *asleep* → SeqCst fence (W1) → look whether somebody sleeps; if nobody
-//!   does, take it back and go on watching.
+//! - **The watch thread**: publish *asleep* → SeqCst fence (W1) → look whether somebody is awake; if so,
+//!   take it back and go on watching.
 //! - **A loop that has something to do** after it slept, or that a thread begins to drive: its own state is
-//!   published → SeqCst fence (W2) → if no loop sleeps, and the watch thread does, ring.
+//!   published → SeqCst fence (W2) → if the watch thread sleeps, ring.
 //!
-//! W1 and W2 are the pair: if the watch thread saw the last sleeper as one, that sleeper sees *asleep*. Of
-//! two loops that wake up at once, the one with the later fence sees that nobody sleeps any more.
+//! W1 and W2 are the pair: if the watch thread did not see the loop awake, the loop sees it *asleep*.
 //!
 //! Since the watch thread stays awake for a while each time, it is rung for rarely.
 //!
@@ -46,27 +44,25 @@ impl Bell {
         self.asleep.store(true, Ordering::Relaxed);
         // W1.
         fence(Ordering::SeqCst);
-        let may = !idle.nobody_sleeps();
+        let may = !idle.anybody_awake();
         if !may {
             self.asleep.store(false, Ordering::Relaxed);
         }
         may
     }
 
-    /// For the watch thread, after its sleep. True when somebody woke it because no loop slept.
-    pub(crate) fn wake_up(&self) -> bool {
-        !self.asleep.swap(false, Ordering::Relaxed)
+    /// For the watch thread, after its sleep.
+    pub(crate) fn wake_up(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
     }
 
     /// For a loop that is awake now: whether it has to wake the watch thread.
     #[must_use]
-    pub(crate) fn must_ring(&self, idle: &Idle) -> bool {
+    pub(crate) fn must_ring(&self) -> bool {
         // W2.
         fence(Ordering::SeqCst);
         // Relaxed: the fences order it; the swap is there so that one of several rings.
-        idle.nobody_sleeps()
-            && self.asleep.load(Ordering::Relaxed)
-            && self.asleep.swap(false, Ordering::Relaxed)
+        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
     }
 
     /// For who wakes the watch thread: whether that has to be done in the main loop's reactor as well.

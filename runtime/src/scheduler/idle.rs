@@ -133,10 +133,14 @@ impl Idle {
         self.parked.load(Ordering::Relaxed) > 0 && !self.searching.load(Ordering::Relaxed)
     }
 
-    /// Whether some loop or spare other than `index` is awake, blocked or not.
-    pub(crate) fn others_awake(&self, index: usize) -> bool {
-        let awake = |state| matches!(state, RUNNING | NOTIFIED | BLOCKING);
-        self.states().enumerate().any(|(other, state)| other != index && awake(state))
+    /// Whether some loop or spare is awake, blocked or not.
+    pub(crate) fn anybody_awake(&self) -> bool {
+        self.states().any(|state| matches!(state, RUNNING | NOTIFIED | BLOCKING))
+    }
+
+    /// Whether some loop or spare other than `index` runs what is known to block. A hint.
+    pub(crate) fn others_block(&self, index: usize) -> bool {
+        self.states().enumerate().any(|(other, state)| other != index && state == BLOCKING)
     }
 
     /// Whether some loop other than `index` is awake and has not said that it blocks.
@@ -146,18 +150,6 @@ impl Idle {
             .take(self.loops)
             .enumerate()
             .any(|(other, state)| other != index && runs(state))
-    }
-
-    /// Whether a loop is awake and none sleeps: then no sleeper can look after those that are awake.
-    pub(crate) fn nobody_sleeps(&self) -> bool {
-        let mut awake = false;
-        for state in self.states().take(self.loops) {
-            if state == PARKED {
-                return false;
-            }
-            awake |= state != ABSENT;
-        }
-        awake
     }
 
     /// Whether loop or spare `index` sleeps, or is driven by nobody. A hint.

@@ -56,16 +56,12 @@ use crate::metrics::Counters;
 use crate::reactor::Reactor;
 use crate::runtime::{DefaultExecutor, LeftTask};
 use crate::shim::Mutex;
-use crate::shim::atomic::{AtomicUsize, Ordering, fence};
+use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use crate::task::{Header, JoinError, Runnable, Task};
 use crate::time::Wheel;
 
 /// The most tasks taken from a peer or the injector at once.
 const STEAL_LIMIT: usize = 32;
-
-/// So many loops sleep with a time limit while others run: two, so that one is left when the other gets
-/// something to do.
-const SENTINELS: usize = 2;
 
 /// Everything that the loops of one runtime share.
 pub(crate) struct Shared {
@@ -76,8 +72,10 @@ pub(crate) struct Shared {
     pub(crate) idle: CachePadded<Idle>,
     injector: CachePadded<Injector<Runnable>>,
     pub(crate) ending: Ending<LeftTask>,
-    /// How many loops sleep with a time limit because others run.
-    sentinels: AtomicUsize,
+    /// How many the watch thread found blocked when it last looked.
+    blocked: AtomicUsize,
+    /// A loop sleeps with a time limit, to look after those.
+    sentinel: AtomicBool,
     pub(crate) bell: Bell,
     /// Set when there is one.
     pub(crate) watch_thread: OnceLock<Thread>,
@@ -125,7 +123,8 @@ impl Shared {
             idle: CachePadded::new(Idle::new(plan.loops, plan.spares)),
             injector: CachePadded::new(Injector::new()),
             ending: Ending::new(plan.loops),
-            sentinels: AtomicUsize::new(0),
+            blocked: AtomicUsize::new(0),
+            sentinel: AtomicBool::new(false),
             bell: Bell::new(),
             watch_thread: OnceLock::new(),
             spares_alive: AtomicUsize::new(0),
@@ -181,9 +180,9 @@ impl Shared {
         }
     }
 
-    /// A loop is awake and has something to do: if no sleeper can look after it, the watch thread does.
+    /// A loop is awake and has something to do, which may take long.
     pub(crate) fn see_to_a_watch(&self) {
-        if self.bell.must_ring(&self.idle) {
+        if self.bell.must_ring() {
             self.ring();
         }
     }
@@ -394,17 +393,28 @@ impl Shared {
         if slot { peer.slot.take() } else { None }
     }
 
-    /// Whether loop `index` is to sleep with a time limit, to look after the others: some do while
-    /// somebody runs, or did `lately`.
-    pub(crate) fn begin_sentinel(&self, index: usize, lately: bool) -> bool {
-        let one_more = |count| (count < SENTINELS).then_some(count + 1);
+    /// Whether somebody besides `index` may be blocked.
+    pub(crate) fn others_may_be_blocked(&self, index: usize) -> bool {
+        self.blocked.load(Ordering::Relaxed) > 0 || self.idle.others_block(index)
+    }
+
+    /// Whether loop `index` is to sleep with a time limit, to look after the others.
+    pub(crate) fn begin_sentinel(&self, index: usize) -> bool {
         // Relaxed: a role that protects nothing.
-        (lately && self.loop_count > 1 || self.idle.others_awake(index))
-            && self.sentinels.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+        self.others_may_be_blocked(index) && !self.sentinel.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn end_sentinel(&self) {
-        self.sentinels.fetch_sub(1, Ordering::Relaxed);
+        self.sentinel.store(false, Ordering::Relaxed);
+    }
+
+    /// Some are blocked: if no sleeper looks after them, one is woken to do so.
+    pub(crate) fn call_sentinel(&self) {
+        if !self.sentinel.load(Ordering::Relaxed)
+            && let Some(index) = self.idle.claim_any()
+        {
+            self.write_wake(index);
+        }
     }
 
     /// Loop `index` blocks: if all others sleep or block, somebody has to look after it, or to take what
@@ -419,11 +429,6 @@ impl Shared {
             Some(other) => self.write_wake(other),
             None => self.ring(),
         }
-    }
-
-    /// Whether nobody looks after the others.
-    pub(crate) fn lacks_sentinel(&self) -> bool {
-        self.sentinels.load(Ordering::Relaxed) == 0
     }
 
     /// Asks every task to end.
@@ -452,7 +457,7 @@ impl LoopShared {
             registry: Mutex::new(Registry::new()),
             counters: Counters::default(),
             now: Now::default(),
-            stall: Stall::default(),
+            stall: Stall::new(),
             stewardship: Stewardship::default(),
         })
     }

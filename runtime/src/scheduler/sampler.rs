@@ -3,16 +3,16 @@
 use std::time::{Duration, Instant};
 
 use super::Shared;
+use crate::shim::atomic::Ordering;
 
 /// A loop that has done nothing for so long is served. Shorter, and a loop whose thread was merely
 /// descheduled for a slice would be served for nothing; longer shows in the tail of latencies.
 const PATIENCE: Duration = Duration::from_millis(2);
 
-/// What one watcher remembers of all loops and spares.
+/// What the watch thread remembers of all loops and spares.
 #[derive(Default)]
 pub(crate) struct Sampler {
     seen: Vec<Seen>,
-    looked: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
@@ -24,14 +24,10 @@ struct Seen {
 }
 
 impl Sampler {
-    /// Those other than `me` that have made no progress for some time, or run what is known to block.
-    /// Looks at most every other [`PATIENCE`] / 2, and reports what has lasted too long.
-    pub(crate) fn blocked(&mut self, shared: &Shared, me: usize, now: Instant) -> Vec<usize> {
+    /// Those that have made no progress for some time, or run what is known to block. Marks them for the
+    /// others, and reports what has lasted too long.
+    pub(crate) fn blocked(&mut self, shared: &Shared, now: Instant) -> Vec<usize> {
         let mut blocked = Vec::new();
-        if self.looked.is_some_and(|looked| now - looked < PATIENCE / 2) {
-            return blocked;
-        }
-        self.looked = Some(now);
         if self.seen.is_empty() {
             self.seen = vec![Seen { progress: 0, asleep: true, since: now }; shared.loops.len()];
         }
@@ -39,19 +35,22 @@ impl Sampler {
             let progress = shared.loops[index].counters.progress();
             let asleep = shared.idle.is_parked(index);
             // One that was asleep the last time may have been so until a moment ago.
-            if progress != seen.progress || asleep || seen.asleep || index == me {
+            if progress != seen.progress || asleep || seen.asleep {
                 *seen = Seen { progress, asleep, since: now };
             }
-            if index == me || asleep {
+            if asleep {
                 continue;
             }
             if shared.idle.is_blocking(index) {
                 blocked.push(index);
             } else if now - seen.since >= PATIENCE {
                 blocked.push(index);
+                shared.loops[index].stall.mark(progress);
                 shared.note_stuck(index, progress, seen.since, now);
             }
         }
+        // Relaxed: a hint, for those who would look for the marks.
+        shared.blocked.store(blocked.len(), Ordering::Relaxed);
         blocked
     }
 }

@@ -1,8 +1,8 @@
 //! A loop that does not come round: who is to blame is said while it is stuck.
 //!
-//! Nobody reads a clock for a poll. Whoever watches (a peer that is awake, a sentinel, the watch thread)
-//! takes samples, and notes here what has not moved for longer than the threshold: the first one reports
-//! it, and whoever finds it again after twice the time, and so on. When the loop comes round it sees that
+//! Nobody reads a clock for a poll. The watch thread takes samples, marks who has not moved for a while, and
+//! notes here what has not for longer than the threshold: it reports that, again after twice the time, and
+//! so on. When the loop comes round it sees that
 //! there was a report and says how long it took. What is said is as exact as the samples.
 
 use std::panic::Location;
@@ -29,8 +29,9 @@ pub struct Stuck {
 }
 
 /// The stalls of one loop.
-#[derive(Default)]
 pub(crate) struct Stall {
+    /// What the loop had done when it was last found blocked. So the mark is gone as soon as it goes on.
+    blocked_at: AtomicU64,
     reported: AtomicU64,
     /// There was a report of which the end was not reported. A hint, for the loop.
     open: AtomicBool,
@@ -55,6 +56,22 @@ struct Culprit {
 }
 
 impl Stall {
+    pub(super) fn new() -> Self {
+        Stall {
+            // No progress that is ever made.
+            blocked_at: AtomicU64::new(u64::MAX),
+            reported: AtomicU64::new(0),
+            open: AtomicBool::new(false),
+            record: Mutex::new(None),
+        }
+    }
+
+    /// The loop has stood still at this progress. Relaxed, as what it is compared with: whoever acts on it
+    /// may do so at any time.
+    pub(super) fn mark(&self, progress: u64) {
+        self.blocked_at.store(progress, Ordering::Relaxed);
+    }
+
     /// How many were reported.
     pub(crate) fn reported(&self) -> u64 {
         self.reported.load(Ordering::Relaxed)
@@ -70,6 +87,14 @@ impl Stall {
 }
 
 impl Shared {
+    /// Whether loop or spare `index` was found blocked and has not gone on since, or says that it blocks.
+    pub(crate) fn is_blocked(&self, index: usize) -> bool {
+        let half = &self.loops[index];
+        // Relaxed: see `mark`.
+        let marked = || half.stall.blocked_at.load(Ordering::Relaxed) == half.counters.progress();
+        self.idle.is_blocking(index) || (!self.idle.is_parked(index) && marked())
+    }
+
     /// Loop or spare `index` has made no progress since `since`: reports it, if that is long.
     pub(super) fn note_stuck(&self, index: usize, progress: u64, since: Instant, now: Instant) {
         if now - since < self.slow_poll_threshold {
