@@ -4,9 +4,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use loopool::create_task;
+use loopool::{Runtime, create_task, to_thread};
 
-use crate::support::{Blocker, HANG, builder};
+use crate::support::{Blocker, HANG, builder, wait_until};
 
 /// Counts how often the threads of this runtime were switched away from.
 fn switches(prefix: &str) -> (usize, u64) {
@@ -28,32 +28,43 @@ fn switches(prefix: &str) -> (usize, u64) {
     (threads, switches)
 }
 
-#[test]
-fn nothing_happens_in_an_idle_runtime() {
-    let runtime = builder(2).thread_name("quiet").build().unwrap();
-    let idle = |driven: bool| {
-        // The watch thread stays awake for a second.
-        thread::sleep(Duration::from_millis(1500));
-        let before = switches("quiet-");
-        thread::sleep(Duration::from_secs(1));
-        let after = switches("quiet-");
+/// Waits until all threads of the runtime sleep, and go on sleeping.
+fn wait_until_nothing_happens(prefix: &str) {
+    let same = || {
+        let before = switches(prefix);
+        thread::sleep(Duration::from_millis(300));
+        let after = switches(prefix);
         // The other loop, the watch thread and at least one spare worker at rest.
-        assert!((3..=4).contains(&before.0), "driven: {driven}: {before:?}");
-        assert!(after.1 - before.1 < 5, "driven: {driven}: {before:?} {after:?}");
+        assert!((3..=4).contains(&after.0), "{prefix}: {after:?}");
+        before == after
     };
-    let looker = runtime.run_until_complete(async {
+    // The watch thread stays awake for a second.
+    wait_until(prefix, same);
+}
+
+/// A runtime that has all its threads.
+fn runtime(name: &str) -> Runtime {
+    let runtime = builder(2).thread_name(name).build().unwrap();
+    runtime.run_until_complete(async {
         let blocker = Blocker::start();
         let (send, receive) = mpsc::channel();
         drop(create_task(async move { send.send(()) }));
         receive.recv_timeout(HANG).unwrap();
         blocker.release().await;
-        loopool::to_thread(move || {
-            idle(true);
-            idle
-        })
-        .await
-        .unwrap()
     });
-    // While nobody drives the main loop, too.
-    looker(false);
+    runtime
+}
+
+#[test]
+fn nothing_happens_in_an_idle_runtime() {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            runtime("driven").run(async {
+                to_thread(|| wait_until_nothing_happens("driven-")).await.unwrap();
+            });
+        });
+        // While nobody drives the main loop, too.
+        let _left = runtime("left");
+        wait_until_nothing_happens("left-");
+    });
 }

@@ -56,6 +56,18 @@ pub(crate) fn said(about: impl Fn(&str) -> bool) -> Vec<String> {
     SAID.lock().unwrap().iter().filter(|line| about(line)).cloned().collect()
 }
 
+/// The same, and they are forgotten.
+pub(crate) fn take_said(about: impl Fn(&str) -> bool) -> Vec<String> {
+    SAID.lock().unwrap().extract_if(.., |line| about(line)).collect()
+}
+
+/// What is wrong is so each time, while a system that keeps a thread from running may let it pass for
+/// stuck now and then.
+pub(crate) fn in_one_of_five_attempts<E: Debug>(attempt: impl Fn() -> Result<(), E>) {
+    let failures: Vec<E> = (0..5).map_while(|_| attempt().err()).collect();
+    assert!(failures.len() < 5, "{failures:#?}");
+}
+
 /// Waits until the metrics say that a loop is stuck in what was made there.
 fn wait_until_blamed(
     handle: &ThreadsafeHandle,
@@ -92,7 +104,7 @@ fn the_culprit_is_named_while_it_is_stuck() {
                 about = format!("task=\"the culprit\" {about}");
             }
             // What was said of the task before, which was made here as well.
-            SAID.lock().unwrap().retain(|line| !line.contains(&location.to_string()));
+            take_said(|line| line.contains(&location.to_string()));
             let (looking, about_it) = (handle.clone(), about.clone());
             let looker = thread::spawn(move || {
                 wait_until_blamed(&looking, named.then_some("the culprit"), Some(location));
@@ -135,19 +147,20 @@ fn a_callback_is_named_as_such() {
 
 #[test]
 fn a_loop_that_slept_or_ran_much_is_not_reported() {
-    const THRESHOLD: Duration = Duration::from_secs(1);
-    let runtime = builder(2).slow_poll_threshold(THRESHOLD).build().unwrap();
-    runtime.run(async {
-        for _ in 0..2 {
-            sleep(THRESHOLD * 3 / 2).await;
+    const THRESHOLD: Duration = Duration::from_millis(100);
+    const LONG: Duration = Duration::from_millis(150);
+    in_one_of_five_attempts(|| {
+        let runtime = builder(2).slow_poll_threshold(THRESHOLD).build().unwrap();
+        runtime.run(async {
+            sleep(LONG).await;
             let begun = Instant::now();
             // Both loops, so that the watch thread looks, too.
             let busy = create_task(async move {
-                while begun.elapsed() < THRESHOLD * 3 / 2 {
+                while begun.elapsed() < LONG {
                     yield_now().await;
                 }
             });
-            while begun.elapsed() < THRESHOLD * 3 / 2 {
+            while begun.elapsed() < LONG {
                 let turns = Rc::new(Cell::new(0));
                 let counter = turns.clone();
                 get_running_loop().call_soon(move || counter.set(1));
@@ -156,8 +169,10 @@ fn a_loop_that_slept_or_ran_much_is_not_reported() {
                 }
             }
             busy.await.unwrap();
-        }
-        let metrics = loopool::metrics();
-        assert!(metrics.loops.iter().all(|l| l.stalls == 0 && l.stuck.is_none()), "{metrics:?}");
+            sleep(LONG).await;
+            let metrics = loopool::metrics();
+            let none = metrics.loops.iter().all(|l| l.stalls == 0 && l.stuck.is_none());
+            if none { Ok(()) } else { Err(metrics) }
+        })
     });
 }
