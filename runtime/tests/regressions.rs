@@ -303,7 +303,7 @@ fn a_timer_that_a_spare_worker_sets_at_the_main_loop_that_was_left_is_not_forgot
     release_loop.send(()).unwrap();
     wait_until("the loop goes on", || blocker.is_finished());
     // After a second in which a loop slept, the watch thread sleeps without limit.
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_millis(1200));
     release_spare.send(()).unwrap();
     assert_eq!(receive.recv_timeout(HANG), Ok(2));
 }
