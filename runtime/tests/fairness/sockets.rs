@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use futures::{AsyncReadExt, AsyncWriteExt};
 use loopool::net::TcpStream;
-use loopool::{create_local_task, create_task, yield_now};
+use loopool::{create_local_task, create_task, spawn_on, yield_now};
 use socket2::SockRef;
 
 use super::{listen, pair, run};
@@ -145,6 +145,8 @@ fn readiness_that_comes_again_and_again_is_served_in_turn() {
 fn connections_are_spread_over_the_loops() {
     const CONNECTIONS: usize = 400;
     run(2, async {
+        // A loop whose thread has not come up yet is given nothing.
+        spawn_on(1, || async {}).unwrap().await.unwrap();
         let listener = listen();
         let mut keep = Vec::new();
         for _ in 0..CONNECTIONS {

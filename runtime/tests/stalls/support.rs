@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use loopool::net::{TcpListener, TcpStream};
-use loopool::{Runtime, RuntimeBuilder, Task, create_task};
+use loopool::{Runtime, RuntimeBuilder, Task, spawn_on};
 
 /// Nothing here takes this long; it is the limit against hanging.
 pub(crate) const HANG: Duration = Duration::from_secs(30);
@@ -25,22 +25,24 @@ pub(crate) async fn pair() -> (TcpStream, TcpStream) {
     (client.unwrap(), server.unwrap().0)
 }
 
-/// A task that has its thread to itself until it is released.
+/// A task that has a loop's thread to itself until it is released.
 pub(crate) struct Blocker {
     release: mpsc::Sender<()>,
     task: Task<()>,
 }
 
 impl Blocker {
-    /// Blocks this thread until the task runs on another one. In a runtime of two loops both are
-    /// blocked then, as long as the caller does not return.
+    /// Blocks this thread, which is loop 0's, until the task runs on loop 1: both are blocked then, as
+    /// long as the caller does not return. A task that may move would now and then block a spare worker
+    /// instead, see [`spare`].
     pub(crate) fn start() -> Blocker {
         let (begin, begun) = mpsc::channel();
         let (release, released) = mpsc::channel();
-        let task = create_task(async move {
+        let block = move || async move {
             begin.send(()).unwrap();
             released.recv_timeout(HANG).unwrap();
-        });
+        };
+        let task = spawn_on(1, block).unwrap();
         begun.recv_timeout(HANG).unwrap();
         Blocker { release, task }
     }
