@@ -480,7 +480,7 @@ fn sleeps_are_never_early_and_all_end() {
 #[test]
 fn a_sleep_that_moves_to_another_task_wakes_that_one() {
     runtime(2).run(async {
-        let mut sleep = Box::pin(loopool::sleep(Duration::from_millis(5)));
+        let mut sleep = Box::pin(loopool::sleep(Duration::from_millis(30)));
         let polled = poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx).is_pending())).await;
         assert!(polled);
         create_task(sleep).await.unwrap();
