@@ -6,7 +6,7 @@ use loopool_executors::{Blob, Executor, ProcessPoolExecutor, call};
 
 const HANG: Duration = Duration::from_secs(120);
 const WORKERS: usize = 3;
-const JOBS: u32 = 500;
+const JOBS: u32 = 150;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use loopool::net::{TcpListener, TcpStream};
 use loopool::{Runtime, create_task};
+use socket2::{Domain, Socket, Type};
 
 fn run<T>(loops: usize, main: impl Future<Output = T>) -> T {
     Runtime::builder().loops(loops).build().unwrap().run(main)
@@ -116,8 +117,10 @@ fn nagle_is_off() {
 #[test]
 fn a_refused_connection_is_an_error() {
     run(2, async {
-        let (listener, address) = listen();
-        drop(listener);
+        // Bound, so that nobody else gets the port, but not listening.
+        let taken = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        taken.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let address = taken.local_addr().unwrap().as_socket().unwrap();
         let error = TcpStream::connect(address).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     });

@@ -181,8 +181,8 @@ fn a_sleep_that_outlives_its_runtime_panics_outside_and_says_where() {
     let mut other = Box::pin(sleep(Duration::from_secs(3600)));
     let runtime = runtime(2);
     runtime.run_until_complete(async {
-        assert!(timeout(Duration::from_millis(1), &mut nap).await.is_err());
-        assert!(timeout(Duration::from_millis(1), &mut other).await.is_err());
+        assert!(futures::poll!(&mut nap).is_pending());
+        assert!(futures::poll!(&mut other).is_pending());
     });
     drop(runtime);
     let polled = catch_unwind(AssertUnwindSafe(|| {

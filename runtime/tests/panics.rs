@@ -285,7 +285,7 @@ fn wakers_of_timers_that_panic_keep_nobody_else_from_being_woken() {
         runtime(loops).run(async {
             let bad = Arc::new(Foreign { wake: true, drop: true, ..Foreign::default() });
             let good = Arc::new(Foreign::default());
-            let at = Instant::now() + Duration::from_millis(500);
+            let at = Instant::now() + Duration::from_millis(150);
             let mut sleeps: Vec<_> = (0..20).map(|_| Box::pin(loopool::sleep_until(at))).collect();
             for (number, sleep) in sleeps.iter_mut().enumerate() {
                 let waker = if number % 2 == 0 { &bad } else { &good };
@@ -391,7 +391,7 @@ fn a_waker_that_cannot_be_cloned_leaves_nothing_half_written() {
         assert_eq!(timers(), 1);
         drop(nap);
         assert_eq!(timers(), 0);
-        let mut short = Box::pin(sleep(Duration::from_secs(1)));
+        let mut short = Box::pin(sleep(Duration::from_millis(150)));
         cloning_panics(short.as_mut());
         timeout(HANG, short).await.unwrap();
 

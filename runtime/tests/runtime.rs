@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loopool::{Runtime, create_local_task, create_task, yield_now};
 
@@ -480,7 +480,7 @@ fn sleeps_are_never_early_and_all_end() {
 #[test]
 fn a_sleep_that_moves_to_another_task_wakes_that_one() {
     runtime(2).run(async {
-        let mut sleep = Box::pin(loopool::sleep(Duration::from_millis(5)));
+        let mut sleep = Box::pin(loopool::sleep(Duration::from_millis(30)));
         let polled = poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx).is_pending())).await;
         assert!(polled);
         create_task(sleep).await.unwrap();
@@ -490,18 +490,25 @@ fn a_sleep_that_moves_to_another_task_wakes_that_one() {
 #[test]
 fn an_idle_runtime_sleeps() {
     let runtime = runtime(3);
+    let handle = runtime.threadsafe_handle();
     runtime.run(async {
-        // For a moment after something was done, somebody looks whether all is well.
-        loopool::sleep(Duration::from_millis(50)).await;
-        loopool::sleep(Duration::from_millis(500)).await;
-        let before = loopool::metrics();
-        loopool::sleep(Duration::from_millis(1)).await;
-        loopool::sleep(Duration::from_secs(1)).await;
-        let after = loopool::metrics();
-        let parks = |m: &loopool::RuntimeMetrics| m.loops.iter().map(|l| l.parks).sum::<u64>();
-        // The sleeps themselves, the turns of the wheel towards them, and that moment: not one for
-        // every few milliseconds of the second.
-        assert!(parks(&after) - parks(&before) < 50, "{before:?} {after:?}");
+        let far = create_task(loopool::sleep(Duration::from_secs(3600)));
+        let looker = move || {
+            let parks = || handle.metrics().loops.iter().map(|l| l.parks).sum::<u64>();
+            let begun = Instant::now();
+            // For a moment after something was done, somebody looks whether all is well. Then not one
+            // loop wakes up to go to sleep again.
+            loop {
+                let before = parks();
+                std::thread::sleep(Duration::from_millis(200));
+                if parks() == before {
+                    break;
+                }
+                assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", handle.metrics());
+            }
+        };
+        loopool::to_thread(looker).await.unwrap();
+        far.cancel();
     });
 }
 

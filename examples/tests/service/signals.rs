@@ -25,33 +25,40 @@ fn wait_until_stopping(service: &Service) {
     eventually("new connections to be refused", || TcpStream::connect(service.address()).is_err());
 }
 
+fn lets_requests_finish_and_takes_no_new_ones(signal: i32) {
+    let (mut service, mut hanging, mut waiting) = busy();
+    let mut idle = service.connect();
+    assert_eq!(idle.ask("GET", "/healthz", &[], b"").status, 200);
+    let mut new = service.connect();
+    let mut events = service.connect();
+    events.send("GET", "/events", &[], b"");
+    assert_eq!(events.head().unwrap().status, 200);
+    let workers = service.processes();
+    assert!(!workers.is_empty());
+
+    service.signal(signal);
+    assert!(idle.is_closed(), "an idle connection is closed");
+    assert!(new.is_closed(), "so is one that never asked anything");
+    eventually("the stream of events to end", || events.chunk().unwrap().is_none());
+    wait_until_stopping(&service);
+
+    let answer = hanging.answer();
+    assert_eq!((answer.status, answer.header("connection")), (504, Some("close")));
+    let answer = waiting.answer();
+    assert_thumbnail(&answer, 40, 40);
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(service.wait().code(), Some(0), "after signal {signal}");
+    assert!(workers.iter().all(|worker| !worker.is_alive()), "workers outlived the service");
+}
+
 #[test]
-fn a_signal_lets_requests_finish_and_takes_no_new_ones() {
-    for signal in [libc::SIGTERM, libc::SIGINT] {
-        let (mut service, mut hanging, mut waiting) = busy();
-        let mut idle = service.connect();
-        assert_eq!(idle.ask("GET", "/healthz", &[], b"").status, 200);
-        let mut new = service.connect();
-        let mut events = service.connect();
-        events.send("GET", "/events", &[], b"");
-        assert_eq!(events.head().unwrap().status, 200);
-        let workers = service.processes();
-        assert!(!workers.is_empty());
+fn sigterm_lets_requests_finish_and_takes_no_new_ones() {
+    lets_requests_finish_and_takes_no_new_ones(libc::SIGTERM);
+}
 
-        service.signal(signal);
-        assert!(idle.is_closed(), "an idle connection is closed");
-        assert!(new.is_closed(), "so is one that never asked anything");
-        eventually("the stream of events to end", || events.chunk().unwrap().is_none());
-        wait_until_stopping(&service);
-
-        let answer = hanging.answer();
-        assert_eq!((answer.status, answer.header("connection")), (504, Some("close")));
-        let answer = waiting.answer();
-        assert_thumbnail(&answer, 40, 40);
-        assert_eq!(answer.header("connection"), Some("close"));
-        assert_eq!(service.wait().code(), Some(0), "after signal {signal}");
-        assert!(workers.iter().all(|worker| !worker.is_alive()), "workers outlived the service");
-    }
+#[test]
+fn sigint_lets_requests_finish_and_takes_no_new_ones() {
+    lets_requests_finish_and_takes_no_new_ones(libc::SIGINT);
 }
 
 #[test]

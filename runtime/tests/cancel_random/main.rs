@@ -57,7 +57,7 @@ fn shrink(mut program: Program, mut run: impl FnMut(&[Program]) -> Vec<Vec<Strin
 
 #[test]
 fn programs_on_one_loop() {
-    run_all(number("LOOPOOL_RANDOM_PROGRAMS", 20_000), BATCH, alone::run);
+    run_all(number("LOOPOOL_RANDOM_PROGRAMS", 10_000), BATCH, alone::run);
 }
 
 #[test]

@@ -17,10 +17,10 @@ use super::steps::{Moment, Steps};
 use super::{listen, pair, run};
 
 /// How often the modest one has to get its turn, at least.
-const ROUNDS: u64 = 20;
+const ROUNDS: u64 = 10;
 
 /// It goes on until so much was taken: some of the greedy begin slowly.
-const STEPS: u64 = 500;
+const STEPS: u64 = 250;
 
 /// So many runs of the greedy ones a wait may last: a loop asks for what comes from outside after 61
 /// runs of tasks and callbacks, and what that brings waits behind what is queued, which is less here.
@@ -64,10 +64,12 @@ fn ready_socket(steps: &Steps, _: &Arc<AtomicBool>) {
         let (mut client, mut server) = pair(&listen()).await;
         loop {
             // What is written is there at once.
-            client.write_all(b"x").await.unwrap();
+            client.write_all(&[0; 1000]).await.unwrap();
             steps.step();
-            server.read_exact(&mut [0]).await.unwrap();
-            steps.step();
+            for _ in 0..1000 {
+                server.read_exact(&mut [0]).await.unwrap();
+                steps.step();
+            }
         }
     }));
 }
@@ -151,6 +153,7 @@ fn foreign_wakes(steps: &Steps, stop: &Arc<AtomicBool>) {
         let Ok(waker) = waker.recv() else { return };
         while !stop.load(Ordering::Relaxed) {
             waker.wake_by_ref();
+            thread::yield_now();
         }
     });
 }
@@ -197,6 +200,8 @@ struct Turns {
 
 impl Turns {
     fn one_more(&self) -> bool {
+        // Who takes from another thread needs a processor, too.
+        thread::yield_now();
         self.taken.fetch_add(1, Ordering::Relaxed) < ROUNDS || self.steps.total() < STEPS
     }
 

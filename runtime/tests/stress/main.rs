@@ -52,7 +52,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn main() {
-    let seconds = number("LOOPOOL_STRESS_SECONDS").unwrap_or(3);
+    let seconds = number("LOOPOOL_STRESS_SECONDS").unwrap_or(1);
     let any = || {
         SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)

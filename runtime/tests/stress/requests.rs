@@ -59,8 +59,8 @@ pub(crate) fn are_delivered_once(random: &mut Random) {
     let distinct: HashSet<_> = seen.iter().copied().collect();
     assert_eq!(distinct.len(), seen.len(), "a request was delivered twice");
     assert!(distinct.is_subset(&asked), "a request came from nowhere");
-    // The last one may have come when the task was about to end.
-    assert!(asked.len() - seen.len() <= 1, "{} of {} were delivered", seen.len(), asked.len());
+    // The task's last poll may see one and complete all the same, and one more may come during it.
+    assert!(asked.len() - seen.len() <= 2, "{} of {} were delivered", seen.len(), asked.len());
 }
 
 /// Who awaits a task passes its request on, while the task is woken, completes, or has taken it.
