@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::runtimes::Name;
+use crate::traffic::Service;
 use crate::workloads::Workload;
 
 /// Compares loopool with its peers: same workloads, same process, same run.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Options {
-    /// Measure these workloads only; `echo` stands for all that begin with it.
+    /// Measure these workloads only; `echo` and `echo_50` stand for all that begin so.
     #[arg(long, value_name = "WORKLOAD", value_delimiter = ',')]
     pub only: Vec<String>,
 
@@ -27,7 +28,7 @@ pub struct Options {
     #[arg(long)]
     pub quick: bool,
 
-    /// Echo with the server on one CPU and the load on another: steadier, and a server of two
+    /// Traffic with the server on one CPU and the load on another: steadier, and a server of two
     /// threads shares one CPU.
     #[arg(long)]
     pub pin: bool,
@@ -39,6 +40,10 @@ pub struct Options {
     /// Write the table to this file.
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
+
+    /// Write a plot per row of the table to this directory, as SVG.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub plots: Option<PathBuf>,
 
     /// What this process is, when it is not the one that the user started.
     #[command(subcommand)]
@@ -52,14 +57,15 @@ impl Options {
     /// When a name fits none.
     pub fn workloads(&self) -> Result<Vec<Workload>, crate::Error> {
         if self.only.is_empty() {
-            return Ok(Workload::ALL.to_vec());
+            return Ok(Workload::all().collect());
         }
         let mut chosen = Vec::new();
         for name in &self.only {
             let before = chosen.len();
-            chosen.extend(Workload::ALL.iter().copied().filter(|workload| workload.fits(name)));
+            chosen.extend(Workload::all().filter(|workload| workload.fits(name)));
             if chosen.len() == before {
-                let known = Workload::ALL.map(Workload::name).join(", ");
+                let known: Vec<_> = Workload::all().map(Workload::name).collect();
+                let known = known.join(", ");
                 return Err(format!("there is no workload {name}; there are {known}").into());
             }
         }
@@ -75,12 +81,14 @@ impl Options {
 /// The other things this program can be.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// An echo server, until its standard input ends.
+    /// A server, until its standard input ends.
     #[command(hide = true)]
     Serve(Serve),
-    /// A load generator for an echo server.
+    /// A load generator for a server.
     #[command(hide = true)]
     Load(Load),
+    /// How large a program is that says hello on each runtime.
+    BinarySize,
     /// How long clients of the example service wait while its loops are blocked.
     Blocked(Blocked),
     /// One workload on one runtime, once: for profilers.
@@ -88,12 +96,18 @@ pub enum Command {
     Single(Single),
 }
 
-/// Options of an echo server.
+/// Options of a server.
 #[derive(Debug, Args)]
 pub struct Serve {
     /// On which runtime.
     #[arg(long)]
     pub runtime: Name,
+    /// What it does.
+    #[arg(long)]
+    pub service: Service,
+    /// How many jobs it computes meanwhile.
+    #[arg(long)]
+    pub jobs: usize,
     /// The CPU to stay on.
     #[arg(long)]
     pub cpu: Option<usize>,
@@ -105,6 +119,12 @@ pub struct Load {
     /// Where the server listens, on this machine.
     #[arg(long)]
     pub port: u16,
+    /// What the server does.
+    #[arg(long)]
+    pub service: Service,
+    /// How many bytes a message has, where it is not given.
+    #[arg(long)]
+    pub bytes: usize,
     /// The server's process, whose CPU time is read.
     #[arg(long)]
     pub server: u32,
@@ -142,7 +162,7 @@ pub struct Blocked {
 /// Options of a single run.
 #[derive(Debug, Args)]
 pub struct Single {
-    /// Which workload; echo is not one of them.
+    /// Which workload: one of so many operations.
     pub workload: String,
     /// On which runtime.
     #[arg(long)]

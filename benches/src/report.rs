@@ -25,8 +25,10 @@ pub struct Summary {
     pub unit: &'static str,
 }
 
-/// The unit of which more is better; of all others, less is.
-pub const RATE: &str = "requests/s";
+/// Whether more of `unit` is better: of rates it is; of all others, less is.
+fn more_is_better(unit: &str) -> bool {
+    unit.ends_with("/s")
+}
 
 /// A ratio that is printed as 1.00 is not a win.
 const TIE: f64 = 0.005;
@@ -38,7 +40,7 @@ pub fn summarise(runs: &[Run]) -> Vec<Summary> {
     for run in runs {
         for sample in &run.samples {
             let workload = match sample.figure {
-                "" => run.workload.name().to_owned(),
+                "" => run.workload.name(),
                 figure => format!("{}_{figure}", run.workload.name()),
             };
             let key = (workload, run.runtime.name());
@@ -104,7 +106,8 @@ pub fn markdown(results: &[Summary]) -> String {
             let _ = write!(table, " {cell} |");
         }
         let rivals = Name::RIVALS.into_iter().filter_map(of).map(|result| result.median);
-        let best = if unit == RATE { rivals.reduce(f64::max) } else { rivals.reduce(f64::min) };
+        let best =
+            if more_is_better(unit) { rivals.reduce(f64::max) } else { rivals.reduce(f64::min) };
         let ours = of(Name::Loopool).map(|result| result.median);
         let floor = of(Name::Epoll).map(|result| result.median);
         let _ = writeln!(table, " {} | {} |", ratio(ours, best, unit), ratio(ours, floor, unit));
@@ -116,7 +119,7 @@ pub fn markdown(results: &[Summary]) -> String {
 fn ratio(ours: Option<f64>, theirs: Option<f64>, unit: &str) -> String {
     let (Some(ours), Some(theirs)) = (ours, theirs) else { return "–".to_owned() };
     let ratio = ours / theirs;
-    let won = if unit == RATE { ratio > 1.0 + TIE } else { ratio < 1.0 - TIE };
+    let won = if more_is_better(unit) { ratio > 1.0 + TIE } else { ratio < 1.0 - TIE };
     let mark = if won { "**" } else { "" };
     format!("{mark}{ratio:.2}{mark}")
 }
@@ -126,7 +129,7 @@ fn cell(result: &Summary) -> String {
 }
 
 /// Three digits, more or less.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value {
         100_000.0.. => format!("{:.0}k", value / 1_000.0),
         10_000.0.. => format!("{:.1}k", value / 1_000.0),
@@ -139,10 +142,14 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workloads::{Sample, Workload};
+    use crate::traffic::Traffic;
+    use crate::workloads::{Sample, Timed, Workload};
+
+    const JOIN: Workload = Workload::Timed(Timed::SpawnJoin);
+    const ECHO: Workload = Workload::Traffic(Traffic::Echo { connections: 50, bytes: 64 });
 
     fn run(workload: Workload, runtime: Name, figure: &'static str, value: f64) -> Run {
-        let unit = if figure == "requests" { RATE } else { "CPU ns" };
+        let unit = if figure == "requests" { "requests/s" } else { "CPU ns" };
         Run { workload, runtime, samples: vec![Sample { figure, value, unit }] }
     }
 
@@ -150,20 +157,20 @@ mod tests {
     fn medians_ranges_and_ratios() {
         let mut runs = Vec::new();
         for value in [10.0, 30.0, 20.0] {
-            runs.push(run(Workload::SpawnJoin, Name::Loopool, "", value));
+            runs.push(run(JOIN, Name::Loopool, "", value));
         }
-        runs.push(run(Workload::SpawnJoin, Name::Smol, "", 80.0));
-        runs.push(run(Workload::SpawnJoin, Name::TokioMulti, "", 40.0));
-        runs.push(run(Workload::SpawnJoin, Name::TokioCurrent, "", 1.0));
-        runs.push(run(Workload::Echo(50), Name::Loopool, "requests", 90.0));
-        runs.push(run(Workload::Echo(50), Name::TokioMulti, "requests", 100.0));
-        runs.push(run(Workload::Echo(50), Name::Epoll, "requests", 60.0));
+        runs.push(run(JOIN, Name::Smol, "", 80.0));
+        runs.push(run(JOIN, Name::TokioMulti, "", 40.0));
+        runs.push(run(JOIN, Name::TokioCurrent, "", 1.0));
+        runs.push(run(ECHO, Name::Loopool, "requests", 90.0));
+        runs.push(run(ECHO, Name::TokioMulti, "requests", 100.0));
+        runs.push(run(ECHO, Name::Epoll, "requests", 60.0));
         let results = summarise(&runs);
         assert_eq!((results[0].median, results[0].min, results[0].max), (20.0, 10.0, 30.0));
-        assert_eq!(results[4].workload, "echo_50_requests");
+        assert_eq!(results[4].workload, "echo_50_64_requests");
         let table = markdown(&results);
         let row = |name| table.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
         assert!(row("| spawn_join").ends_with("| **0.50** | – |"), "{table}");
-        assert!(row("| echo_50_requests").ends_with("| 0.90 | **1.50** |"), "{table}");
+        assert!(row("| echo_50_64_requests").ends_with("| 0.90 | **1.50** |"), "{table}");
     }
 }

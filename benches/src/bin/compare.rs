@@ -5,26 +5,33 @@ use std::io::Write;
 
 use clap::Parser;
 use loopool_benches::options::{Command, Options};
-use loopool_benches::{Error, blocked, echo, report, rounds, workloads};
+use loopool_benches::report::{self, Summary};
+use loopool_benches::{Error, binary_size, blocked, plots, rounds, traffic, workloads};
 
 fn main() -> Result<(), Error> {
     let options = Options::parse();
-    match options.command {
-        Some(Command::Serve(serve)) => echo::server::main(&serve),
-        Some(Command::Load(load)) => echo::load::main(&load),
-        Some(Command::Single(single)) => workloads::single(&single),
-        Some(Command::Blocked(options)) => blocked::main(&options),
-        None => {
-            let results = report::summarise(&rounds::run(&options)?);
-            let table = report::markdown(&results);
-            write!(std::io::stdout(), "{table}")?;
-            if let Some(path) = &options.json {
-                fs::write(path, serde_json::to_string_pretty(&results)? + "\n")?;
-            }
-            if let Some(path) = &options.markdown {
-                fs::write(path, table)?;
-            }
-            Ok(())
-        }
+    match &options.command {
+        Some(Command::Serve(serve)) => traffic::server::main(serve),
+        Some(Command::Load(load)) => traffic::load::main(load),
+        Some(Command::Single(single)) => workloads::single(single),
+        Some(Command::Blocked(options)) => blocked::main(options),
+        Some(Command::BinarySize) => write(&options, &binary_size::measure(&options.runtimes())?),
+        None => write(&options, &report::summarise(&rounds::run(&options)?)),
     }
+}
+
+/// Where the user wants them.
+fn write(options: &Options, results: &[Summary]) -> Result<(), Error> {
+    let table = report::markdown(results);
+    write!(std::io::stdout(), "{table}")?;
+    if let Some(path) = &options.json {
+        fs::write(path, serde_json::to_string_pretty(results)? + "\n")?;
+    }
+    if let Some(path) = &options.markdown {
+        fs::write(path, table)?;
+    }
+    if let Some(directory) = &options.plots {
+        plots::write(directory, results)?;
+    }
+    Ok(())
 }

@@ -2,49 +2,70 @@
 //!
 //! | file | asks |
 //! |---|---|
+//! | `timed.rs` | which workloads are so many operations, and how many |
 //! | `spawn_join.rs` | what a task costs from birth to end |
 //! | `spawn_many.rs` | the same, a thousand at a time |
+//! | `spawn_remote.rs` | the same from a foreign thread |
+//! | `chain.rs` | the same, each made by the one before |
+//! | `fork_join.rs` | the same, each waiting for those that it made |
 //! | `yields.rs` | what a turn of the scheduler costs |
-//! | `ping_pong.rs` | what it costs that one task wakes another, new tasks and channels each time |
-//! | `channel_pair.rs` | the same, the tasks and channels staying |
+//! | `pair_switch.rs` | what it costs that one task wakes another |
+//! | `ping_pong.rs` | the same, with new tasks and channels each time |
+//! | `channel_pair.rs` | the same, with tasks and channels that stay |
+//! | `mpsc.rs` | what a message costs |
+//! | `locks.rs` | what a mutex and a semaphore cost that many want |
+//! | `broadcast.rs` | what it costs to wake many |
+//! | `timers.rs` | what a timer costs that never fires |
 //! | `sleeps.rs` | how late a timer is, and what it costs |
+//! | `bridge.rs` | how long a foreign thread waits for a task |
+//! | `blocking.rs` | how long a task waits for a function on another thread, and what that costs |
 //! | `memory.rs` | how large a task is that waits |
-//! | [`echo`](mod@crate::echo) | what a small request over TCP costs |
+//! | `startup.rs` | what it costs to start and stop |
+//! | `single.rs` | all of these from a profiler |
+//! | [`traffic`](mod@crate::traffic) | what a request over TCP costs |
 
+mod blocking;
+mod bridge;
+mod broadcast;
+mod chain;
 mod channel_pair;
+mod fork_join;
+mod locks;
 mod memory;
+mod mpsc;
+mod pair_switch;
 mod ping_pong;
+mod single;
 mod sleeps;
 mod spawn_join;
 mod spawn_many;
+mod spawn_remote;
+mod startup;
+mod timed;
+mod timers;
 mod yields;
 
-use std::future::Future;
-use std::io::Write;
+use crate::Error;
+use crate::meter::{self, Cost};
+use crate::runtimes::{Job, Name, Peer, rayon};
+use crate::traffic::Traffic;
 
-use crate::options::Single;
-use crate::runtimes::{Job, Name, Peer};
-use crate::{Error, echo, meter};
+pub use self::single::single;
+pub use self::timed::Timed;
 
 /// The workloads by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Workload {
-    /// Spawns one task and awaits it, again and again.
-    SpawnJoin,
-    /// Spawns a thousand, then awaits them all.
-    SpawnMany,
-    /// A hundred tasks that do nothing but let others run.
-    Yield,
-    /// Two tasks and two one-shot channels per round.
-    PingPong,
-    /// Two tasks and two channels, used again and again.
-    ChannelPair,
-    /// Requests over so many TCP connections.
-    Echo(usize),
-    /// A thousand timers.
-    Sleep,
+    /// So many operations.
+    Timed(Timed),
+    /// A hundred thousand timers.
+    Sleeps,
+    /// Requests over TCP.
+    Traffic(Traffic),
     /// Tasks that wait.
     Memory,
+    /// Starting and stopping.
+    Startup,
 }
 
 /// One number that was measured.
@@ -63,21 +84,21 @@ pub struct Sample {
 pub struct Effort {
     /// Operations are divided by this.
     pub divisor: u64,
-    /// How long an echo server is under load.
-    pub echo_millis: u64,
-    /// Whether an echo server and its load have a CPU each.
+    /// How long a server is under load.
+    pub load_millis: u64,
+    /// Whether a server and its load have a CPU each.
     pub pin: bool,
 }
 
 impl Effort {
-    /// For figures that are to be believed: a run of 100 ms or more for every workload.
+    /// For figures that are to be believed: a run of 100 ms or more for nearly every workload.
     pub fn full(pin: bool) -> Self {
-        Effort { divisor: 1, echo_millis: 1_000, pin }
+        Effort { divisor: 1, load_millis: 1_000, pin }
     }
 
     /// For a first impression.
     pub fn quick(pin: bool) -> Self {
-        Effort { divisor: 3, echo_millis: 400, pin }
+        Effort { divisor: 5, load_millis: 150, pin }
     }
 }
 
@@ -86,55 +107,63 @@ const WARM_UP: u64 = 10;
 
 impl Workload {
     /// In the order of the table.
-    pub const ALL: [Workload; 11] = [
-        Workload::SpawnJoin,
-        Workload::SpawnMany,
-        Workload::Yield,
-        Workload::PingPong,
-        Workload::ChannelPair,
-        Workload::Echo(1),
-        Workload::Echo(50),
-        Workload::Echo(500),
-        Workload::Echo(2_000),
-        Workload::Sleep,
-        Workload::Memory,
-    ];
+    pub fn all() -> impl Iterator<Item = Workload> {
+        let timed = Timed::ALL.into_iter().map(Workload::Timed);
+        let traffic = Traffic::ALL.into_iter().map(Workload::Traffic);
+        let others = [Workload::Memory, Workload::Startup];
+        timed.chain([Workload::Sleeps]).chain(traffic).chain(others)
+    }
 
     /// The name in tables and on the command line.
-    pub fn name(self) -> &'static str {
+    pub fn name(self) -> String {
         match self {
-            Workload::SpawnJoin => "spawn_join",
-            Workload::SpawnMany => "spawn_many",
-            Workload::Yield => "yield",
-            Workload::PingPong => "ping_pong",
-            Workload::ChannelPair => "channel_pair",
-            Workload::Echo(1) => "echo_1",
-            Workload::Echo(50) => "echo_50",
-            Workload::Echo(500) => "echo_500",
-            Workload::Echo(_) => "echo_2000",
-            Workload::Sleep => "sleep",
-            Workload::Memory => "memory",
+            Workload::Timed(timed) => timed.name().to_owned(),
+            Workload::Sleeps => "sleeps".to_owned(),
+            Workload::Traffic(traffic) => traffic.name(),
+            Workload::Memory => "memory".to_owned(),
+            Workload::Startup => "startup".to_owned(),
         }
     }
 
-    /// Whether `asked` means this one: its name, or the part of it before the number.
+    /// Whether `asked` means this one: its name, or the part of an echo's name before a number.
     pub fn fits(self, asked: &str) -> bool {
-        self.name() == asked || matches!(self, Workload::Echo(_)) && asked == "echo"
+        let name = self.name();
+        let rest = name.strip_prefix(asked);
+        rest == Some("")
+            || asked.starts_with("echo") && rest.is_some_and(|rest| rest.starts_with('_'))
     }
 
     /// Whether `runtime` can do it.
     pub fn runs_on(self, runtime: Name) -> bool {
-        runtime.is_runtime() || matches!(self, Workload::Echo(_))
+        match self {
+            Workload::Timed(timed) => timed.runs_on(runtime),
+            Workload::Sleeps | Workload::Memory => runtime.is_runtime(),
+            Workload::Traffic(traffic) => traffic.runs_on(runtime),
+            Workload::Startup => runtime != Name::Epoll,
+        }
     }
 
     /// Measures it once on a new instance of a runtime.
     ///
     /// # Errors
-    /// When the runtime does not start or a process of the echo breaks.
+    /// When the runtime does not start or a process of the traffic breaks.
     pub fn measure(self, runtime: Name, effort: Effort) -> Result<Vec<Sample>, Error> {
-        match self {
-            Workload::Echo(connections) => echo::measure(runtime, connections, effort),
+        match (self, runtime) {
+            (Workload::Traffic(traffic), _) => traffic.measure(runtime, effort),
+            (_, Name::Rayon) => self.measure_rayon(effort),
             _ => runtime.dispatch(Measure { workload: self, effort }),
+        }
+    }
+
+    fn measure_rayon(self, effort: Effort) -> Result<Vec<Sample>, Error> {
+        match self {
+            Workload::Timed(timed) => {
+                let pool = rayon::start()?;
+                let ops = timed.ops() / effort.divisor;
+                Ok(timed_samples(ops, |ops| timed.run_on_rayon(&pool, ops)))
+            }
+            Workload::Startup => startup::measure_rayon(startup::OPS / effort.divisor),
+            _ => Err(format!("rayon does not do {}", self.name()).into()),
         }
     }
 }
@@ -148,76 +177,42 @@ impl Job for Measure {
     type Output = Result<Vec<Sample>, Error>;
 
     fn on<P: Peer>(self) -> Self::Output {
-        let peer = P::start()?;
         let divisor = self.effort.divisor;
         Ok(match self.workload {
-            Workload::SpawnJoin => timed(&peer, spawn_join::OPS / divisor, spawn_join::run::<P>),
-            Workload::SpawnMany => timed(&peer, spawn_many::OPS / divisor, spawn_many::run::<P>),
-            Workload::Yield => timed(&peer, yields::OPS / divisor, yields::run::<P>),
-            Workload::PingPong => timed(&peer, ping_pong::OPS / divisor, ping_pong::run::<P>),
-            Workload::ChannelPair => {
-                timed(&peer, channel_pair::OPS / divisor, channel_pair::run::<P>)
+            Workload::Timed(timed) => {
+                let peer = P::start()?;
+                timed_samples(timed.ops() / divisor, |ops| timed.run(&peer, ops))
             }
-            Workload::Sleep => sleeps::measure(&peer, sleeps::OPS / divisor),
-            Workload::Memory => memory::measure(&peer),
-            Workload::Echo(_) => unreachable!("echo runs in processes of its own"),
+            Workload::Sleeps => sleeps::measure(&P::start()?),
+            Workload::Memory => memory::measure(&P::start()?),
+            Workload::Startup => startup::measure::<P>(startup::OPS / divisor)?,
+            Workload::Traffic(_) => unreachable!("traffic runs in processes of its own"),
         })
     }
 }
 
-/// Runs a workload that never waits for anything but its own tasks.
-fn timed<P: Peer, F>(peer: &P, ops: u64, run: impl Fn(u64) -> F) -> Vec<Sample>
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    peer.run(run(ops / WARM_UP));
-    let ((), cost) = meter::measure(|| peer.run(run(ops)));
+/// Runs a number of operations, after a shorter run.
+fn timed_samples(ops: u64, run: impl Fn(u64)) -> Vec<Sample> {
+    run(ops / WARM_UP);
+    let ((), cost) = meter::measure(|| run(ops));
+    costs(cost, ops)
+}
+
+/// The two figures of what is so many operations.
+fn costs(cost: Cost, ops: u64) -> Vec<Sample> {
     vec![
         Sample { figure: "", value: cost.cpu_nanos(ops), unit: "CPU ns" },
         Sample { figure: "wall", value: cost.wall_nanos(ops), unit: "wall ns" },
     ]
 }
 
-/// Runs one workload on one runtime, once and without a warm-up.
-///
-/// # Errors
-/// When the workload has no such form, or the runtime does not start.
-pub fn single(options: &Single) -> Result<(), Error> {
-    if !SINGLE.contains(&options.workload.as_str()) {
-        return Err(format!("{} is none of {}", options.workload, SINGLE.join(", ")).into());
+/// Computes: so many multiplications, each of which needs the one before; about a nanosecond each.
+pub(crate) fn spin(steps: u64) {
+    let mut state = std::hint::black_box(1u64);
+    for _ in 0..steps {
+        // Constants of the MMIX generator; any would do.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     }
-    if !options.runtime.is_runtime() {
-        return Err(format!("{} serves echo only", options.runtime.name()).into());
-    }
-    options.runtime.dispatch(options)
-}
-
-/// What [`single`] can do.
-const SINGLE: [&str; 6] =
-    ["spawn_join", "spawn_many", "yield", "ping_pong", "channel_pair", "sleep"];
-
-impl Job for &Single {
-    type Output = Result<(), Error>;
-
-    fn on<P: Peer>(self) -> Self::Output {
-        let peer = P::start()?;
-        let ops = self.ops;
-        let work = || match self.workload.as_str() {
-            "spawn_join" => peer.run(spawn_join::run::<P>(ops)),
-            "spawn_many" => peer.run(spawn_many::run::<P>(ops)),
-            "yield" => peer.run(yields::run::<P>(ops)),
-            "ping_pong" => peer.run(ping_pong::run::<P>(ops)),
-            "channel_pair" => peer.run(channel_pair::run::<P>(ops)),
-            "sleep" => drop(peer.run(sleeps::run::<P>(ops))),
-            other => unreachable!("{other} was refused before"),
-        };
-        let ((), cost) = meter::measure(work);
-        writeln!(
-            std::io::stdout(),
-            "{:.1} CPU ns, {:.1} wall ns",
-            cost.cpu_nanos(ops),
-            cost.wall_nanos(ops)
-        )?;
-        Ok(())
-    }
+    std::hint::black_box(state);
 }

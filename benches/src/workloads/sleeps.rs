@@ -1,55 +1,53 @@
-//! A thousand sleeps of 1 to 10 ms at the same time: how late they end, and what they cost.
+//! A hundred thousand sleeps of 0 to 200 ms at the same time: how late they end, and what they cost
+//! with the tasks that sleep.
 
 use std::time::{Duration, Instant};
 
-use super::Sample;
+use super::{Sample, WARM_UP};
 use crate::meter;
 use crate::report::percentile;
 use crate::runtimes::Peer;
 
-/// Ten times a thousand sleeps: some 100 ms.
-pub(super) const OPS: u64 = 10_000;
+/// All at the same time.
+pub(super) const OPS: u64 = 100_000;
 
-/// So many at the same time.
-const AT_A_TIME: u64 = 1_000;
+/// Two deadlines are so far apart at least: not a round number, so that they do not gather on the
+/// ticks of a runtime that has ticks.
+const STEP: Duration = Duration::from_nanos(1_999);
 
-/// The shortest sleep.
-const SHORTEST: Duration = Duration::from_millis(1);
-/// Each sleep is this much longer than the one before: the last of a thousand takes 10 ms. Not a
-/// round number, so that deadlines do not gather on the ticks of a runtime that has ticks.
-const STEP: Duration = Duration::from_nanos(9_007);
+/// Sleep `n` has length `n × STRIDE modulo MODULUS`: every length comes once, in no order. Both are
+/// primes.
+const STRIDE: u64 = 48_271;
+const MODULUS: u64 = 100_003;
 
-pub(super) fn measure<P: Peer>(peer: &P, ops: u64) -> Vec<Sample> {
-    let ops = ops.max(AT_A_TIME);
-    drop(peer.run(run::<P>(AT_A_TIME)));
-    let (mut late, cost) = meter::measure(|| peer.run(run::<P>(ops)));
+pub(super) fn measure<P: Peer>(peer: &P) -> Vec<Sample> {
+    drop(peer.run(run::<P>(OPS / WARM_UP)));
+    let (mut late, cost) = meter::measure(|| peer.run(run::<P>(OPS)));
+    assert_eq!(late.len() as u64, OPS);
     late.sort_unstable();
     let micros = |share| percentile(&late, share).as_nanos() as f64 / 1_000.0;
     vec![
         Sample { figure: "late_p50", value: micros(0.5), unit: "µs" },
         Sample { figure: "late_p99", value: micros(0.99), unit: "µs" },
-        Sample { figure: "cpu", value: cost.cpu_nanos(ops), unit: "CPU ns" },
+        Sample { figure: "cpu", value: cost.cpu_nanos(OPS), unit: "CPU ns" },
     ]
 }
 
 /// By how much each sleep was late.
 pub(super) async fn run<P: Peer>(ops: u64) -> Vec<Duration> {
+    let sleep = |number: u64| {
+        P::spawn(async move {
+            let duration = STEP * (number * STRIDE % MODULUS) as u32;
+            let begun = Instant::now();
+            P::sleep(duration).await;
+            // Early would be a bug: let it fail.
+            begun.elapsed().checked_sub(duration).expect("no sleep ends early")
+        })
+    };
+    let tasks: Vec<_> = (0..ops).map(sleep).collect();
     let mut late = Vec::with_capacity(ops as usize);
-    let mut tasks = Vec::with_capacity(AT_A_TIME as usize);
-    for first in (0..ops).step_by(AT_A_TIME as usize) {
-        let count = AT_A_TIME.min(ops - first);
-        tasks.extend((0..count).map(|number| {
-            P::spawn(async move {
-                let duration = SHORTEST + STEP * number as u32;
-                let begun = Instant::now();
-                P::sleep(duration).await;
-                // Early would be a bug: let it fail.
-                begun.elapsed().checked_sub(duration).expect("no sleep ends early")
-            })
-        }));
-        for task in tasks.drain(..) {
-            late.push(task.await);
-        }
+    for task in tasks {
+        late.push(task.await);
     }
     late
 }

@@ -20,3 +20,19 @@ pub(super) async fn run<P: Peer>(ops: u64) {
     }
     assert_eq!(sum, ops * (ops - 1) / 2);
 }
+
+/// The same with rayon, on a thread of its pool; each job leaves its number in a place of its own.
+pub(super) fn run_on_rayon(ops: u64) {
+    let mut numbers = vec![0; AT_A_TIME as usize];
+    let mut sum = 0;
+    for first in (0..ops).step_by(AT_A_TIME as usize) {
+        let count = AT_A_TIME.min(ops - first);
+        rayon::scope(|scope| {
+            for (place, number) in numbers.iter_mut().zip(first..first + count) {
+                scope.spawn(move |_| *place = number);
+            }
+        });
+        sum += numbers[..count as usize].iter().sum::<u64>();
+    }
+    assert_eq!(sum, ops * (ops - 1) / 2);
+}

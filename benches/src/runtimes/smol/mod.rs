@@ -1,18 +1,20 @@
 //! async-executor and async-io, put together as the smol crate does with `SMOL_THREADS=2`: a static
 //! executor, run by threads that wait in async-io. Unlike smol's, the threads end with the instance.
 
+mod network;
+mod primitives;
+
 use std::future::Future;
 use std::io;
-use std::net;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use async_executor::Executor;
-use async_io::{Async, Timer};
+use async_io::Timer;
 use futures::channel::oneshot;
-use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
+use futures_lite::future;
 
-use super::{Peer, THREADS};
+use super::{Peer, THREADS, rayon};
 
 static EXECUTOR: Executor<'static> = Executor::new();
 
@@ -33,8 +35,7 @@ impl Drop for Smol {
 }
 
 impl Peer for Smol {
-    type Listener = Async<net::TcpListener>;
-    type Stream = Async<net::TcpStream>;
+    type Remote = ();
 
     fn start() -> io::Result<Self> {
         let mut smol = Smol { workers: Vec::new() };
@@ -78,27 +79,41 @@ impl Peer for Smol {
         Timer::after(duration).await;
     }
 
-    fn listen(listener: net::TcpListener) -> io::Result<Self::Listener> {
-        Async::new(listener)
+    async fn timeout<F>(limit: Duration, future: F) -> Option<F::Output>
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
+        let late = async {
+            Timer::after(limit).await;
+            None
+        };
+        future::or(async { Some(future.await) }, late).await
     }
 
-    async fn accept(listener: &Self::Listener) -> io::Result<Self::Stream> {
-        let (stream, _) = listener.accept().await?;
-        stream.get_ref().set_nodelay(true)?;
-        Ok(stream)
+    fn remote() {}
+
+    fn spawn_remote((): &(), future: impl Future<Output = ()> + Send + 'static) {
+        EXECUTOR.spawn(future).detach();
     }
 
-    fn read<'a>(
-        stream: &'a mut Self::Stream,
-        buffer: &'a mut [u8],
-    ) -> impl Future<Output = io::Result<usize>> + Send + 'a {
-        stream.read(buffer)
+    fn call<F>((): &(), future: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        future::block_on(EXECUTOR.spawn(future))
     }
 
-    fn write_all<'a>(
-        stream: &'a mut Self::Stream,
-        bytes: &'a [u8],
-    ) -> impl Future<Output = io::Result<()>> + Send + 'a {
-        stream.write_all(bytes)
+    fn spawn_blocking<T: Send + 'static>(
+        function: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static {
+        blocking::unblock(function)
+    }
+
+    fn compute<T: Send + 'static>(
+        function: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static {
+        rayon::compute(function)
     }
 }

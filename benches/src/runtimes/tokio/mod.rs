@@ -1,23 +1,23 @@
 //! tokio's two schedulers, with their default options.
 
+mod network;
+mod primitives;
+
 use std::future::Future;
 use std::io;
-use std::net;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Builder, Runtime};
+use futures_lite::future;
+use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::{Peer, THREADS};
+use super::{Peer, THREADS, rayon};
 
 /// tokio: the scheduler with several threads, or the one that runs on the thread that waits.
 #[derive(Debug)]
 pub struct Tokio<const MULTI_THREADED: bool>(Runtime);
 
 impl<const MULTI_THREADED: bool> Peer for Tokio<MULTI_THREADED> {
-    type Listener = TcpListener;
-    type Stream = TcpStream;
+    type Remote = Handle;
 
     fn start() -> io::Result<Self> {
         let mut builder = if MULTI_THREADED {
@@ -57,28 +57,40 @@ impl<const MULTI_THREADED: bool> Peer for Tokio<MULTI_THREADED> {
         tokio::time::sleep(duration)
     }
 
-    fn listen(listener: net::TcpListener) -> io::Result<TcpListener> {
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
+    async fn timeout<F>(limit: Duration, future: F) -> Option<F::Output>
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
+        tokio::time::timeout(limit, future).await.ok()
     }
 
-    async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+    fn remote() -> Handle {
+        Handle::current()
     }
 
-    fn read<'a>(
-        stream: &'a mut TcpStream,
-        buffer: &'a mut [u8],
-    ) -> impl Future<Output = io::Result<usize>> + Send + 'a {
-        stream.read(buffer)
+    fn spawn_remote(remote: &Handle, future: impl Future<Output = ()> + Send + 'static) {
+        drop(remote.spawn(future));
     }
 
-    fn write_all<'a>(
-        stream: &'a mut TcpStream,
-        bytes: &'a [u8],
-    ) -> impl Future<Output = io::Result<()>> + Send + 'a {
-        stream.write_all(bytes)
+    fn call<F>(remote: &Handle, future: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        future::block_on(remote.spawn(future)).expect("a benchmark's task does not panic")
+    }
+
+    fn spawn_blocking<T: Send + 'static>(
+        function: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static {
+        let task = tokio::task::spawn_blocking(function);
+        async { task.await.expect("a benchmark's function does not panic") }
+    }
+
+    fn compute<T: Send + 'static>(
+        function: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static {
+        rayon::compute(function)
     }
 }

@@ -1,0 +1,100 @@
+//! Ours.
+
+mod network;
+mod primitives;
+
+use std::future::Future;
+use std::io;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use loopool::{CpuExecutor, Runtime, ThreadsafeHandle};
+
+use super::{Peer, THREADS};
+
+/// For programs that compute beside the runtime.
+static POOL: LazyLock<CpuExecutor> =
+    LazyLock::new(|| CpuExecutor::new(THREADS).expect("the system has threads for a pool"));
+
+/// A runtime of so many loops.
+#[derive(Debug)]
+pub struct Loopool<const LOOPS: usize>(Runtime);
+
+impl<const LOOPS: usize> Peer for Loopool<LOOPS> {
+    type Remote = ThreadsafeHandle;
+
+    fn start() -> io::Result<Self> {
+        Runtime::builder().loops(LOOPS).build().map(Loopool)
+    }
+
+    fn run<F>(&self, work: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.0.run_until_complete(async { Self::spawn(work).await })
+    }
+
+    fn spawn<F>(future: F) -> impl Future<Output = F::Output> + Send + 'static
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let task = loopool::create_task(future);
+        async move { task.await.expect("a benchmark's task neither panics nor is cancelled") }
+    }
+
+    fn spawn_detached(future: impl Future<Output = ()> + Send + 'static) {
+        drop(loopool::create_task(future));
+    }
+
+    fn yield_now() -> impl Future<Output = ()> + Send {
+        loopool::yield_now()
+    }
+
+    fn sleep(duration: Duration) -> impl Future<Output = ()> + Send {
+        loopool::sleep(duration)
+    }
+
+    async fn timeout<F>(limit: Duration, future: F) -> Option<F::Output>
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
+        loopool::timeout(limit, future).await.ok()
+    }
+
+    fn remote() -> ThreadsafeHandle {
+        loopool::get_running_loop().threadsafe()
+    }
+
+    fn spawn_remote(remote: &ThreadsafeHandle, future: impl Future<Output = ()> + Send + 'static) {
+        drop(remote.create_task(future));
+    }
+
+    fn call<F>(remote: &ThreadsafeHandle, future: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let mut job = remote.run_coroutine_threadsafe(future);
+        job.result(None).expect("a benchmark's task neither panics nor is cancelled")
+    }
+
+    fn spawn_blocking<T: Send + 'static>(
+        function: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static {
+        let job = loopool::to_thread(function);
+        async { job.await.expect("a benchmark's function does not panic") }
+    }
+
+    fn compute<T: Send + 'static>(
+        function: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static {
+        let job = loopool::run_in_executor(&*POOL, function);
+        async {
+            let job = job.map_err(|_| "refused").expect("the pool has no limit and does not end");
+            job.await.expect("a benchmark's function does not panic")
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The runtimes by name.
+
+use clap::ValueEnum;
+
+use super::{Loopool, Monoio, Peer, Smol, THREADS, Tokio};
+
+/// Who takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Name {
+    /// Ours, two loops.
+    #[value(name = "loopool")]
+    Loopool,
+    /// tokio's multi-threaded scheduler, two workers.
+    #[value(name = "tokio")]
+    TokioMulti,
+    /// async-executor and async-io, two threads.
+    #[value(name = "smol")]
+    Smol,
+    /// No async runtime: a pool for fork-join and for jobs, two threads.
+    #[value(name = "rayon")]
+    Rayon,
+    /// Ours, one loop.
+    #[value(name = "loopool-1")]
+    LoopoolOne,
+    /// tokio's single-threaded scheduler.
+    #[value(name = "tokio-1")]
+    TokioCurrent,
+    /// monoio, which never moves a task to another thread; one thread.
+    #[value(name = "monoio-1")]
+    Monoio,
+    /// No runtime: a plain epoll server with two threads. Requests over TCP only.
+    #[value(name = "epoll")]
+    Epoll,
+}
+
+/// Something to do on whichever runtime a [`Name`] stands for.
+pub trait Job {
+    /// What comes of it.
+    type Output;
+    /// Does it.
+    fn on<P: Peer>(self) -> Self::Output;
+}
+
+impl Name {
+    /// All of them: those that move work between threads, then, for information, those with one
+    /// thread, and what is no runtime at all.
+    pub const ALL: [Name; 8] = [
+        Name::Loopool,
+        Name::TokioMulti,
+        Name::Smol,
+        Name::Rayon,
+        Name::LoopoolOne,
+        Name::TokioCurrent,
+        Name::Monoio,
+        Name::Epoll,
+    ];
+
+    /// The peers that ours is measured against: they, too, move work between threads.
+    pub const RIVALS: [Name; 3] = [Name::TokioMulti, Name::Smol, Name::Rayon];
+
+    /// The name in tables and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Name::Loopool => "loopool",
+            Name::TokioMulti => "tokio",
+            Name::Smol => "smol",
+            Name::Rayon => "rayon",
+            Name::LoopoolOne => "loopool-1",
+            Name::TokioCurrent => "tokio-1",
+            Name::Monoio => "monoio-1",
+            Name::Epoll => "epoll",
+        }
+    }
+
+    /// Whether it is a [`Peer`].
+    pub fn is_runtime(self) -> bool {
+        !matches!(self, Name::Rayon | Name::Epoll)
+    }
+
+    /// Does `job` on this runtime.
+    ///
+    /// # Panics
+    /// When it is [none](Self::is_runtime).
+    pub fn dispatch<J: Job>(self, job: J) -> J::Output {
+        match self {
+            Name::Loopool => job.on::<Loopool<THREADS>>(),
+            Name::TokioMulti => job.on::<Tokio<true>>(),
+            Name::Smol => job.on::<Smol>(),
+            Name::LoopoolOne => job.on::<Loopool<1>>(),
+            Name::TokioCurrent => job.on::<Tokio<false>>(),
+            Name::Monoio => job.on::<Monoio>(),
+            Name::Rayon | Name::Epoll => panic!("{} runs no tasks", self.name()),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Functions that may block, away from the loops: one at a time, and ten thousand in flight.
+
+use super::spin;
+use crate::runtimes::Peer;
+
+/// Round trips: some 200 ms, two wake-ups of sleeping threads each.
+pub(super) const ROUND_TRIPS: u64 = 10_000;
+
+/// Short jobs: some 200 ms on the slowest peer.
+pub(super) const JOBS: u64 = 50_000;
+
+/// So many jobs wait or run at a time.
+const IN_FLIGHT: u64 = 10_000;
+
+/// About a microsecond.
+const STEPS: u64 = 1_000;
+
+pub(super) async fn latency<P: Peer>(ops: u64) {
+    for number in 0..ops {
+        assert_eq!(P::spawn_blocking(move || number).await, number);
+    }
+}
+
+pub(super) async fn throughput<P: Peer>(ops: u64) {
+    let mut jobs = Vec::with_capacity(IN_FLIGHT as usize);
+    let mut sum = 0;
+    for first in (0..ops).step_by(IN_FLIGHT as usize) {
+        let until = ops.min(first + IN_FLIGHT);
+        jobs.extend((first..until).map(|number| P::spawn_blocking(move || job(number))));
+        for job in jobs.drain(..) {
+            sum += job.await;
+        }
+    }
+    assert_eq!(sum, ops * (ops - 1) / 2);
+}
+
+fn job(number: u64) -> u64 {
+    spin(STEPS);
+    number
+}
+
+/// Round trips with rayon, from a thread that is none of its pool's.
+pub(super) fn latency_on_rayon(pool: &rayon::ThreadPool, ops: u64) {
+    for number in 0..ops {
+        assert_eq!(pool.install(|| number), number);
+    }
+}
+
+/// Short jobs with rayon; each leaves its number in a place of its own.
+pub(super) fn throughput_on_rayon(pool: &rayon::ThreadPool, ops: u64) {
+    let mut sum = 0;
+    let mut numbers = vec![0; IN_FLIGHT as usize];
+    for first in (0..ops).step_by(IN_FLIGHT as usize) {
+        let count = IN_FLIGHT.min(ops - first);
+        pool.in_place_scope(|scope| {
+            for (place, number) in numbers.iter_mut().zip(first..first + count) {
+                scope.spawn(move |_| *place = job(number));
+            }
+        });
+        sum += numbers[..count as usize].iter().sum::<u64>();
+    }
+    assert_eq!(sum, ops * (ops - 1) / 2);
+}

@@ -1,0 +1,204 @@
+//! The workloads that are so many operations, after which the costs are read.
+
+use rayon::ThreadPool;
+
+use super::{
+    blocking, bridge, broadcast, chain, channel_pair, fork_join, locks, mpsc, pair_switch,
+    ping_pong, spawn_join, spawn_many, spawn_remote, timers, yields,
+};
+use crate::runtimes::{Name, Peer};
+
+/// They by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timed {
+    /// Spawns one task and awaits it, again and again.
+    SpawnJoin,
+    /// Spawns a thousand, then awaits them all.
+    SpawnMany,
+    /// The same from a thread that is none of the runtime's.
+    SpawnRemote,
+    /// Each task spawns the next one.
+    Chain,
+    /// Tasks that fork and join.
+    ForkJoin,
+    /// A hundred tasks that do nothing but let others run.
+    Yield,
+    /// Two tasks that wake each other.
+    PairSwitch,
+    /// Two tasks and two one-shot channels per round.
+    PingPong,
+    /// Two tasks and two channels, used again and again, the same channels for all.
+    ChannelPair,
+    /// Messages from one task to another.
+    MpscOne,
+    /// Messages from four tasks to another.
+    MpscFour,
+    /// A mutex, given back at once.
+    Mutex,
+    /// A mutex, kept across an await.
+    MutexHold,
+    /// A semaphore, given back at once.
+    Semaphore,
+    /// A semaphore, kept across an await.
+    SemaphoreHold,
+    /// One task wakes many.
+    Broadcast,
+    /// A timer is set and cancelled.
+    TimerCancel,
+    /// A timeout around what is soon ready.
+    TimeoutReady,
+    /// A foreign thread has a task run and waits.
+    Bridge,
+    /// A task has a function run that may block, and waits.
+    BlockingLatency,
+    /// Ten thousand of those at a time.
+    BlockingThroughput,
+}
+
+impl Timed {
+    /// In the order of the table.
+    pub(super) const ALL: [Timed; 21] = [
+        Timed::SpawnJoin,
+        Timed::SpawnMany,
+        Timed::SpawnRemote,
+        Timed::Chain,
+        Timed::ForkJoin,
+        Timed::Yield,
+        Timed::PairSwitch,
+        Timed::PingPong,
+        Timed::ChannelPair,
+        Timed::MpscOne,
+        Timed::MpscFour,
+        Timed::Mutex,
+        Timed::MutexHold,
+        Timed::Semaphore,
+        Timed::SemaphoreHold,
+        Timed::Broadcast,
+        Timed::TimerCancel,
+        Timed::TimeoutReady,
+        Timed::Bridge,
+        Timed::BlockingLatency,
+        Timed::BlockingThroughput,
+    ];
+
+    /// The name in tables and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Timed::SpawnJoin => "spawn_join",
+            Timed::SpawnMany => "spawn_many",
+            Timed::SpawnRemote => "spawn_remote",
+            Timed::Chain => "chain",
+            Timed::ForkJoin => "fork_join",
+            Timed::Yield => "yield",
+            Timed::PairSwitch => "pair_switch",
+            Timed::PingPong => "ping_pong",
+            Timed::ChannelPair => "channel_pair",
+            Timed::MpscOne => "mpsc_1_1",
+            Timed::MpscFour => "mpsc_4_1",
+            Timed::Mutex => "mutex",
+            Timed::MutexHold => "mutex_hold",
+            Timed::Semaphore => "semaphore",
+            Timed::SemaphoreHold => "semaphore_hold",
+            Timed::Broadcast => "broadcast",
+            Timed::TimerCancel => "timer_cancel",
+            Timed::TimeoutReady => "timeout_ready",
+            Timed::Bridge => "bridge",
+            Timed::BlockingLatency => "blocking_lat",
+            Timed::BlockingThroughput => "blocking_tput",
+        }
+    }
+
+    /// How many operations one run has.
+    pub(super) fn ops(self) -> u64 {
+        match self {
+            Timed::SpawnJoin => spawn_join::OPS,
+            Timed::SpawnMany => spawn_many::OPS,
+            Timed::SpawnRemote => spawn_remote::OPS,
+            Timed::Chain => chain::OPS,
+            Timed::ForkJoin => fork_join::OPS,
+            Timed::Yield => yields::OPS,
+            Timed::PairSwitch => pair_switch::OPS,
+            Timed::PingPong => ping_pong::OPS,
+            Timed::ChannelPair => channel_pair::OPS,
+            Timed::MpscOne | Timed::MpscFour => mpsc::OPS,
+            Timed::Mutex | Timed::Semaphore => locks::OPS,
+            Timed::MutexHold | Timed::SemaphoreHold => locks::HELD,
+            Timed::Broadcast => broadcast::OPS,
+            Timed::TimerCancel => timers::CANCELS,
+            Timed::TimeoutReady => timers::TIMEOUTS,
+            Timed::Bridge => bridge::OPS,
+            Timed::BlockingLatency => blocking::ROUND_TRIPS,
+            Timed::BlockingThroughput => blocking::JOBS,
+        }
+    }
+
+    /// Whether `runtime` can do it.
+    pub(super) fn runs_on(self, runtime: Name) -> bool {
+        match runtime {
+            Name::Epoll => false,
+            Name::Rayon => matches!(
+                self,
+                Timed::SpawnMany
+                    | Timed::SpawnRemote
+                    | Timed::ForkJoin
+                    | Timed::BlockingLatency
+                    | Timed::BlockingThroughput
+            ),
+            // Ours has no channels and locks yet.
+            Name::Loopool | Name::LoopoolOne => !matches!(
+                self,
+                Timed::PingPong
+                    | Timed::MpscOne
+                    | Timed::MpscFour
+                    | Timed::Mutex
+                    | Timed::MutexHold
+                    | Timed::Semaphore
+                    | Timed::SemaphoreHold
+                    | Timed::Broadcast
+            ),
+            _ => true,
+        }
+    }
+
+    /// So many operations on one runtime.
+    pub(super) fn run<P: Peer>(self, peer: &P, ops: u64) {
+        match self {
+            Timed::SpawnJoin => peer.run(spawn_join::run::<P>(ops)),
+            Timed::SpawnMany => peer.run(spawn_many::run::<P>(ops)),
+            Timed::SpawnRemote => peer.run(spawn_remote::run::<P>(ops)),
+            Timed::Chain => peer.run(chain::run::<P>(ops)),
+            Timed::ForkJoin => peer.run(fork_join::run::<P>(ops)),
+            Timed::Yield => peer.run(yields::run::<P>(ops)),
+            Timed::PairSwitch => peer.run(pair_switch::run::<P>(ops)),
+            Timed::PingPong => peer.run(ping_pong::run::<P>(ops)),
+            Timed::ChannelPair => peer.run(channel_pair::run::<P>(ops)),
+            Timed::MpscOne => peer.run(mpsc::one_to_one::<P>(ops)),
+            Timed::MpscFour => peer.run(mpsc::four_to_one::<P>(ops)),
+            Timed::Mutex => peer.run(locks::mutex::<P>(ops)),
+            Timed::MutexHold => peer.run(locks::mutex_hold::<P>(ops)),
+            Timed::Semaphore => peer.run(locks::semaphore::<P>(ops)),
+            Timed::SemaphoreHold => peer.run(locks::semaphore_hold::<P>(ops)),
+            Timed::Broadcast => peer.run(broadcast::run::<P>(ops)),
+            Timed::TimerCancel => peer.run(timers::cancel::<P>(ops)),
+            Timed::TimeoutReady => peer.run(timers::timeout_ready::<P>(ops)),
+            Timed::Bridge => peer.run(bridge::run::<P>(ops)),
+            Timed::BlockingLatency => peer.run(blocking::latency::<P>(ops)),
+            Timed::BlockingThroughput => peer.run(blocking::throughput::<P>(ops)),
+        }
+    }
+
+    /// So many operations on rayon.
+    ///
+    /// # Panics
+    /// When it does not [run](Self::runs_on) there.
+    pub(super) fn run_on_rayon(self, pool: &ThreadPool, ops: u64) {
+        match self {
+            Timed::SpawnMany => pool.install(|| spawn_many::run_on_rayon(ops)),
+            Timed::SpawnRemote => spawn_remote::run_on_rayon(pool, ops),
+            Timed::ForkJoin => pool.install(|| fork_join::run_on_rayon(ops)),
+            Timed::BlockingLatency => blocking::latency_on_rayon(pool, ops),
+            Timed::BlockingThroughput => blocking::throughput_on_rayon(pool, ops),
+            _ => panic!("rayon does not do {}", self.name()),
+        }
+    }
+}
