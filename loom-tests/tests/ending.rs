@@ -89,20 +89,25 @@ impl Runtime {
         self.registries[task.home].lock().insert(NonNull::from(&*task.header))
     }
 
-    /// True when the task was taken in.
+    /// `Shared::admit`, by a thread outside. True when the task was taken in.
     fn spawn(&self, task: Task) -> bool {
-        if self.ending.phase() == Phase::Stopped {
+        if self.ending.phase() != Phase::Open || !self.enter(&task) {
             return false;
         }
-        let entered = self.enter(&task);
-        if entered {
-            self.queue.lock().unwrap().push(task);
+        if self.ending.phase() != Phase::Open {
+            self.take_out(&task);
+            return false;
         }
-        entered
+        self.queue.lock().unwrap().push(task);
+        true
     }
 
     fn end_task(&self, task: &Task, how: End) {
         self.ending.note(how, || ());
+        self.take_out(task);
+    }
+
+    fn take_out(&self, task: &Task) {
         let emptied = self.registries[task.home].lock().remove(NonNull::from(&*task.header));
         if emptied && self.ending.phase() != Phase::Open {
             self.wake();
@@ -193,7 +198,15 @@ fn a_task_that_is_made_while_the_runtime_ends_is_dropped_or_refused() {
         let runtime = Runtime::new(1);
         let spawning = thread::spawn({
             let runtime = runtime.clone();
-            move || (0..2).filter(|&home| runtime.spawn(Task::new(home))).count()
+            move || {
+                // As a task's, which is taken in also while the runtime closes.
+                let task = Task::new(1);
+                let entered = runtime.enter(&task);
+                if entered {
+                    runtime.queue.lock().unwrap().push(task);
+                }
+                usize::from(entered)
+            }
         });
         runtime.ending.advance(Phase::Stopped);
         runtime.registries.iter().for_each(|registry| registry.lock().close());
@@ -203,6 +216,27 @@ fn a_task_that_is_made_while_the_runtime_ends_is_dropped_or_refused() {
         assert_eq!(spawning.join().unwrap(), dropped);
         assert_eq!(runtime.live(), 0);
         assert!(runtime.queue.lock().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_task_from_outside_is_among_those_that_are_cancelled_or_is_refused() {
+    model(Bounds { small: 3, full: None }, || {
+        let runtime = Runtime::new(1);
+        let spawning = thread::spawn({
+            let runtime = runtime.clone();
+            move || (0..2).filter(|&home| runtime.spawn(Task::new(home))).count()
+        });
+        runtime.ending.advance(Phase::Closing);
+        // `Shared::cancel_all`.
+        let cancelled = [0, 1].map(|index| runtime.registries[index].lock().count());
+        let taken = spawning.join().unwrap();
+        // Those that were on the way in were found, too, and are gone.
+        assert!(taken <= cancelled.iter().sum(), "{taken} {cancelled:?}");
+        assert_eq!(runtime.live(), taken);
+        std::mem::take(&mut *runtime.queue.lock().unwrap())
+            .iter()
+            .for_each(|task| runtime.end_task(task, End::Cancelled));
     });
 }
 

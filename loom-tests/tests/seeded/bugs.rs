@@ -392,6 +392,18 @@ pub(crate) const BUGS: &[Bug] = &[
         model: "whoever_waits_for_the_last_task_is_woken",
     },
     Bug {
+        what: "a thread outside does not look at the phase again",
+        file: ENDING_CALLERS,
+        find: "        if self.ending.phase() != Phase::Open {
+            self.take_out(&task);
+            return false;
+        }
+",
+        replace: "",
+        test: "ending",
+        model: "a_task_from_outside_is_among_those_that_are_cancelled_or_is_refused",
+    },
+    Bug {
         what: "tasks are counted one registry after the other",
         file: REGISTRY,
         find: "    let all: Vec<_> = registries.map(Mutex::lock).collect();

@@ -3,7 +3,10 @@
 //! # Protocol
 //! 1. The phase only grows. In *closing* new tasks are born cancelled; in *stopped* whoever drives a
 //!    loop leaves it.
-//! 2. The tasks that are not complete are those in the registries (`registry.rs`). A closed one refuses.
+//! 2. The tasks that are not complete are those in the registries (`registry.rs`). A closed one refuses. A
+//!    thread outside enters a task → looks at the phase, and unless it is *open* takes the task out again
+//!    and refuses it; who ends the runtime: publish *closing* → cancel all that are in a registry, under its
+//!    lock. So a task that was taken in from outside is among those that are cancelled.
 //! 3. Who empties a registry looks at the phase afterwards, and wakes loop 0 unless it is *open*. Whoever
 //!    waits for the last task's end on loop 0: publish *closing*, publish *parked* → count under all the
 //!    registries' locks. If the task is still there then, its end takes that lock later, and sees both.

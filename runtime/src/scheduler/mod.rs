@@ -214,9 +214,16 @@ impl Shared {
             return None;
         }
         // After the entry: either `cancel_all` finds the task, or we see that it has been there.
-        if self.phase() != Phase::Open {
-            task.cancel();
+        if self.phase() == Phase::Open {
+            return Some(runnable);
         }
+        if self.refuses_tasks() {
+            // It has come too late after all.
+            self.take_out(runnable.header_pointer(), runnable.home());
+            runnable.refuse(JoinError::cancelled(false));
+            return None;
+        }
+        task.cancel();
         Some(runnable)
     }
 
@@ -239,7 +246,12 @@ impl Shared {
         // SAFETY: the caller holds a reference.
         let header = unsafe { task.as_ref() };
         self.ending.note(end, || LeftTask::of(header));
-        let emptied = self.loops[header.home()].registry.lock().remove(task);
+        self.take_out(task, header.home());
+    }
+
+    /// Out of the registry of `home`. The end of the last task is waited for.
+    fn take_out(&self, task: NonNull<Header>, home: usize) {
+        let emptied = self.loops[home].registry.lock().remove(task);
         if emptied && self.phase() != Phase::Open {
             self.wake_loop(0);
         }
