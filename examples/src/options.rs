@@ -37,6 +37,10 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub job_timeout: Duration,
 
+    /// The most memory a worker process may have, in MiB; a job that wants more ends it
+    #[arg(long, value_name = "MIB", default_value = "2048", value_parser = count)]
+    pub worker_memory: usize,
+
     /// The largest picture that is taken; a larger one is answered 413
     #[arg(long, value_name = "BYTES", default_value = "20971520", value_parser = bytes)]
     pub max_body: usize,

@@ -13,9 +13,6 @@ use serde::de::DeserializeOwned;
 use crate::answer::Failure;
 use crate::options::Options;
 
-/// The most memory a worker process may have.
-const WORKER_MEMORY: u64 = 2 << 30;
-
 /// By how much the workers stand back behind the loops.
 const NICE: u8 = 10;
 
@@ -73,7 +70,7 @@ impl Pools {
             .workers(options.processes())
             .queue_limit(options.queue)
             .job_timeout(options.job_timeout)
-            .memory_limit(WORKER_MEMORY)
+            .memory_limit((options.worker_memory as u64) << 20)
             .nice(NICE)
             .build()
             .map_err(|error| format!("can't start the process pool: {error}"))?;

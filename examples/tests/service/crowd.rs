@@ -21,8 +21,14 @@ const WORKERS: usize = 4;
 #[test]
 fn fifty_faults_among_good_requests_harm_none_of_them() {
     let workers = format!("--processes={WORKERS}");
-    let service =
-        Service::start(&["--faults", &workers, "--queue=1000", "--job-timeout=3", "--threads=2"]);
+    let service = Service::start(&[
+        "--faults",
+        &workers,
+        "--queue=1000",
+        "--job-timeout=3",
+        "--threads=2",
+        "--worker-memory=512",
+    ]);
     // All workers have been started once, so that the descriptors of all are counted. None hangs yet.
     round(&service, 8..25, 5);
     quiet(&service);

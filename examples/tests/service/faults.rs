@@ -8,7 +8,8 @@ use crate::pictures::{assert_thumbnail, jpeg};
 #[test]
 fn every_fault_costs_its_own_request_and_is_named() {
     // Memory takes a while to fill, on a machine that is busy with other tests.
-    let patient = Service::start(&["--faults", "--processes=2", "--job-timeout=60"]);
+    let patient =
+        Service::start(&["--faults", "--processes=2", "--job-timeout=60", "--worker-memory=512"]);
     let impatient = Service::start(&["--faults", "--processes=2", "--job-timeout=0.5"]);
     let (none, code) = (Value::Null, json!(3));
     let of_signal = |signal: i32| json!(signal);
