@@ -12,6 +12,7 @@
 //! succeeds uses up one unit of the task's budget; when that is used up, the operation lets other tasks run
 //! *before* it takes anything. To wait is free, allocates nothing, and may be given up at any time.
 
+mod bounds;
 mod error;
 mod event;
 pub mod mpsc;

@@ -58,9 +58,9 @@ impl Word {
         (self.0 / PROMISED) as u32 & MAX_PERMITS
     }
 
-    /// Whether so many are available that were not promised.
+    /// Whether so many are available that were not promised. What is too much is not promised.
     fn has_spare(self, wanted: u32) -> bool {
-        self.available() >= self.promised() + wanted
+        self.available().min(MAX_PERMITS) >= self.promised() + wanted
     }
 
     /// Rules 2 and 4, for somebody who does not wait.
