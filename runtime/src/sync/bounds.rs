@@ -1,5 +1,5 @@
-//! What may move between threads, as the compiler sees it. Each example that must not compile comes after a twin
-//! that differs in one word and does.
+//! What may move between threads, as the compiler sees it. Each example that must not compile comes
+//! after a twin that differs in one word and does.
 
 use super::{Event, Mutex, MutexGuard, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use super::{SemaphorePermit, mpsc, oneshot};

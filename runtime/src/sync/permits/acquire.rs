@@ -140,7 +140,8 @@ impl<'a> Acquire<'a> {
         self.poll_locked(waker.clone())
     }
 
-    /// There is another waker, or others were faster, or those who are starved become fewer, or it is the end.
+    /// There is another waker, or others were faster, or those who are starved become fewer, or it is
+    /// the end.
     #[cold]
     fn poll_locked(self: Pin<&mut Self>, waker: Waker) -> Poll<Result<(), Refused>> {
         let this = self.project();

@@ -1,12 +1,13 @@
-//! Permits that are taken, given back and waited for: what locks, semaphores and bounded channels are made of.
+//! Permits that are taken, given back and waited for: what locks, semaphores and bounded channels are
+//! made of.
 //!
 //! # Protocol
 //! One word: how many permits are *available*; how many of them are *promised* to waiters that were woken;
 //! and three flags. WAITING: the list is not empty. FAIR: nobody may overtake those who wait. CLOSED.
 //!
-//! 1. Permits are given back to everybody: added to the word. If more are available than promised, and somebody
-//!    waits, waiters are taken out of the list from its front and woken, as many as are not promised yet.
-//!    What they want is added to what is promised. Not to one more than that: the one who is on the way
+//! 1. Permits are given back to everybody: added to the word. If more are available than promised, and
+//!    somebody waits, waiters are taken out of the list from its front and woken, as many as it will do
+//!    for; what they want is promised. Nobody is woken for what is promised: the one who is on the way
 //!    will come.
 //! 2. Whoever runs takes what is available, whether promised or not. This is what keeps a lock that is taken
 //!    again and again from being handed from sleeper to sleeper.

@@ -145,8 +145,8 @@ impl State {
         self.take_promised_or(wanted, false, |_| None)
     }
 
-    /// As [`take_promised`](Self::take_promised). If others were faster, takes the promise back, to wait again.
-    /// If not, FAIR is over if this was the last one who is starved.
+    /// As [`take_promised`](Self::take_promised). If others were faster, takes the promise back, to wait
+    /// again. If not, FAIR is over if this was the last one who is starved.
     pub(super) fn take_promised_or_wait(&self, wanted: u32, starved: bool, last: bool) -> bool {
         self.take_promised_or(wanted, last, |now| {
             let back = Word(now.0 - promised(wanted)).with(WAITING, true);
