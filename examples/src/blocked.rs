@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use loopool::sync::Event;
+
 /// How long loops are blocked if nothing else is asked for.
 pub const DEFAULT: Duration = Duration::from_secs(2);
 
@@ -21,15 +23,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// there were at once.
 pub async fn block(loops: usize, time: Duration) -> usize {
     let begun = Arc::new(AtomicUsize::new(0));
-    // Each of them keeps its loop from the next one, so no two are on the same.
+    let named = Arc::new(Event::new());
+    // One for each loop: what may move might be run by a spare worker instead.
     let tasks: Vec<_> = (0..loops)
-        .map(|_| {
-            let task =
-                loopool::create_task(compute_instead_of_awaiting(begun.clone(), loops, time));
+        .filter_map(|index| {
+            let (begun, named) = (begun.clone(), named.clone());
+            let compute = move || async move {
+                named.wait().await;
+                compute_instead_of_awaiting(&begun, loops, time)
+            };
+            let task = loopool::spawn_on(index, compute).ok()?;
             task.set_name("blocks its loop");
-            task
+            Some(task)
         })
         .collect();
+    named.set();
     let mut at_once = 0;
     for task in tasks {
         at_once = at_once.max(task.await.unwrap_or(0));
@@ -38,13 +46,7 @@ pub async fn block(loops: usize, time: Duration) -> usize {
 }
 
 /// Computes until all have begun, and for `time` after that.
-async fn compute_instead_of_awaiting(
-    begun: Arc<AtomicUsize>,
-    loops: usize,
-    time: Duration,
-) -> usize {
-    // So that the task has its name by now.
-    loopool::yield_now().await;
+fn compute_instead_of_awaiting(begun: &AtomicUsize, loops: usize, time: Duration) -> usize {
     // Statistics; nothing else is published by it.
     begun.fetch_add(1, Ordering::Relaxed);
     compute_until(Instant::now() + PATIENCE, || begun.load(Ordering::Relaxed) == loops);

@@ -29,9 +29,13 @@ fn fifty_faults_among_good_requests_harm_none_of_them() {
         "--threads=2",
         "--worker-memory=512",
     ]);
-    // All workers have been started once, so that the descriptors of all are counted. None hangs yet.
-    round(&service, 8..25, 5);
-    quiet(&service);
+    // Workers are started when they are needed. All are there, so the descriptors of all are counted. None
+    // hangs yet.
+    eventually("every worker to be needed", || {
+        round(&service, 8..25, 5);
+        quiet(&service);
+        service.processes().len() == WORKERS + 1
+    });
     let descriptors = service.descriptors();
 
     round(&service, 0..50, 20);

@@ -103,7 +103,7 @@ impl Watch {
         if blocked.is_empty() {
             return;
         }
-        let is_blocked = |index| blocked.contains(&index);
+        let is_blocked = |index| blocked.iter().any(|blocked| blocked.index == index);
         let mut loops = 0..shared.loop_count;
         let mut spares = shared.loop_count..shared.loops.len();
         let all = loops.clone().any(is_blocked)
@@ -112,11 +112,14 @@ impl Watch {
             return shared.call_sentinel();
         }
         let nobody_helps = spares.all(|index| is_blocked(index) || shared.idle.is_parked(index));
-        if self.spares.is_empty() || !nobody_helps {
+        if self.spares.is_empty()
+            || !nobody_helps
+            || !blocked.iter().all(|blocked| blocked.for_long)
+        {
             return;
         }
-        for &index in blocked.iter().filter(|&&index| index < shared.loop_count) {
-            shared.serve(index, now, &mut self.events);
+        for blocked in blocked.iter().filter(|blocked| blocked.index < shared.loop_count) {
+            shared.serve(blocked.index, now, &mut self.events);
         }
         if shared.has_work() {
             self.spares.call();

@@ -9,6 +9,16 @@ use crate::shim::atomic::Ordering;
 /// descheduled for a slice would be served for nothing; longer shows in the tail of latencies.
 const PATIENCE: Duration = Duration::from_millis(2);
 
+/// After so long it is not the system that lets others have the processor, most likely.
+const LONG: Duration = Duration::from_millis(9);
+
+/// One that does not come round.
+pub(crate) struct Blocked {
+    pub(crate) index: usize,
+    /// It has not for long, or says that it blocks.
+    pub(crate) for_long: bool,
+}
+
 /// What the watch thread remembers of all loops and spares.
 #[derive(Default)]
 pub(crate) struct Sampler {
@@ -26,7 +36,7 @@ struct Seen {
 impl Sampler {
     /// Those that have made no progress for some time, or run what is known to block. Marks them for the
     /// others, and reports what has lasted too long.
-    pub(crate) fn blocked(&mut self, shared: &Shared, now: Instant) -> Vec<usize> {
+    pub(crate) fn blocked(&mut self, shared: &Shared, now: Instant) -> Vec<Blocked> {
         let mut blocked = Vec::new();
         if self.seen.is_empty() {
             self.seen = vec![Seen { progress: 0, asleep: true, since: now }; shared.loops.len()];
@@ -42,9 +52,9 @@ impl Sampler {
                 continue;
             }
             if shared.idle.is_blocking(index) {
-                blocked.push(index);
+                blocked.push(Blocked { index, for_long: true });
             } else if now - seen.since >= PATIENCE {
-                blocked.push(index);
+                blocked.push(Blocked { index, for_long: now - seen.since >= LONG });
                 shared.loops[index].stall.mark(progress);
                 shared.note_stuck(index, progress, seen.since, now);
             }
