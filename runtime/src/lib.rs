@@ -22,6 +22,7 @@
 //! | wait | [`sleep`], [`timeout`], [`yield_now`] |
 //! | end things, and clean up after them | [`Task::cancel`], [`cancellable`], [`Cancelled::reraise`], [`protect`], [`shield`] |
 //! | talk to the network | [`net`] |
+//! | talk to other tasks, and wait for them | [`sync`] |
 //! | call later, from here or from other threads | [`get_running_loop`], [`ThreadsafeHandle`] |
 //! | take work off the loop | [`to_thread`], [`run_in_executor`], [`ThreadPoolExecutor`], [`CpuExecutor`], [`ProcessPoolExecutor`] |
 //! | hear of signals | [`signal`] |
@@ -42,6 +43,7 @@ mod runtime;
 mod scheduler;
 pub mod signal;
 mod spawn;
+pub mod sync;
 mod task;
 mod time;
 

@@ -31,6 +31,7 @@ const STEWARD: &str = "runtime/src/scheduler/steward.rs";
 const BELL: &str = "runtime/src/scheduler/bell.rs";
 /// The callers of `bell.rs`, and the life of a spare worker, are copies.
 const SPARE: &str = "loom-tests/tests/spare.rs";
+const ONESHOT: &str = "runtime/src/sync/oneshot/cell.rs";
 
 pub(crate) const BUGS: &[Bug] = &[
     Bug {
@@ -589,5 +590,37 @@ pub(crate) const BUGS: &[Bug] = &[
         replace: "self.owners.fetch_update(Ordering::Acquire, Ordering::Acquire, one_less)",
         test: "ending",
         model: "a_spare_worker_comes_and_goes_while_everybody_leaves",
+    },
+    Bug {
+        what: "a side does not look whether the channel was settled before its waker was there",
+        file: ONESHOT,
+        find: "let Some(outcome) = Outcome::of(state) else { return Poll::Pending };",
+        replace: "let Some(outcome) = Outcome::of(state & !OUTCOME) else { return Poll::Pending };",
+        test: "oneshot",
+        model: "the_value_arrives",
+    },
+    Bug {
+        what: "who frees a channel does not see that the other side is done with it",
+        file: ONESHOT,
+        find: "state.load(Ordering::Acquire) & other != 0",
+        replace: "state.load(Ordering::Relaxed) & other != 0",
+        test: "oneshot",
+        model: "the_last_one_to_poll_is_woken",
+    },
+    Bug {
+        what: "a side exchanges its waker while the other may take it",
+        file: ONESHOT,
+        find: "let state = self.state.fetch_and(!side.waits(), Ordering::Acquire);",
+        replace: "let state = state;",
+        test: "oneshot",
+        model: "the_last_one_to_poll_is_woken",
+    },
+    Bug {
+        what: "the value is not published with the outcome",
+        file: ONESHOT,
+        find: "compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed)",
+        replace: "compare_exchange_weak(now, next, Ordering::Acquire, Ordering::Relaxed)",
+        test: "oneshot",
+        model: "the_value_arrives",
     },
 ];

@@ -1,0 +1,6 @@
+//! Channels, locks and events between tasks.
+//!
+//! What can be counted is counted: polls, wakes, wakers that are kept, drops. Nothing is timed.
+
+mod oneshot;
+mod support;
