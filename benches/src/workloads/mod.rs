@@ -176,16 +176,16 @@ struct Measure {
 impl Job for Measure {
     type Output = Result<Vec<Sample>, Error>;
 
-    fn on<P: Peer>(self) -> Self::Output {
+    fn on<P: Peer>(self, threads: usize) -> Self::Output {
         let divisor = self.effort.divisor;
         Ok(match self.workload {
             Workload::Timed(timed) => {
-                let peer = P::start()?;
+                let peer = P::start(threads)?;
                 timed_samples(timed.ops() / divisor, |ops| timed.run(&peer, ops))
             }
-            Workload::Sleeps => sleeps::measure(&P::start()?),
-            Workload::Memory => memory::measure(&P::start()?),
-            Workload::Startup => startup::measure::<P>(startup::OPS / divisor)?,
+            Workload::Sleeps => sleeps::measure(&P::start(threads)?),
+            Workload::Memory => memory::measure(&P::start(threads)?),
+            Workload::Startup => startup::measure::<P>(threads, startup::OPS / divisor)?,
             Workload::Traffic(_) => unreachable!("traffic runs in processes of its own"),
         })
     }
