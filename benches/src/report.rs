@@ -112,6 +112,12 @@ pub fn markdown(results: &[Summary]) -> String {
         let floor = of(Name::Epoll).map(|result| result.median);
         let _ = writeln!(table, " {} | {} |", ratio(ours, best, unit), ratio(ours, floor, unit));
     }
+    let any = |figure| results.iter().any(|result| result.workload.ends_with(figure));
+    if any("_p999") && !any("_calls") {
+        table.push_str(
+            "\nSystem calls could not be counted: that needs `perf` and its tracepoints.\n",
+        );
+    }
     table
 }
 

@@ -195,3 +195,34 @@ impl Timed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtimes::{Job, rayon};
+
+    struct All;
+
+    impl Job for All {
+        type Output = ();
+
+        fn on<P: Peer>(self, threads: usize) {
+            let peer = P::start(threads).unwrap();
+            for timed in Timed::ALL {
+                timed.run(&peer, 400);
+            }
+        }
+    }
+
+    /// The workloads verify their results themselves.
+    #[test]
+    fn every_workload_ends_on_every_runtime() {
+        for name in Name::ALL.into_iter().filter(|name| name.is_runtime()) {
+            name.dispatch(All);
+        }
+        let pool = rayon::start().unwrap();
+        for timed in Timed::ALL.into_iter().filter(|timed| timed.runs_on(Name::Rayon)) {
+            timed.run_on_rayon(&pool, 400);
+        }
+    }
+}
