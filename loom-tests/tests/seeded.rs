@@ -22,13 +22,14 @@ const QUICK: [&str; 3] = [
 ];
 
 /// The directories that the models include files from.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "executors/src",
     "runtime/src/cancel",
     "runtime/src/task",
     "runtime/src/scheduler",
     "runtime/src/reactor",
     "runtime/src/sync",
+    "runtime/src/sync/mpsc",
     "runtime/src/sync/oneshot",
 ];
 

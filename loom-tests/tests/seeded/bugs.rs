@@ -32,6 +32,9 @@ const BELL: &str = "runtime/src/scheduler/bell.rs";
 /// The callers of `bell.rs`, and the life of a spare worker, are copies.
 const SPARE: &str = "loom-tests/tests/spare.rs";
 const ONESHOT: &str = "runtime/src/sync/oneshot/cell.rs";
+const PERMITS: &str = "runtime/src/sync/permits.rs";
+const EVENT: &str = "runtime/src/sync/event.rs";
+const MPSC: &str = "runtime/src/sync/mpsc/queue.rs";
 
 pub(crate) const BUGS: &[Bug] = &[
     Bug {
@@ -622,5 +625,88 @@ pub(crate) const BUGS: &[Bug] = &[
         replace: "compare_exchange_weak(now, next, Ordering::Acquire, Ordering::Relaxed)",
         test: "oneshot",
         model: "the_value_arrives",
+    },
+    Bug {
+        what: "who leaves does not hand its promise on",
+        file: PERMITS,
+        find: "        let next = permits.promise_to_first(&mut queue);
+        drop(queue);",
+        replace: "        let next = None;
+        drop(queue);",
+        test: "permits",
+        model: "who_leaves_hands_the_promise_on",
+    },
+    Bug {
+        what: "what was done with a permit is not published",
+        file: PERMITS,
+        find: "self.word.fetch_add(available(permits), Ordering::Release)",
+        replace: "self.word.fetch_add(available(permits), Ordering::Relaxed)",
+        test: "permits",
+        model: "one_at_a_time",
+    },
+    Bug {
+        what: "who goes into the list does not say so",
+        file: PERMITS,
+        find: "Some(now.with(WAITING, true).with(FAIR,",
+        replace: "Some(now.with(WAITING, false).with(FAIR,",
+        test: "permits",
+        model: "one_at_a_time",
+    },
+    Bug {
+        what: "who was overtaken keeps its promise",
+        file: PERMITS,
+        find: "let back = Word(now.0 - promised(wanted)).with(WAITING, true);",
+        replace: "let back = now.with(WAITING, true);",
+        test: "permits",
+        model: "who_is_overtaken_gets_in",
+    },
+    Bug {
+        what: "a waiter that got another waker does not look again",
+        file: EVENT,
+        find: "            // If it was set meanwhile, nobody may have been woken.
+            if !self.was_set() {",
+        replace: "            if true {",
+        test: "event",
+        model: "the_last_one_to_poll_is_woken",
+    },
+    Bug {
+        what: "who was woken by an event that was cleared waits again",
+        file: EVENT,
+        find: "self.event.load() & !SET != self.waiter.data().0.load(Ordering::Relaxed)",
+        replace: "self.event.is_set()",
+        test: "event",
+        model: "who_waited_returns_though_it_is_cleared_at_once",
+    },
+    Bug {
+        what: "what was before an event is not published",
+        file: EVENT,
+        find: "self.word.store(now, Ordering::Release);",
+        replace: "self.word.store(now, Ordering::Relaxed);",
+        test: "event",
+        model: "what_was_before_is_seen",
+    },
+    Bug {
+        what: "a receiver that waits does not look again",
+        file: MPSC,
+        find: "let found = inbox.exchange(empty);",
+        replace: "let found = Found::Nothing;",
+        test: "mpsc",
+        model: "every_value_arrives_once_and_in_order_and_then_the_end",
+    },
+    Bug {
+        what: "a value is put into a channel that is closed",
+        file: MPSC,
+        find: "            if inbox.closed {",
+        replace: "            if inbox.closed && false {",
+        test: "mpsc",
+        model: "a_value_is_received_or_handed_back_when_the_channel_is_closed",
+    },
+    Bug {
+        what: "the end of the last sender wakes nobody",
+        file: MPSC,
+        find: "if inbox.senders == 0 { inbox.receiver.take() }",
+        replace: "if inbox.senders == 9 { inbox.receiver.take() }",
+        test: "mpsc",
+        model: "every_value_arrives_once_and_in_order_and_then_the_end",
     },
 ];

@@ -240,28 +240,31 @@ impl Permits {
             let _queue = self.queue.lock();
             self.word.fetch_or(CLOSED, Ordering::Relaxed);
         }
-        while let Some(waker) = self.end_first() {
-            wake(waker);
+        loop {
+            let first = self.end_first(&mut self.queue.lock());
+            let Some(first) = first else { return };
+            wake(first);
         }
     }
 
-    fn end_first(&self) -> Option<Waker> {
-        let mut queue = self.queue.lock();
+    fn end_first(&self, queue: &mut Queue) -> Option<Waker> {
         // Release: pairs with the Acquire of the waiter's next look.
         let waker = queue.list.pop_front(|place| place.at.store(ENDED, Ordering::Release));
-        self.list_changed(&queue);
+        self.list_changed(queue);
         waker
     }
 
     /// Rules 1 and 5.
     #[cold]
     fn wake_waiters(&self) {
-        while let Some(waker) = self.promise_to_first(&mut self.queue.lock()) {
-            wake(waker);
+        // One after another, each with a lock of its own: mostly there is one.
+        loop {
+            let first = self.promise_to_first(&mut self.queue.lock());
+            let Some(first) = first else { return };
+            wake(first);
         }
     }
 
-    /// One after another, each with a lock of its own: mostly there is one.
     fn promise_to_first(&self, queue: &mut Queue) -> Option<Waker> {
         let wanted = queue.list.front()?.wanted;
         // What is available may become less at any time: then the waiter loses. More promised it becomes

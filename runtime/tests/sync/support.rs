@@ -65,7 +65,7 @@ impl Woken {
         self.poll_pinned(Pin::new(future))
     }
 
-    pub(crate) fn poll_pinned<F: Future>(&self, future: Pin<&mut F>) -> Poll<F::Output> {
+    pub(crate) fn poll_pinned<F: Future + ?Sized>(&self, future: Pin<&mut F>) -> Poll<F::Output> {
         self.with(|cx| future.poll(cx))
     }
 }

@@ -17,9 +17,9 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
-use loopool_executors::caught::run_caught;
+use loopool_executors::caught::{drop_caught, run_caught};
 
 use crate::shim::Mutex;
 use crate::sync::permits::Permits;
@@ -41,6 +41,7 @@ struct Inbox<T> {
 const KEPT: usize = 256;
 
 /// What the receiver found in the inbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     /// Values; the inbox is empty now.
     Values,
@@ -75,45 +76,27 @@ impl<T> Queue<T> {
 
     /// Exchanges what has come for `empty`.
     pub(super) fn take(&self, empty: &mut VecDeque<T>) -> Found {
-        debug_assert!(empty.is_empty());
-        let mut inbox = self.inbox.lock();
-        if inbox.values.is_empty() {
-            return inbox.found_nothing();
-        }
-        mem::swap(&mut inbox.values, empty);
-        Found::Values
+        self.inbox.lock().exchange(empty)
     }
 
-    /// As [`take`](Self::take). If there is nothing, `waker` is left, and what is not needed any more is freed.
-    pub(super) fn take_or_wait(&self, empty: &mut VecDeque<T>, waker: Waker) -> Poll<Found> {
-        let unused: (Option<Waker>, VecDeque<T>);
-        let polled;
-        {
-            let mut inbox = self.inbox.lock();
-            let found = if inbox.values.is_empty() {
-                inbox.found_nothing()
-            } else {
-                mem::swap(&mut inbox.values, empty);
-                Found::Values
-            };
-            unused = match found {
-                Found::Nothing => {
-                    let large = inbox.values.capacity() > KEPT;
-                    let values = if large { mem::take(&mut inbox.values) } else { VecDeque::new() };
-                    (inbox.receiver.replace(waker), values)
-                }
-                _ => (Some(waker), VecDeque::new()),
-            };
-            polled = match found {
-                Found::Nothing => Poll::Pending,
-                found => Poll::Ready(found),
-            };
+    /// As [`take`](Self::take). If there is nothing, `waker` is left, and large buffers are freed.
+    pub(super) fn take_or_wait(&self, empty: &mut VecDeque<T>, waker: Waker) -> Found {
+        let mut inbox = self.inbox.lock();
+        let found = inbox.exchange(empty);
+        let mut unused = Some(waker);
+        let mut large = VecDeque::new();
+        if found == Found::Nothing {
+            unused = mem::replace(&mut inbox.receiver, unused);
+            if inbox.values.capacity() > KEPT {
+                mem::swap(&mut inbox.values, &mut large);
+            }
         }
-        if polled.is_pending() && empty.capacity() > KEPT {
+        drop(inbox);
+        if found == Found::Nothing && empty.capacity() > KEPT {
             *empty = VecDeque::new();
         }
-        drop(unused);
-        polled
+        drop_caught("a waker", unused);
+        found
     }
 
     /// How many values are in the inbox.
@@ -148,8 +131,16 @@ impl<T> Queue<T> {
 }
 
 impl<T> Inbox<T> {
-    fn found_nothing(&self) -> Found {
-        if self.closed || self.senders == 0 { Found::End } else { Found::Nothing }
+    fn exchange(&mut self, empty: &mut VecDeque<T>) -> Found {
+        debug_assert!(empty.is_empty());
+        if !self.values.is_empty() {
+            mem::swap(&mut self.values, empty);
+            Found::Values
+        } else if self.closed || self.senders == 0 {
+            Found::End
+        } else {
+            Found::Nothing
+        }
     }
 }
 

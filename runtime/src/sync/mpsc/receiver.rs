@@ -45,17 +45,14 @@ impl<T> Receiver<T> {
     }
 
     fn poll_inbox(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let mut polled = match self.queue.take(&mut self.taken) {
-            Found::Nothing => Poll::Pending,
-            found => Poll::Ready(found),
-        };
-        if polled.is_pending() {
-            polled = self.queue.take_or_wait(&mut self.taken, cx.waker().clone());
+        let mut found = self.queue.take(&mut self.taken);
+        if found == Found::Nothing {
+            found = self.queue.take_or_wait(&mut self.taken, cx.waker().clone());
         }
-        match polled {
-            Poll::Ready(Found::Values) => Poll::Ready(self.next()),
-            Poll::Ready(_) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+        match found {
+            Found::Values => Poll::Ready(self.next()),
+            Found::Nothing => Poll::Pending,
+            Found::End => Poll::Ready(None),
         }
     }
 
