@@ -11,7 +11,7 @@ mod sync {
     #[path = "../../runtime/src/sync/mpsc/mod.rs"]
     pub(crate) mod mpsc;
     #[allow(dead_code, reason = "the models use a part")]
-    #[path = "../../runtime/src/sync/permits.rs"]
+    #[path = "../../runtime/src/sync/permits/mod.rs"]
     pub(crate) mod permits;
     #[allow(dead_code, reason = "the models use a part")]
     #[path = "../../runtime/src/sync/waiters.rs"]

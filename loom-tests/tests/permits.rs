@@ -5,7 +5,7 @@
 #[path = "."]
 mod sync {
     #[allow(dead_code, reason = "the models use a part")]
-    #[path = "../../runtime/src/sync/permits.rs"]
+    #[path = "../../runtime/src/sync/permits/mod.rs"]
     pub(crate) mod permits;
     #[allow(dead_code, reason = "the models use a part")]
     #[path = "../../runtime/src/sync/waiters.rs"]
@@ -256,5 +256,23 @@ fn the_end_reaches_who_waits() {
         assert!(!block_on(lot.acquire(2)));
         closing.join().unwrap();
         other.join().unwrap();
+    });
+}
+
+/// A waiter that was woken, overtaken, and comes when it is all over does not wait again.
+#[test]
+fn the_end_reaches_who_was_overtaken() {
+    model(BOUNDS, || {
+        let lot = Arc::new(Lot::new(0));
+        let closing = {
+            let lot = lot.clone();
+            thread::spawn(move || {
+                lot.release(1);
+                lot.try_acquire();
+                lot.close();
+            })
+        };
+        block_on(lot.acquire(1));
+        closing.join().unwrap();
     });
 }

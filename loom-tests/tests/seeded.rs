@@ -22,7 +22,7 @@ const QUICK: [&str; 3] = [
 ];
 
 /// The directories that the models include files from.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "executors/src",
     "runtime/src/cancel",
     "runtime/src/task",
@@ -31,6 +31,7 @@ const SOURCES: [&str; 8] = [
     "runtime/src/sync",
     "runtime/src/sync/mpsc",
     "runtime/src/sync/oneshot",
+    "runtime/src/sync/permits",
 ];
 
 /// The directories of this package.

@@ -32,7 +32,8 @@ const BELL: &str = "runtime/src/scheduler/bell.rs";
 /// The callers of `bell.rs`, and the life of a spare worker, are copies.
 const SPARE: &str = "loom-tests/tests/spare.rs";
 const ONESHOT: &str = "runtime/src/sync/oneshot/cell.rs";
-const PERMITS: &str = "runtime/src/sync/permits.rs";
+const PERMITS: &str = "runtime/src/sync/permits/state.rs";
+const ACQUIRE: &str = "runtime/src/sync/permits/acquire.rs";
 const EVENT: &str = "runtime/src/sync/event.rs";
 const MPSC: &str = "runtime/src/sync/mpsc/queue.rs";
 
@@ -628,7 +629,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "who leaves does not hand its promise on",
-        file: PERMITS,
+        file: ACQUIRE,
         find: "        let next = permits.promise_to_first(&mut queue);
         drop(queue);",
         replace: "        let next = None;
@@ -639,8 +640,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "what was done with a permit is not published",
         file: PERMITS,
-        find: "self.word.fetch_add(available(permits), Ordering::Release)",
-        replace: "self.word.fetch_add(available(permits), Ordering::Relaxed)",
+        find: "self.0.fetch_add(available(permits), Ordering::Release)",
+        replace: "self.0.fetch_add(available(permits), Ordering::Relaxed)",
         test: "permits",
         model: "one_at_a_time",
     },
@@ -708,5 +709,13 @@ pub(crate) const BUGS: &[Bug] = &[
         replace: "if inbox.senders == 9 { inbox.receiver.take() }",
         test: "mpsc",
         model: "every_value_arrives_once_and_in_order_and_then_the_end",
+    },
+    Bug {
+        what: "who was overtaken goes into the list after the end",
+        file: ACQUIRE,
+        find: "PROMISED if this.permits.is_closed() => {",
+        replace: "PROMISED if this.permits.is_closed() && false => {",
+        test: "permits",
+        model: "the_end_reaches_who_was_overtaken",
     },
 ];

@@ -12,9 +12,9 @@ use crate::shim::UnsafeCell;
 ///
 /// A value that is never held across an `await` is better off in a [`std::sync::Mutex`].
 ///
-/// Those who wait are let in in the order in which they came; but a task that runs may take the lock before one
-/// that was woken for it and is still on its way, up to a few times. So the lock does not go to sleep
-/// between two tasks that both could run.
+/// Those who wait are let in in the order in which they came; but a task that runs may take the lock
+/// before one that was woken for it and is still on its way, up to a few times. So the lock does not go
+/// to sleep between two tasks that both could run.
 ///
 /// A panic does not poison it: whoever has the lock next sees the value as the panic left it.
 ///

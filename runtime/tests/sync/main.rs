@@ -8,3 +8,4 @@ mod mutex;
 mod oneshot;
 mod semaphore;
 mod support;
+mod timeouts;

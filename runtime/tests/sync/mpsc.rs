@@ -212,6 +212,19 @@ fn a_sender_on_its_way_meets_the_end() {
     assert_eq!(sent, Poll::Ready(Err(SendError(1))));
 }
 
+/// It was let in and overtaken, and the channel is closed before it comes: it does not wait again.
+#[test]
+fn a_sender_that_was_overtaken_meets_the_end() {
+    let (sender, mut receiver) = channel(1);
+    sender.try_send(0).unwrap();
+    let (mut waiting, woken) = wait(&sender, &[1]);
+    assert_eq!(receiver.try_recv(), Ok(0));
+    sender.try_send(2).unwrap();
+    receiver.close();
+    let sent = woken[0].poll_pinned(waiting[0].take().unwrap().as_mut());
+    assert_eq!(sent, Poll::Ready(Err(SendError(1))));
+}
+
 #[test]
 fn what_is_left_goes_with_the_receiver() {
     for received in [0, 1, 5] {

@@ -1,7 +1,7 @@
 //! Channels with many senders and one receiver: asyncio's `Queue`, for one who takes.
 //!
-//! A bounded channel makes senders wait while it is full; an unbounded one grows. Each sender's values arrive in
-//! the order in which they were sent.
+//! A bounded channel makes senders wait while it is full; an unbounded one grows. Each sender's values
+//! arrive in the order in which they were sent.
 //!
 //! ```
 //! use loopool::sync::mpsc;

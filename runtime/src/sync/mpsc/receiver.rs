@@ -26,8 +26,8 @@ impl<T> Receiver<T> {
         Receiver { queue, taken: VecDeque::new() }
     }
 
-    /// Waits for the next value. `None` when all senders are gone, or the channel is closed, and everything was
-    /// received.
+    /// Waits for the next value. `None` when all senders are gone, or the channel is closed, and
+    /// everything was received.
     ///
     /// # Cancel safety
     /// No value is lost.
