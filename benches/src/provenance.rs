@@ -30,7 +30,7 @@ pub fn describe(rounds: usize) -> String {
     let load: Vec<_> = load.split_whitespace().take(3).collect();
     format!(
         "loopool at {}, {rounds} rounds, {} on {} CPUs ({THREADS} threads each), Linux {}; {}. Load \
-         average at the end, over 1, 5 and 15 minutes: {}.\n",
+         average before, over 1, 5 and 15 minutes: {}.\n",
         commit().unwrap_or_else(unknown),
         processor().unwrap_or_else(unknown),
         std::thread::available_parallelism().map_or(0, usize::from),

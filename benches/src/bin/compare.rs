@@ -16,15 +16,20 @@ fn main() -> Result<(), Error> {
         Some(Command::Single(single)) => workloads::single(single),
         Some(Command::Blocked(options)) => blocked::main(options),
         Some(Command::BinarySize) => {
-            write(&options, 1, &binary_size::measure(&options.runtimes())?)
+            let origin = provenance::describe(1);
+            write(&options, &origin, &binary_size::measure(&options.runtimes())?)
         }
-        None => write(&options, options.rounds, &report::summarise(&rounds::run(&options)?)),
+        None => {
+            // Before the run: that's what is measured, whatever happens to the files meanwhile.
+            let origin = provenance::describe(options.rounds);
+            write(&options, &origin, &report::summarise(&rounds::run(&options)?))
+        }
     }
 }
 
 /// Where the user wants them.
-fn write(options: &Options, rounds: usize, results: &[Summary]) -> Result<(), Error> {
-    let table = provenance::describe(rounds) + "\n" + &report::markdown(results);
+fn write(options: &Options, origin: &str, results: &[Summary]) -> Result<(), Error> {
+    let table = format!("{origin}\n{}", report::markdown(results));
     write!(std::io::stdout(), "{table}")?;
     if let Some(path) = &options.json {
         fs::write(path, serde_json::to_string_pretty(results)? + "\n")?;
