@@ -29,7 +29,7 @@ pub fn describe(rounds: usize) -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_else(|_| unknown());
     let load: Vec<_> = load.split_whitespace().take(3).collect();
     format!(
-        "loopool at {}, {rounds} rounds, {} on {} CPUs ({THREADS} threads each), Linux {}; {}. Load \
+        "loopool at {}, rounds: {rounds}, {} on {} CPUs ({THREADS} threads each), Linux {}; {}. Load \
          average before, over 1, 5 and 15 minutes: {}.\n",
         commit().unwrap_or_else(unknown),
         processor().unwrap_or_else(unknown),
