@@ -10,6 +10,7 @@
 //! | [`meter`] | CPU time, wall time, memory in use |
 //! | [`rounds`] | who runs when: round by round, in rotating order |
 //! | [`report`] | medians, ranges, ratios; the table and the JSON list |
+//! | [`provenance`] | which commit, which machine |
 //! | [`plots`] | the same as pictures |
 //! | [`binary_size`] | how large a program becomes |
 //! | [`options`] | the command line |
@@ -23,6 +24,7 @@ pub mod blocked;
 pub mod meter;
 pub mod options;
 pub mod plots;
+pub mod provenance;
 pub mod report;
 pub mod rounds;
 pub mod runtimes;

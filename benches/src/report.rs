@@ -77,13 +77,16 @@ pub fn percentile<T: Copy>(sorted: &[T], share: f64) -> T {
 /// The table: a row per figure, a column per runtime, and ours divided by the best rival's and by the
 /// plain epoll server's.
 pub fn markdown(results: &[Summary]) -> String {
-    let columns: Vec<Name> = Name::ALL
-        .into_iter()
-        .filter(|name| results.iter().any(|result| result.runtime == name.name()))
-        .collect();
+    let mut columns: Vec<&str> = Name::ALL.into_iter().map(Name::name).collect();
+    columns.retain(|name| results.iter().any(|result| result.runtime == *name));
+    for result in results {
+        if !columns.contains(&result.runtime) {
+            columns.push(result.runtime);
+        }
+    }
     let mut table = String::from("| workload | unit |");
     for name in &columns {
-        let _ = write!(table, " {} |", name.name());
+        let _ = write!(table, " {name} |");
     }
     table.push_str(" ours ÷ best | ours ÷ epoll |\n|---|---|");
     table.push_str(&"---:|".repeat(columns.len() + 2));
@@ -95,22 +98,29 @@ pub fn markdown(results: &[Summary]) -> String {
         }
     }
     for (workload, unit) in rows {
-        let of = |name: Name| {
-            results
-                .iter()
-                .find(|result| result.workload == workload && result.runtime == name.name())
+        let of = |name| {
+            results.iter().find(|result| result.workload == workload && result.runtime == name)
         };
         let _ = write!(table, "| {workload} | {unit} |");
         for &name in &columns {
             let cell = of(name).map_or("–".to_owned(), cell);
             let _ = write!(table, " {cell} |");
         }
-        let rivals = Name::RIVALS.into_iter().filter_map(of).map(|result| result.median);
+        let rivals = Name::RIVALS
+            .into_iter()
+            .filter_map(|rival| of(rival.name()))
+            .map(|result| result.median);
         let best =
             if more_is_better(unit) { rivals.reduce(f64::max) } else { rivals.reduce(f64::min) };
-        let ours = of(Name::Loopool).map(|result| result.median);
-        let floor = of(Name::Epoll).map(|result| result.median);
+        let ours = of(Name::Loopool.name()).map(|result| result.median);
+        let floor = of(Name::Epoll.name()).map(|result| result.median);
         let _ = writeln!(table, " {} | {} |", ratio(ours, best, unit), ratio(ours, floor, unit));
+    }
+    let any = |figure| results.iter().any(|result| result.workload.ends_with(figure));
+    if any("_p999") && !any("_calls") {
+        table.push_str(
+            "\nSystem calls could not be counted: that needs `perf` and its tracepoints.\n",
+        );
     }
     table
 }

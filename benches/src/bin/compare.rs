@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::Parser;
 use loopool_benches::options::{Command, Options};
 use loopool_benches::report::{self, Summary};
-use loopool_benches::{Error, binary_size, blocked, plots, rounds, traffic, workloads};
+use loopool_benches::{Error, binary_size, blocked, plots, provenance, rounds, traffic, workloads};
 
 fn main() -> Result<(), Error> {
     let options = Options::parse();
@@ -15,14 +15,21 @@ fn main() -> Result<(), Error> {
         Some(Command::Load(load)) => traffic::load::main(load),
         Some(Command::Single(single)) => workloads::single(single),
         Some(Command::Blocked(options)) => blocked::main(options),
-        Some(Command::BinarySize) => write(&options, &binary_size::measure(&options.runtimes())?),
-        None => write(&options, &report::summarise(&rounds::run(&options)?)),
+        Some(Command::BinarySize) => {
+            let origin = provenance::describe(1);
+            write(&options, &origin, &binary_size::measure(&options.runtimes())?)
+        }
+        None => {
+            // Before the run: that's what is measured, whatever happens to the files meanwhile.
+            let origin = provenance::describe(options.rounds);
+            write(&options, &origin, &report::summarise(&rounds::run(&options)?))
+        }
     }
 }
 
 /// Where the user wants them.
-fn write(options: &Options, results: &[Summary]) -> Result<(), Error> {
-    let table = report::markdown(results);
+fn write(options: &Options, origin: &str, results: &[Summary]) -> Result<(), Error> {
+    let table = format!("{origin}\n{}", report::markdown(results));
     write!(std::io::stdout(), "{table}")?;
     if let Some(path) = &options.json {
         fs::write(path, serde_json::to_string_pretty(results)? + "\n")?;

@@ -37,8 +37,8 @@ pub enum Name {
 pub trait Job {
     /// What comes of it.
     type Output;
-    /// Does it.
-    fn on<P: Peer>(self) -> Self::Output;
+    /// Does it, with so many threads.
+    fn on<P: Peer>(self, threads: usize) -> Self::Output;
 }
 
 impl Name {
@@ -77,18 +77,25 @@ impl Name {
         !matches!(self, Name::Rayon | Name::Epoll)
     }
 
+    /// Of how many threads.
+    fn threads(self) -> usize {
+        match self {
+            Name::LoopoolOne | Name::TokioCurrent | Name::Monoio => 1,
+            _ => THREADS,
+        }
+    }
+
     /// Does `job` on this runtime.
     ///
     /// # Panics
     /// When it is [none](Self::is_runtime).
     pub fn dispatch<J: Job>(self, job: J) -> J::Output {
+        let threads = self.threads();
         match self {
-            Name::Loopool => job.on::<Loopool<THREADS>>(),
-            Name::TokioMulti => job.on::<Tokio<true>>(),
-            Name::Smol => job.on::<Smol>(),
-            Name::LoopoolOne => job.on::<Loopool<1>>(),
-            Name::TokioCurrent => job.on::<Tokio<false>>(),
-            Name::Monoio => job.on::<Monoio>(),
+            Name::Loopool | Name::LoopoolOne => job.on::<Loopool>(threads),
+            Name::TokioMulti | Name::TokioCurrent => job.on::<Tokio>(threads),
+            Name::Smol => job.on::<Smol>(threads),
+            Name::Monoio => job.on::<Monoio>(threads),
             Name::Rayon | Name::Epoll => panic!("{} runs no tasks", self.name()),
         }
     }

@@ -11,11 +11,11 @@ pub trait Peer: Network + Primitives + Sized + 'static {
     /// What another thread needs to give this runtime work.
     type Remote: Clone + Send + 'static;
 
-    /// Starts the runtime and its threads; dropping it ends them.
+    /// Starts the runtime with so many threads; dropping it ends them.
     ///
     /// # Errors
     /// When the system refuses descriptors or threads.
-    fn start() -> io::Result<Self>;
+    fn start(threads: usize) -> io::Result<Self>;
 
     /// Runs `work` as a task among the runtime's others, so on one of its workers, and waits for it.
     fn run<F>(&self, work: F) -> F::Output

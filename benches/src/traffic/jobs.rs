@@ -7,7 +7,7 @@ use crate::workloads::spin;
 
 /// About three milliseconds of work, the same for all: not of time, in which a job that is disturbed
 /// would do less.
-const STEPS: u64 = 2_500_000;
+const STEPS: u64 = 1_500_000;
 
 /// Jobs that have ended.
 static DONE: AtomicU64 = AtomicU64::new(0);

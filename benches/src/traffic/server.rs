@@ -53,8 +53,8 @@ struct Listen {
 impl Job for Listen {
     type Output = Result<(), Error>;
 
-    fn on<P: Peer>(self) -> Self::Output {
-        Ok(P::start()?.run(accept::<P>(self))?)
+    fn on<P: Peer>(self, threads: usize) -> Self::Output {
+        Ok(P::start(threads)?.run(accept::<P>(self))?)
     }
 }
 

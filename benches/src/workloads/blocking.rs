@@ -13,7 +13,7 @@ pub(super) const JOBS: u64 = 50_000;
 const IN_FLIGHT: u64 = 10_000;
 
 /// About a microsecond.
-const STEPS: u64 = 1_000;
+const STEPS: u64 = 500;
 
 pub(super) async fn latency<P: Peer>(ops: u64) {
     for number in 0..ops {

@@ -93,12 +93,12 @@ pub struct Effort {
 impl Effort {
     /// For figures that are to be believed: a run of 100 ms or more for nearly every workload.
     pub fn full(pin: bool) -> Self {
-        Effort { divisor: 1, load_millis: 1_000, pin }
+        Effort { divisor: 1, load_millis: 600, pin }
     }
 
     /// For a first impression.
     pub fn quick(pin: bool) -> Self {
-        Effort { divisor: 5, load_millis: 150, pin }
+        Effort { divisor: 2, load_millis: 150, pin }
     }
 }
 
@@ -176,16 +176,16 @@ struct Measure {
 impl Job for Measure {
     type Output = Result<Vec<Sample>, Error>;
 
-    fn on<P: Peer>(self) -> Self::Output {
+    fn on<P: Peer>(self, threads: usize) -> Self::Output {
         let divisor = self.effort.divisor;
         Ok(match self.workload {
             Workload::Timed(timed) => {
-                let peer = P::start()?;
+                let peer = P::start(threads)?;
                 timed_samples(timed.ops() / divisor, |ops| timed.run(&peer, ops))
             }
-            Workload::Sleeps => sleeps::measure(&P::start()?),
-            Workload::Memory => memory::measure(&P::start()?),
-            Workload::Startup => startup::measure::<P>(startup::OPS / divisor)?,
+            Workload::Sleeps => sleeps::measure(&P::start(threads)?),
+            Workload::Memory => memory::measure(&P::start(threads)?),
+            Workload::Startup => startup::measure::<P>(threads, startup::OPS / divisor)?,
             Workload::Traffic(_) => unreachable!("traffic runs in processes of its own"),
         })
     }
@@ -206,13 +206,14 @@ fn costs(cost: Cost, ops: u64) -> Vec<Sample> {
     ]
 }
 
-/// Computes: so many multiplications, each of which needs the one before; about a nanosecond each.
+/// Computes: so many steps of Marsaglia's xorshift generator, each of which needs the one before, about
+/// two nanoseconds each. (Steps of a linear generator would be folded into one by the compiler.)
 pub(crate) fn spin(steps: u64) {
     let mut state = std::hint::black_box(1u64);
     for _ in 0..steps {
-        // Constants of the MMIX generator; any would do.
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
     }
     std::hint::black_box(state);
 }

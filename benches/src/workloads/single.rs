@@ -35,8 +35,8 @@ struct Once {
 impl Job for Once {
     type Output = Result<(), Error>;
 
-    fn on<P: Peer>(self) -> Self::Output {
-        let peer = P::start()?;
+    fn on<P: Peer>(self, threads: usize) -> Self::Output {
+        let peer = P::start(threads)?;
         let ops = self.ops;
         let ((), cost) = meter::measure(|| match self.timed {
             Some(timed) => timed.run(&peer, ops),

@@ -8,9 +8,9 @@ use crate::runtimes::{Peer, rayon};
 /// Some 100 ms on the slowest.
 pub(super) const OPS: u64 = 500;
 
-pub(super) fn measure<P: Peer>(ops: u64) -> Result<Vec<Sample>, Error> {
+pub(super) fn measure<P: Peer>(threads: usize, ops: u64) -> Result<Vec<Sample>, Error> {
     let start_and_stop = || -> Result<(), Error> {
-        P::start()?.run(async {});
+        P::start(threads)?.run(async {});
         Ok(())
     };
     repeat(ops, start_and_stop)

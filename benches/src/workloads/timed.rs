@@ -1,5 +1,8 @@
 //! The workloads that are so many operations, after which the costs are read.
 
+use std::future::Future;
+use std::pin::Pin;
+
 use rayon::ThreadPool;
 
 use super::{
@@ -144,47 +147,37 @@ impl Timed {
                     | Timed::BlockingLatency
                     | Timed::BlockingThroughput
             ),
-            // Ours has no channels and locks yet.
-            Name::Loopool | Name::LoopoolOne => !matches!(
-                self,
-                Timed::PingPong
-                    | Timed::MpscOne
-                    | Timed::MpscFour
-                    | Timed::Mutex
-                    | Timed::MutexHold
-                    | Timed::Semaphore
-                    | Timed::SemaphoreHold
-                    | Timed::Broadcast
-            ),
             _ => true,
         }
     }
 
     /// So many operations on one runtime.
     pub(super) fn run<P: Peer>(self, peer: &P, ops: u64) {
-        match self {
-            Timed::SpawnJoin => peer.run(spawn_join::run::<P>(ops)),
-            Timed::SpawnMany => peer.run(spawn_many::run::<P>(ops)),
-            Timed::SpawnRemote => peer.run(spawn_remote::run::<P>(ops)),
-            Timed::Chain => peer.run(chain::run::<P>(ops)),
-            Timed::ForkJoin => peer.run(fork_join::run::<P>(ops)),
-            Timed::Yield => peer.run(yields::run::<P>(ops)),
-            Timed::PairSwitch => peer.run(pair_switch::run::<P>(ops)),
-            Timed::PingPong => peer.run(ping_pong::run::<P>(ops)),
-            Timed::ChannelPair => peer.run(channel_pair::run::<P>(ops)),
-            Timed::MpscOne => peer.run(mpsc::one_to_one::<P>(ops)),
-            Timed::MpscFour => peer.run(mpsc::four_to_one::<P>(ops)),
-            Timed::Mutex => peer.run(locks::mutex::<P>(ops)),
-            Timed::MutexHold => peer.run(locks::mutex_hold::<P>(ops)),
-            Timed::Semaphore => peer.run(locks::semaphore::<P>(ops)),
-            Timed::SemaphoreHold => peer.run(locks::semaphore_hold::<P>(ops)),
-            Timed::Broadcast => peer.run(broadcast::run::<P>(ops)),
-            Timed::TimerCancel => peer.run(timers::cancel::<P>(ops)),
-            Timed::TimeoutReady => peer.run(timers::timeout_ready::<P>(ops)),
-            Timed::Bridge => peer.run(bridge::run::<P>(ops)),
-            Timed::BlockingLatency => peer.run(blocking::latency::<P>(ops)),
-            Timed::BlockingThroughput => peer.run(blocking::throughput::<P>(ops)),
-        }
+        // In a box, once per run: the compiler would else make a copy of the whole runtime per workload.
+        let work: Pin<Box<dyn Future<Output = ()> + Send>> = match self {
+            Timed::SpawnJoin => Box::pin(spawn_join::run::<P>(ops)),
+            Timed::SpawnMany => Box::pin(spawn_many::run::<P>(ops)),
+            Timed::SpawnRemote => Box::pin(spawn_remote::run::<P>(ops)),
+            Timed::Chain => Box::pin(chain::run::<P>(ops)),
+            Timed::ForkJoin => Box::pin(fork_join::run::<P>(ops)),
+            Timed::Yield => Box::pin(yields::run::<P>(ops)),
+            Timed::PairSwitch => Box::pin(pair_switch::run::<P>(ops)),
+            Timed::PingPong => Box::pin(ping_pong::run::<P>(ops)),
+            Timed::ChannelPair => Box::pin(channel_pair::run::<P>(ops)),
+            Timed::MpscOne => Box::pin(mpsc::one_to_one::<P>(ops)),
+            Timed::MpscFour => Box::pin(mpsc::four_to_one::<P>(ops)),
+            Timed::Mutex => Box::pin(locks::mutex::<P>(ops)),
+            Timed::MutexHold => Box::pin(locks::mutex_hold::<P>(ops)),
+            Timed::Semaphore => Box::pin(locks::semaphore::<P>(ops)),
+            Timed::SemaphoreHold => Box::pin(locks::semaphore_hold::<P>(ops)),
+            Timed::Broadcast => Box::pin(broadcast::run::<P>(ops)),
+            Timed::TimerCancel => Box::pin(timers::cancel::<P>(ops)),
+            Timed::TimeoutReady => Box::pin(timers::timeout_ready::<P>(ops)),
+            Timed::Bridge => Box::pin(bridge::run::<P>(ops)),
+            Timed::BlockingLatency => Box::pin(blocking::latency::<P>(ops)),
+            Timed::BlockingThroughput => Box::pin(blocking::throughput::<P>(ops)),
+        };
+        peer.run(work);
     }
 
     /// So many operations on rayon.
@@ -199,6 +192,37 @@ impl Timed {
             Timed::BlockingLatency => blocking::latency_on_rayon(pool, ops),
             Timed::BlockingThroughput => blocking::throughput_on_rayon(pool, ops),
             _ => panic!("rayon does not do {}", self.name()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtimes::{Job, rayon};
+
+    struct All;
+
+    impl Job for All {
+        type Output = ();
+
+        fn on<P: Peer>(self, threads: usize) {
+            let peer = P::start(threads).unwrap();
+            for timed in Timed::ALL {
+                timed.run(&peer, 400);
+            }
+        }
+    }
+
+    /// The workloads verify their results themselves.
+    #[test]
+    fn every_workload_ends_on_every_runtime() {
+        for name in Name::ALL.into_iter().filter(|name| name.is_runtime()) {
+            name.dispatch(All);
+        }
+        let pool = rayon::start().unwrap();
+        for timed in Timed::ALL.into_iter().filter(|timed| timed.runs_on(Name::Rayon)) {
+            timed.run_on_rayon(&pool, 400);
         }
     }
 }

@@ -16,15 +16,15 @@ use super::{Peer, THREADS};
 static POOL: LazyLock<CpuExecutor> =
     LazyLock::new(|| CpuExecutor::new(THREADS).expect("the system has threads for a pool"));
 
-/// A runtime of so many loops.
+/// Our runtime.
 #[derive(Debug)]
-pub struct Loopool<const LOOPS: usize>(Runtime);
+pub struct Loopool(Runtime);
 
-impl<const LOOPS: usize> Peer for Loopool<LOOPS> {
+impl Peer for Loopool {
     type Remote = ThreadsafeHandle;
 
-    fn start() -> io::Result<Self> {
-        Runtime::builder().loops(LOOPS).build().map(Loopool)
+    fn start(threads: usize) -> io::Result<Self> {
+        Runtime::builder().loops(threads).build().map(Loopool)
     }
 
     fn run<F>(&self, work: F) -> F::Output

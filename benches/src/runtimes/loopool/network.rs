@@ -11,7 +11,7 @@ use crate::Error;
 use crate::runtimes::Network;
 use crate::traffic::http;
 
-impl<const LOOPS: usize> Network for Loopool<LOOPS> {
+impl Network for Loopool {
     type Listener = TcpListener;
     type Stream = TcpStream;
 

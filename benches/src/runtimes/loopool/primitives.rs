@@ -1,69 +1,75 @@
-//! Channels and locks: not there yet, so the workloads that use them leave ours out.
+//! Channels and locks: our own.
 
-use std::future::{Future, pending};
+use std::future::Future;
 use std::ops::DerefMut;
+
+use loopool::sync::{Event, Mutex, Semaphore, mpsc, oneshot};
 
 use super::Loopool;
 use crate::runtimes::Primitives;
 
-const MISSING: &str = "ours has no channels and locks yet";
+impl Primitives for Loopool {
+    type OneshotSender = oneshot::Sender<u64>;
+    type OneshotReceiver = oneshot::Receiver<u64>;
+    type Sender = mpsc::Sender<u64>;
+    type Receiver = mpsc::Receiver<u64>;
+    type Mutex = Mutex<u64>;
+    type Semaphore = Semaphore;
+    type Event = Event;
 
-impl<const LOOPS: usize> Primitives for Loopool<LOOPS> {
-    type OneshotSender = ();
-    type OneshotReceiver = ();
-    type Sender = ();
-    type Receiver = ();
-    type Mutex = ();
-    type Semaphore = ();
-    type Event = ();
-
-    fn oneshot() -> ((), ()) {
-        unreachable!("{MISSING}")
+    fn oneshot() -> (Self::OneshotSender, Self::OneshotReceiver) {
+        oneshot::channel()
     }
 
-    fn send_once((): (), _: u64) {}
-
-    fn receive_once((): ()) -> impl Future<Output = u64> + Send {
-        pending()
+    fn send_once(sender: Self::OneshotSender, number: u64) {
+        sender.send(number).expect("the receiver is there");
     }
 
-    fn channel(_: usize) -> ((), ()) {
-        unreachable!("{MISSING}")
+    async fn receive_once(receiver: Self::OneshotReceiver) -> u64 {
+        receiver.await.expect("the sender sends")
     }
 
-    fn send((): &mut (), _: u64) -> impl Future<Output = ()> + Send {
-        pending()
+    fn channel(capacity: usize) -> (Self::Sender, Self::Receiver) {
+        mpsc::channel(capacity)
     }
 
-    fn receive((): &mut ()) -> impl Future<Output = Option<u64>> + Send {
-        pending()
+    async fn send(sender: &mut Self::Sender, number: u64) {
+        sender.send(number).await.expect("the receiver is there");
     }
 
-    fn mutex() {
-        unreachable!("{MISSING}")
+    fn receive(receiver: &mut Self::Receiver) -> impl Future<Output = Option<u64>> + Send {
+        receiver.recv()
     }
 
-    fn lock((): &()) -> impl Future<Output = impl DerefMut<Target = u64> + Send> + Send {
-        pending::<Box<u64>>()
+    fn mutex() -> Mutex<u64> {
+        Mutex::new(0)
     }
 
-    fn semaphore(_: usize) {
-        unreachable!("{MISSING}")
+    fn lock(mutex: &Mutex<u64>) -> impl Future<Output = impl DerefMut<Target = u64> + Send> + Send {
+        mutex.lock()
     }
 
-    fn acquire((): &()) -> impl Future<Output = impl Sized + Send> + Send {
-        pending::<()>()
+    fn semaphore(permits: usize) -> Semaphore {
+        Semaphore::new(permits)
     }
 
-    fn event() {
-        unreachable!("{MISSING}")
+    fn acquire(semaphore: &Semaphore) -> impl Future<Output = impl Sized + Send> + Send {
+        semaphore.acquire()
     }
 
-    fn set((): &()) {}
+    fn event() -> Event {
+        Event::new()
+    }
 
-    fn clear((): &()) {}
+    fn set(event: &Event) {
+        event.set();
+    }
 
-    fn wait((): &()) -> impl Future<Output = ()> + Send {
-        pending()
+    fn clear(event: &Event) {
+        event.clear();
+    }
+
+    async fn wait(event: &Event) {
+        event.wait().await;
     }
 }

@@ -37,7 +37,7 @@ type Start = Box<dyn FnOnce() + Send>;
 impl Peer for Monoio {
     type Remote = async_channel::Sender<Start>;
 
-    fn start() -> io::Result<Self> {
+    fn start(_: usize) -> io::Result<Self> {
         let pool = Box::new(DefaultThreadPool::new(THREADS));
         let builder = RuntimeBuilder::<FusionDriver>::new().attach_thread_pool(pool);
         Ok(Monoio(RefCell::new(builder.enable_timer().build()?)))

@@ -95,3 +95,24 @@ impl<F: Future> Future for OneThread<F> {
         value.poll(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn other_threads_neither_reach_it_nor_drop_it() {
+        let value = Arc::new(());
+        let coat = OneThread::new(value.clone());
+        let there = thread::spawn(move || {
+            assert!(std::panic::catch_unwind(|| Arc::strong_count(&coat)).is_err());
+        });
+        there.join().unwrap();
+        assert_eq!(Arc::strong_count(&value), 2, "it has leaked");
+        drop(OneThread::new(value.clone()));
+        assert_eq!(Arc::strong_count(&value), 2);
+    }
+}

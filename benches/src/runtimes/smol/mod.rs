@@ -14,7 +14,7 @@ use async_io::Timer;
 use futures::channel::oneshot;
 use futures_lite::future;
 
-use super::{Peer, THREADS, rayon};
+use super::{Peer, rayon};
 
 static EXECUTOR: Executor<'static> = Executor::new();
 
@@ -37,9 +37,9 @@ impl Drop for Smol {
 impl Peer for Smol {
     type Remote = ();
 
-    fn start() -> io::Result<Self> {
+    fn start(threads: usize) -> io::Result<Self> {
         let mut smol = Smol { workers: Vec::new() };
-        for number in 0..THREADS {
+        for number in 0..threads {
             let (stop, stopped) = oneshot::channel();
             // Only ever ends because the sender was dropped, hence with an error.
             let work = || {

@@ -10,22 +10,21 @@ use std::time::Duration;
 use futures_lite::future;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::{Peer, THREADS, rayon};
+use super::{Peer, rayon};
 
-/// tokio: the scheduler with several threads, or the one that runs on the thread that waits.
+/// tokio: the scheduler with several threads or, for one, that which runs on the thread that waits.
 #[derive(Debug)]
-pub struct Tokio<const MULTI_THREADED: bool>(Runtime);
+pub struct Tokio(Runtime);
 
-impl<const MULTI_THREADED: bool> Peer for Tokio<MULTI_THREADED> {
+impl Peer for Tokio {
     type Remote = Handle;
 
-    fn start() -> io::Result<Self> {
-        let mut builder = if MULTI_THREADED {
-            Builder::new_multi_thread()
-        } else {
-            Builder::new_current_thread()
+    fn start(threads: usize) -> io::Result<Self> {
+        let mut builder = match threads {
+            1 => Builder::new_current_thread(),
+            _ => Builder::new_multi_thread(),
         };
-        builder.worker_threads(THREADS).enable_all().build().map(Tokio)
+        builder.worker_threads(threads).enable_all().build().map(Tokio)
     }
 
     fn run<F>(&self, work: F) -> F::Output

@@ -12,7 +12,7 @@ use crate::Error;
 use crate::runtimes::Network;
 use crate::traffic::http;
 
-impl<const MULTI_THREADED: bool> Network for Tokio<MULTI_THREADED> {
+impl Network for Tokio {
     type Listener = TcpListener;
     type Stream = TcpStream;
 

@@ -16,7 +16,7 @@ pub struct Flag {
     changed: Notify,
 }
 
-impl<const MULTI_THREADED: bool> Primitives for Tokio<MULTI_THREADED> {
+impl Primitives for Tokio {
     type OneshotSender = oneshot::Sender<u64>;
     type OneshotReceiver = oneshot::Receiver<u64>;
     type Sender = mpsc::Sender<u64>;
