@@ -35,8 +35,13 @@ const SOURCES: [&str; 9] = [
 ];
 
 /// The directories of this package.
-const OWN: [&str; 4] =
-    ["loom-tests", "loom-tests/src", "loom-tests/tests", "loom-tests/tests/task"];
+const OWN: [&str; 5] = [
+    "loom-tests",
+    "loom-tests/src",
+    "loom-tests/tests",
+    "loom-tests/tests/sync",
+    "loom-tests/tests/task",
+];
 
 #[test]
 fn every_bug_has_its_place() {
