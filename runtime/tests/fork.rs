@@ -187,7 +187,7 @@ impl Parent {
         refuses_tasks(|future| handle.create_local_task(future));
         refuses_tasks(|future| remote.create_task(future));
         for index in 0..2 {
-            refuses_tasks(|future| runtime.spawn_on(index, move || future).unwrap());
+            refuses_tasks(|future| runtime.handle().spawn_on(index, move || future).unwrap());
         }
         panics(|| handle.call_soon(|| ()));
         panics(|| handle.call_later(Duration::ZERO, || ()));
@@ -362,7 +362,7 @@ fn inside_a_task_of_a_worker() {
     let parent = Parent::new();
     let (send, receive) = mpsc::channel();
     let (go_on, told) = futures::channel::oneshot::channel();
-    let task = parent.runtime.spawn_on(1, move || async move {
+    let task = parent.runtime.handle().spawn_on(1, move || async move {
         let (client, server) = pair().await;
         let served = create_task(echo(server));
         talk(&client).await;
@@ -382,7 +382,7 @@ fn inside_a_task_of_a_worker() {
 fn a_worker_that_goes_on_in_the_child_ends_it() {
     let parent = Parent::new();
     let (send, receive) = mpsc::channel();
-    let task = parent.runtime.spawn_on(1, move || async move {
+    let task = parent.runtime.handle().spawn_on(1, move || async move {
         if let Some(child) = fork_now() {
             send.send(child).unwrap();
         } else {

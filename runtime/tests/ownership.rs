@@ -133,7 +133,7 @@ fn wakers_and_handles_of_a_runtime_that_has_ended_do_nothing() {
         let mut tasks = Vec::new();
         for index in 0..loops {
             let (wakers, guard) = (wakers.clone(), drops.guard());
-            tasks.push(runtime.spawn_on(index, move || park_in(wakers, guard)).unwrap());
+            tasks.push(runtime.handle().spawn_on(index, move || park_in(wakers, guard)).unwrap());
         }
         tasks.push(runtime.handle().create_task(park_in(wakers.clone(), drops.guard())));
         runtime.run_until_complete(until(|| wakers.lock().unwrap().len() == loops + 1));
@@ -275,7 +275,7 @@ fn a_runtime_dropped_by_a_task_or_callback_of_another_one() {
             for index in 0..2 {
                 let guard = drops.guard();
                 let task = move || async move { drop(forever(Rc::new(guard)).await) };
-                drop(inner.spawn_on(index, task).unwrap());
+                drop(inner.handle().spawn_on(index, task).unwrap());
                 drop(inner.handle().create_task(forever(drops.guard())));
             }
             inner
@@ -303,7 +303,7 @@ fn a_runtime_dropped_by_a_task_or_callback_of_another_one() {
             send.send(()).unwrap();
             forever(inner).await;
         };
-        drop(outer.spawn_on(loops - 1, keep).unwrap());
+        drop(outer.handle().spawn_on(loops - 1, keep).unwrap());
         outer.run_until_complete(until(|| receive.try_recv().is_ok()));
         drop(outer);
         assert_eq!(drops.count(), 12);
@@ -334,7 +334,7 @@ fn burden(runtime: &Runtime, drops: &Drops, ran: &Arc<AtomicUsize>) {
             ran.fetch_add(usize::from(index == 0), SeqCst);
             drop(guard);
         };
-        drop(runtime.spawn_on(index, task).unwrap());
+        drop(runtime.handle().spawn_on(index, task).unwrap());
     }
     let handle = runtime.handle();
     runtime.run_until_complete(sleep(Duration::from_millis(1)));
@@ -453,7 +453,7 @@ fn wakes_from_everywhere_while_the_runtime_ends() {
                 })
             };
             if index < 4 {
-                drop(runtime.spawn_on(index % 2, task).unwrap());
+                drop(runtime.handle().spawn_on(index % 2, task).unwrap());
             } else {
                 drop(runtime.handle().create_task(task()));
             }

@@ -58,14 +58,14 @@ async fn visit(index: usize) -> ThreadId {
 fn every_loop_can_be_chosen_from_everywhere() {
     for loops in [1, 2, 4] {
         let runtime = runtime(loops);
-        assert_eq!((runtime.loops(), runtime.threadsafe_handle().loops()), (loops, loops));
+        assert_eq!((runtime.handle().loops(), runtime.threadsafe_handle().loops()), (loops, loops));
         let remote = runtime.threadsafe_handle();
         let from_outside = std::thread::spawn(move || {
             (0..loops).map(|i| remote.spawn_on(i, move || visit(i)).unwrap()).collect::<Vec<_>>()
         });
         let from_outside = from_outside.join().unwrap();
         let from_here: Vec<_> =
-            (0..loops).map(|i| runtime.spawn_on(i, move || visit(i)).unwrap()).collect();
+            (0..loops).map(|i| runtime.handle().spawn_on(i, move || visit(i)).unwrap()).collect();
         runtime.run(async move {
             let from_main: Vec<_> =
                 (0..loops).map(|i| spawn_on(i, move || visit(i)).unwrap()).collect();
@@ -115,11 +115,11 @@ fn a_number_too_large_hands_the_maker_back() {
         let text = text.to_owned();
         move || async move { text }
     };
-    let error = runtime.spawn_on(2, make("kept")).unwrap_err();
+    let error = runtime.handle().spawn_on(2, make("kept")).unwrap_err();
     assert_eq!((error.loop_index(), error.loops()), (2, 2));
     assert_eq!(error.to_string(), "there is no loop 2: the runtime's loops are 0 to 1");
     let maker = error.into_maker();
-    let task = runtime.spawn_on(1, maker).unwrap();
+    let task = runtime.handle().spawn_on(1, maker).unwrap();
     assert_eq!(runtime.run(task).unwrap(), "kept");
 }
 
@@ -128,9 +128,11 @@ fn a_task_of_the_main_loop_waits_until_that_is_driven() {
     let runtime = runtime(2);
     let calls = Arc::new(AtomicUsize::new(0));
     let called = calls.clone();
-    let task = runtime.spawn_on(0, move || async move { called.fetch_add(1, SeqCst) }).unwrap();
+    let task =
+        runtime.handle().spawn_on(0, move || async move { called.fetch_add(1, SeqCst) }).unwrap();
     let (send, receive) = mpsc::channel();
-    let elsewhere = runtime.spawn_on(1, move || async move { send.send(()).unwrap() }).unwrap();
+    let elsewhere =
+        runtime.handle().spawn_on(1, move || async move { send.send(()).unwrap() }).unwrap();
     receive.recv_timeout(HANG).unwrap();
     assert_eq!((calls.load(SeqCst), task.is_finished()), (0, false));
     runtime.run_until_complete(async {
@@ -214,7 +216,7 @@ fn what_still_waits_at_the_end_is_dropped_on_its_loop() {
     let drops = Drops::default();
     let keep = drops.clone();
     let (send, receive) = mpsc::channel();
-    let waiting = runtime.spawn_on_each(move |_| {
+    let waiting = runtime.handle().spawn_on_each(move |_| {
         let guard = Rc::new(keep.guard());
         let send = send.clone();
         async move {

@@ -283,7 +283,7 @@ fn a_timer_that_a_spare_worker_sets_at_the_main_loop_that_was_left_is_not_forgot
     let (release_spare, spare_released) = mpsc::channel();
     let (send, receive) = mpsc::channel();
     let (begin, begun) = mpsc::channel();
-    let blocker = runtime.spawn_on(1, move || async move {
+    let blocker = runtime.handle().spawn_on(1, move || async move {
         begin.send(()).unwrap();
         block_in_place(|| loop_released.recv_timeout(HANG)).unwrap();
     });
@@ -332,7 +332,7 @@ fn inside_a_task_of_another_runtime_a_loop_that_is_stuck_is_not_waited_for() {
     let inner = runtime(2);
     let (release, released) = mpsc::channel::<()>();
     let (begin, begun) = mpsc::channel();
-    let stuck = inner.spawn_on(1, move || async move {
+    let stuck = inner.handle().spawn_on(1, move || async move {
         begin.send(()).unwrap();
         // Until the report is there.
         let _ = released.recv();

@@ -134,7 +134,7 @@ fn each_task_is_asked_once() {
                     }
                 }
             };
-            drop(runtime.spawn_on(index % loops, task).unwrap());
+            drop(runtime.handle().spawn_on(index % loops, task).unwrap());
         }
         runtime.run_until_complete(async {
             while begun.get() < 20 {
@@ -220,7 +220,7 @@ fn no_grace_at_all() {
                 let _guard = guard;
                 forever().await
             };
-            drop(runtime.spawn_on(index % loops, wait).unwrap());
+            drop(runtime.handle().spawn_on(index % loops, wait).unwrap());
         }
         let report = runtime.shutdown(ShutdownPolicy::default().grace(Duration::ZERO));
         assert_eq!(drops.get(), 10);
@@ -333,7 +333,7 @@ fn block_a_loop(runtime: &Runtime, door: &Door, ended: &Arc<AtomicBool>) {
         // Taken by the end.
         forever().await;
     };
-    let task = runtime.spawn_on(1, blocker).unwrap();
+    let task = runtime.handle().spawn_on(1, blocker).unwrap();
     task.set_name("blocker");
     receive.recv_timeout(HANG).unwrap();
 }
@@ -351,7 +351,7 @@ fn a_stuck_loop_is_named_and_left_behind_and_finishes_the_runtime_when_it_comes_
         send.send(()).unwrap();
         forever().await;
     };
-    let bound = runtime.spawn_on(1, bound).unwrap();
+    let bound = runtime.handle().spawn_on(1, bound).unwrap();
     bound.set_name("bound");
     receive.recv_timeout(HANG).unwrap();
     // One that may be anywhere.
@@ -398,7 +398,7 @@ fn a_shutdown_inside_another_runtimes_task_does_not_wait() {
                     let _ = cancellable(forever()).await;
                 }
             };
-            drop(inner.spawn_on(index % 2, wait).unwrap());
+            drop(inner.handle().spawn_on(index % 2, wait).unwrap());
         }
         let report = inner.shutdown(patient());
         assert_eq!((drops.get(), report.left.len()), (10, 0), "{report}");

@@ -35,7 +35,7 @@ mod watch;
 
 use std::fmt;
 use std::future::Future;
-use std::panic::{Location, resume_unwind};
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -48,9 +48,8 @@ use self::watch::Watch;
 use crate::event_loop::{Core, Driving, LoopHandle, ThreadsafeHandle, run_main};
 use crate::fork::Forked;
 use crate::metrics::RuntimeMetrics;
-use crate::placement::{self, NoSuchLoop};
 use crate::scheduler::{Phase, Plan, Shared};
-use crate::task::{MOST_LOOPS, Task};
+use crate::task::MOST_LOOPS;
 
 /// The most spare workers there are by default: each of them is as good as a loop.
 const MOST_SPARES: usize = 4;
@@ -296,40 +295,6 @@ impl Runtime {
     /// The handle that crosses threads.
     pub fn threadsafe_handle(&self) -> ThreadsafeHandle {
         ThreadsafeHandle::new(self.shared.clone(), 0)
-    }
-
-    /// How many loops there are. Their numbers begin with 0, the main loop's.
-    pub fn loops(&self) -> usize {
-        self.shared.loop_count
-    }
-
-    /// As [`ThreadsafeHandle::spawn_on`]. Tasks of the main loop wait until somebody runs it.
-    ///
-    /// # Errors
-    /// [`NoSuchLoop`], with the maker, when there is no loop of this number.
-    #[track_caller]
-    pub fn spawn_on<M, F>(
-        &self,
-        loop_index: usize,
-        make: M,
-    ) -> Result<Task<F::Output>, NoSuchLoop<M>>
-    where
-        M: FnOnce() -> F + Send + 'static,
-        F: Future + 'static,
-        F::Output: Send + 'static,
-    {
-        placement::spawn_on(&self.shared, loop_index, make, Location::caller())
-    }
-
-    /// As [`ThreadsafeHandle::spawn_on_each`].
-    #[track_caller]
-    pub fn spawn_on_each<M, F>(&self, make: M) -> Vec<Task<F::Output>>
-    where
-        M: Fn(usize) -> F + Send + Clone + 'static,
-        F: Future + 'static,
-        F::Output: Send + 'static,
-    {
-        placement::spawn_on_each(&self.shared, &make, Location::caller())
     }
 
     /// What the loops are doing.

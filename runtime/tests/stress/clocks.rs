@@ -12,7 +12,7 @@ use crate::support::{Crowd, Random, Tally};
 pub(crate) fn timers_on_the_move(random: &mut Random) {
     const TIMERS: usize = 12;
     let runtime = random.runtime();
-    let loops = runtime.loops();
+    let loops = runtime.handle().loops();
     let (ended, mut crowd) = (Tally::default(), Crowd::default());
     runtime.run_until_complete(async {
         let mut journeys = Vec::new();

@@ -48,7 +48,7 @@ pub(crate) fn a_stream_that_many_read(random: &mut Random) {
                 }
             };
             let task = match random.one_in(3) {
-                true => spawn_on(random.below(runtime.loops()), move || read).unwrap(),
+                true => spawn_on(random.below(runtime.handle().loops()), move || read).unwrap(),
                 false => create_task(read),
             };
             let task = Arc::new(task);

@@ -91,7 +91,7 @@ pub(crate) fn wakes_meet_polls(random: &mut Random) {
     };
     let task = match random.one_in(2) {
         true => runtime.threadsafe_handle().create_task(future()),
-        false => runtime.spawn_on(random.below(runtime.loops()), future).unwrap(),
+        false => runtime.handle().spawn_on(random.below(runtime.handle().loops()), future).unwrap(),
     };
     for _ in 0..THREADS {
         let (mut random, asked, shelf) = (random.split(), asked.clone(), shelf.clone());
