@@ -37,7 +37,7 @@ struct Block {
 #[inline]
 fn class(layout: Layout) -> Option<usize> {
     let fits = layout.align() <= STEP && layout.size() <= LARGEST && layout.size() > WORD;
-    (fits && !cfg!(loopool_plain_memory)).then(|| (layout.size() - WORD).div_ceil(STEP) - 1)
+    fits.then(|| (layout.size() - WORD).div_ceil(STEP) - 1)
 }
 
 /// The layout of all blocks of a class.
@@ -48,11 +48,17 @@ fn layout_of(class: usize) -> Layout {
     unsafe { Layout::from_size_align_unchecked((class + 1) * STEP + WORD, STEP) }
 }
 
+/// With the loop's, unless every block is to be freed at once, so that its use after that is seen.
+#[inline]
+fn with_recycler<R>(f: impl FnOnce(Option<&Recycler>) -> R) -> R {
+    if cfg!(loopool_plain_memory) { f(None) } else { context::with_recycler(f) }
+}
+
 /// Memory for `layout`, whose size is not 0.
 #[inline]
 pub(super) fn allocate(layout: Layout) -> NonNull<u8> {
     let Some(class) = class(layout) else { return allocate_new(layout) };
-    let kept = context::with_recycler(|recycler| recycler.and_then(|kept| kept.take(class)));
+    let kept = with_recycler(|recycler| recycler.and_then(|recycler| recycler.take(class)));
     kept.unwrap_or_else(|| allocate_new(layout_of(class)))
 }
 
@@ -73,7 +79,7 @@ pub(super) unsafe fn free(pointer: NonNull<u8>, layout: Layout) {
         // SAFETY: the caller's promise.
         return unsafe { alloc::dealloc(pointer.as_ptr(), layout) };
     };
-    let kept = context::with_recycler(|recycler| match recycler {
+    let kept = with_recycler(|recycler| match recycler {
         // SAFETY: the caller's promise.
         Some(recycler) => unsafe { recycler.keep(pointer, class) },
         None => false,

@@ -47,7 +47,8 @@ fn when_every_loop_is_blocked_a_spare_worker_runs_what_is_queued() {
         }
         let metrics = loopool::metrics();
         assert!((1..=2).contains(&metrics.spare_workers), "{metrics:?}");
-        assert!(metrics.spare_polls >= 199, "{metrics:?}");
+        // Each of the two may not have counted its last one yet.
+        assert!(metrics.spare_polls >= 198, "{metrics:?}");
         blocker.release().await;
     });
 }
