@@ -9,7 +9,9 @@ target="$(rustc -vV | sed -n 's/^host: //p')"
 
 address() {
     # Without memory that is kept for the next task, so that the use of a freed one is seen.
-    RUSTFLAGS="-Zsanitizer=address --cfg loopool_plain_memory" cargo +nightly test --target "$target" --target-dir target/address \
+    LSAN_OPTIONS="suppressions=$PWD/scripts/lsan-suppressions.txt:print_suppressions=0" \
+        RUSTFLAGS="-Zsanitizer=address --cfg loopool_plain_memory" cargo +nightly test \
+        --target "$target" --target-dir target/address \
         -p loopool -p loopool-executors --features loopool/hyper --lib --tests
 }
 
