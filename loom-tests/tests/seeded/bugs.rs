@@ -94,7 +94,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "a handle writes the waker that the completing side may be taking",
         file: JOIN,
-        find: "if header.state.has_join_waker() && !header.state.take_join_waker_back() {",
+        find: "if offered && !header.state.take_join_waker_back() {",
         replace: "if false && !header.state.take_join_waker_back() {",
         test: "task",
         model: "a_changed_waker_and_the_end_of_the_handle_meet_the_completion",

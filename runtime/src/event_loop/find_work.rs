@@ -122,7 +122,7 @@ impl Core {
             return;
         }
         let begun = Instant::now();
-        let sentinel = !shared.stands_alone() && shared.begin_sentinel(self.index);
+        let sentinel = shared.begin_sentinel(self.index);
         self.half().counters.parked();
         let notified = self.wait_for_events_parked(sentinel.then_some(SENTINEL_LIMIT), begun);
         if sentinel {

@@ -27,7 +27,7 @@ impl Core {
     /// Looks after peers that do not come round.
     pub(super) fn look_after_peers(&self) {
         let shared = self.shared();
-        if shared.stands_alone() || !shared.others_may_be_blocked(self.index()) {
+        if !shared.others_may_be_blocked(self.index()) {
             return;
         }
         let now = Instant::now();

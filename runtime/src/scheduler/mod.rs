@@ -407,7 +407,9 @@ impl Shared {
 
     /// Whether somebody besides `index` may be blocked.
     pub(crate) fn others_may_be_blocked(&self, index: usize) -> bool {
-        self.blocked.load(Ordering::Relaxed) > 0 || self.idle.others_block(index)
+        // The count is a hint, and may be of the loop that asks.
+        !self.stands_alone()
+            && (self.blocked.load(Ordering::Relaxed) > 0 || self.idle.others_block(index))
     }
 
     /// Whether loop `index` is to sleep with a time limit, to look after the others.

@@ -3,8 +3,8 @@
 //! Waking a sleeping thread costs some 20 µs on virtual machines, a `sched_yield` about 0.35 µs. So a
 //! loop that tends to get work from others soon after it ran out looks a few times more, letting others run
 //! in between; one that does not, stops doing so. What its own descriptors and timers bring does not count:
-//! the system wakes the thread for that as fast as it could look. No busy spinning: with other processes on the same
-//! cores that costs up to half a millisecond.
+//! the system wakes the thread for that as fast as it could look. No busy spinning: with other processes on
+//! the same cores that costs up to half a millisecond.
 
 use std::time::{Duration, Instant};
 

@@ -2,8 +2,8 @@
 //!
 //! Nobody reads a clock for a poll. The watch thread takes samples, marks who has not moved for a while, and
 //! notes here what has not for longer than the threshold: it reports that, again after twice the time, and
-//! so on. When the loop comes round it sees that
-//! there was a report and says how long it took. What is said is as exact as the samples.
+//! so on. When the loop comes round it sees that there was a report and says how long it took. What is said
+//! is as exact as the samples.
 
 use std::panic::Location;
 use std::sync::Arc;

@@ -74,6 +74,12 @@ impl ColdPointer {
         }
     }
 
+    /// What there is besides the location.
+    #[inline]
+    fn made(&self) -> Option<&Cold> {
+        self.get().ok()
+    }
+
     /// Whether there is more than the location.
     #[inline]
     pub(super) fn is_made(&self) -> bool {
@@ -143,7 +149,7 @@ pub(super) enum Requested {
 
 impl Header {
     pub(crate) fn name(&self) -> Option<Arc<str>> {
-        self.cold.get().ok()?.name.lock().clone()
+        self.cold.made()?.name.lock().clone()
     }
 
     pub(super) fn set_name(&self, name: Arc<str>) {
@@ -176,7 +182,7 @@ impl Header {
     /// withdrawn in the meantime.
     #[cold]
     pub(super) fn take_due(&self) -> Option<RequestId> {
-        let mut requests = self.cold.get().ok().map(|cold| cold.requests.lock());
+        let mut requests = self.cold.made().map(|cold| cold.requests.lock());
         if !self.state.begin_pass() {
             return None;
         }
@@ -198,26 +204,26 @@ impl Header {
 
     /// For the runner, after a poll that was a pass: what became of the request.
     pub(super) fn below(&self, record: &Record, before: Before) -> Below {
-        match self.cold.get() {
-            Ok(cold) => record.below(before, &mut cold.requests.lock().holds),
+        match self.cold.made() {
+            Some(cold) => record.below(before, &mut cold.requests.lock().holds),
             // A shutdown asks once, without a request of its own.
-            Err(_) => record.below(before, &mut Holds::default()),
+            None => record.below(before, &mut Holds::default()),
         }
     }
 
     /// Whether the request came from who awaits the task.
     pub(super) fn was_passed_on(&self, request: RequestId) -> bool {
-        self.cold.get().is_ok_and(|cold| cold.requests.lock().passed_on.contains(&request))
+        self.cold.made().is_some_and(|cold| cold.requests.lock().passed_on.contains(&request))
     }
 
     /// Requests that were not taken back.
     pub(super) fn requests(&self) -> usize {
-        self.cold.get().map_or(0, |cold| cold.requests.lock().count)
+        self.cold.made().map_or(0, |cold| cold.requests.lock().count)
     }
 
     /// Takes one back and says how many are left. With the last one goes a request that is due.
     pub(super) fn uncancel(&self) -> usize {
-        let Ok(cold) = self.cold.get() else { return 0 };
+        let Some(cold) = self.cold.made() else { return 0 };
         let mut requests = cold.requests.lock();
         let Some(left) = requests.count.checked_sub(1) else { return 0 };
         requests.count = left;
@@ -237,7 +243,7 @@ impl Header {
     #[cold]
     pub(super) fn wake_hidden_for_due(&self) {
         if let Some(list) = self.existing_wake_list() {
-            let due = self.cold.get().ok().and_then(|cold| cold.requests.lock().due);
+            let due = self.cold.made().and_then(|cold| cold.requests.lock().due);
             if let Some(request) = due {
                 list.wake_for_task(request);
             }
@@ -245,7 +251,7 @@ impl Header {
     }
 
     fn existing_wake_list(&self) -> Option<Arc<WakeList>> {
-        self.cold.get().ok().and_then(|cold| cold.foreign.lock().clone())
+        self.cold.made().and_then(|cold| cold.foreign.lock().clone())
     }
 
     /// Hidden waiters that a request is still to reach.

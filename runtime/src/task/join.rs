@@ -168,7 +168,8 @@ impl<T> Task<T> {
     /// Leaves the waker in the cell, unless the task is complete by then.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
         let header = self.header();
-        if header.state.has_join_waker() {
+        let offered = header.state.has_join_waker();
+        if offered {
             // SAFETY: with JOIN_WAKER set both sides may read the waker. It may be the completing side's by
             // now, but nobody writes to it, and only its words are compared.
             let same = header.join_waker.with(|waker| unsafe {
@@ -180,7 +181,7 @@ impl<T> Task<T> {
         }
         // Cloned before anything is changed, so that a panic of foreign code leaves nothing half done.
         let waker = cx.waker().clone();
-        if header.state.has_join_waker() && !header.state.take_join_waker_back() {
+        if offered && !header.state.take_join_waker_back() {
             return Poll::Ready(self.take_output());
         }
         // SAFETY: JOIN_WAKER is clear, so the waker is ours alone (rule 3).
@@ -239,7 +240,7 @@ impl<T> Task<T> {
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         let header = self.header();
-        // Never polled, or polled through a set that has not come to us: the common way to detach.
+        // With no waker left here: the common way to detach.
         if header.state.let_go() {
             return;
         }
