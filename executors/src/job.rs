@@ -1,5 +1,6 @@
 //! [`Job`]: the handle of submitted work.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -7,6 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use crate::error::JobError;
+use crate::patience::Patience;
 use crate::promise::{Cell, Outcome};
 use crate::shim::Arc;
 
@@ -47,10 +49,16 @@ impl<T> Job<T> {
         if let Some(outcome) = self.cell.try_take() {
             return outcome;
         }
-        let deadline = timeout.into().and_then(|limit| Instant::now().checked_add(limit));
+        let begun = Instant::now();
+        let deadline = timeout.into().and_then(|limit| begun.checked_add(limit));
+        if let Some(outcome) = self.look_for_outcome(deadline) {
+            return outcome;
+        }
         let waker = Waker::from(std::sync::Arc::new(Unpark(std::thread::current())));
+        let parked = Instant::now();
         loop {
             if let Poll::Ready(outcome) = self.cell.poll_take(&waker) {
+                with_patience(|patience| patience.slept(parked.elapsed(), true));
                 return outcome;
             }
             match deadline {
@@ -64,6 +72,16 @@ impl<T> Job<T> {
                 }
             }
         }
+    }
+
+    /// For as long as it usually pays on this thread.
+    fn look_for_outcome(&self, deadline: Option<Instant>) -> Option<Outcome<T>> {
+        with_patience(|patience| {
+            let rounds = patience.rounds();
+            let over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let look = |_| if over() { Some(None) } else { self.cell.try_take().map(Some) };
+            patience.look(rounds, look).flatten()
+        })
     }
 
     /// Cancels the job.
@@ -153,6 +171,18 @@ impl<T> Drop for CancelOnDrop<T> {
     fn drop(&mut self) {
         self.job.cancel();
     }
+}
+
+/// With what this thread knows of waiting for jobs. Without, at the thread's end.
+fn with_patience<R>(f: impl FnOnce(&mut Patience) -> R) -> R {
+    thread_local! {
+        static PATIENCE: RefCell<Patience> = const { RefCell::new(Patience::new()) };
+    }
+    let mut patience = PATIENCE.try_with(RefCell::take).unwrap_or_default();
+    let result = f(&mut patience);
+    // It has no destructor, so it is there till the end.
+    let _ = PATIENCE.try_with(|cell| cell.replace(patience));
+    result
 }
 
 /// Wakes a thread that is parked in [`Job::result`].

@@ -18,6 +18,8 @@ mod error;
 mod job;
 mod local_job;
 mod os;
+#[doc(hidden)]
+pub mod patience;
 pub mod process;
 mod promise;
 mod queue;

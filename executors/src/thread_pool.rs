@@ -10,13 +10,16 @@
 //!    still on the list, takes itself off and ends.
 //! 4. A worker never drops or runs a job while it holds the lock, and no panic of a job's code or
 //!    destructors ends it.
-//! 5. A worker that ends takes itself off the list of threads *in the critical section in which it
+//! 5. At most one worker looks for a job for a while before it goes on the list, if that has paid lately.
+//!    A submission that finds it looking, and no other job queued, leaves its job to it: so it looks
+//!    once more *in the critical section* in which it stops looking.
+//! 6. A worker that ends takes itself off the list of threads *in the critical section in which it
 //!    looked* for work, so no submission can count on it.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, MutexGuard};
 use std::thread::{JoinHandle, ThreadId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::caught::drop_each_caught;
 use crate::counters::Counters;
@@ -24,6 +27,7 @@ use crate::error::{RejectReason, Rejected};
 use crate::job::Job;
 use crate::local_job::{LocalJob, Pair};
 use crate::os;
+use crate::patience::Patience;
 use crate::promise::JobOwner;
 use crate::queue::JobQueue;
 use crate::shim::Mutex;
@@ -72,7 +76,9 @@ struct State {
     queue: JobQueue<LocalJob>,
     /// Idle workers, the warmest last.
     idle: Vec<Arc<Signal>>,
-    /// Those that have not ended (rule 5).
+    /// A worker that is not on that list looks at the queue again and again (rule 5).
+    looking: bool,
+    /// Those that have not ended (rule 6).
     threads: Vec<ThreadId>,
     next_name: u64,
     /// Of the threads, and of those that have ended and were not joined.
@@ -147,6 +153,7 @@ impl ThreadPoolBuilder {
         let state = State {
             queue: JobQueue::new(self.queue_limit),
             idle: Vec::new(),
+            looking: false,
             threads: Vec::new(),
             next_name: 0,
             handles: Vec::new(),
@@ -218,7 +225,9 @@ impl<W: Work> Executor<W> for ThreadPoolExecutor {
         if state.queue.is_full() {
             return Err(Rejected::new(work, RejectReason::QueueFull));
         }
-        if state.idle.is_empty()
+        let awaited = state.looking && state.queue.waiting() == 0;
+        if !awaited
+            && state.idle.is_empty()
             && state.threads.len() < self.shared.options.max_workers
             && let Err(error) = self.shared.start_thread(&mut state)
             && state.threads.is_empty()
@@ -228,7 +237,7 @@ impl<W: Work> Executor<W> for ThreadPoolExecutor {
         }
         let (pair, job) = Pair::new(work, self.shared.clone());
         state.queue.push(pair);
-        let worker = state.idle.pop();
+        let worker = if awaited { None } else { state.idle.pop() };
         drop(state);
         if let Some(worker) = worker {
             worker.condvar.notify_one();
@@ -279,12 +288,15 @@ impl Shared {
         let _thread = Thread { shared: self, id: me };
         let signal = Arc::new(Signal::default());
         let mut garbage = Vec::new();
+        let mut patience = Patience::new();
+        let mut has_looked = false;
         let mut state = self.lock();
         loop {
             if let Some(job) = state.queue.pop(&mut garbage) {
                 drop(state);
                 drop_each_caught("a cancelled job", garbage.drain(..));
                 job.run(&self.counters);
+                has_looked = false;
                 state = self.lock();
                 continue;
             }
@@ -297,7 +309,15 @@ impl Shared {
             if state.shut_down {
                 break;
             }
+            if !std::mem::replace(&mut has_looked, true) && !state.looking {
+                let rounds = patience.rounds();
+                if rounds > 0 {
+                    state = self.look(state, &mut patience, rounds);
+                    continue;
+                }
+            }
             state.idle.push(signal.clone());
+            let begun = Instant::now();
             loop {
                 let keep_alive = self.options.keep_alive;
                 let wait = || signal.condvar.wait_timeout(state, keep_alive);
@@ -306,7 +326,10 @@ impl Shared {
                 state = again;
                 let place = state.idle.iter().position(|other| Arc::ptr_eq(other, &signal));
                 match place {
-                    None => break,
+                    None => {
+                        patience.slept(begun.elapsed(), true);
+                        break;
+                    }
                     Some(place) if timed_out.timed_out() => {
                         state.idle.remove(place);
                         self.end(&mut state, me);
@@ -319,7 +342,26 @@ impl Shared {
         self.end(&mut state, me);
     }
 
-    /// Rule 5. Without effect when that was done before.
+    /// Looks for a job, or an end, so often. Rule 5.
+    fn look<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        patience: &mut Patience,
+        rounds: u32,
+    ) -> MutexGuard<'a, State> {
+        state.looking = true;
+        drop(state);
+        // What is found is taken with the rest, by the caller.
+        let _ = patience.look(rounds, |_| {
+            let state = self.lock();
+            (state.queue.waiting() > 0 || state.shut_down).then_some(())
+        });
+        state = self.lock();
+        state.looking = false;
+        state
+    }
+
+    /// Rule 6. Without effect when that was done before.
     fn end(&self, state: &mut State, thread: ThreadId) {
         state.threads.retain(|other| *other != thread);
         self.ended.notify_all();

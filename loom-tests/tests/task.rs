@@ -236,14 +236,14 @@ mod scheduler {
         /// Runs tasks until all are complete.
         pub(crate) fn work(&self) {
             while let Some(task) = self.next() {
-                task.run(self, |again| self.push(again));
+                task.run(self, |again| self.push(again), || ());
             }
         }
 
         /// Runs what is in the queue.
         pub(crate) fn work_a_while(&self) {
             while let Some(task) = self.try_next() {
-                task.run(self, |again| self.push(again));
+                task.run(self, |again| self.push(again), || ());
             }
         }
 

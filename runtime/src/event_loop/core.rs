@@ -21,12 +21,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_deque::Worker;
 use loopool_executors::caught::tell;
+use loopool_executors::patience::Patience;
 
+use super::backlog::Backlog;
 use super::callback::{Callback, CallbackTimers, RemoteCallback};
 use crate::context;
 use crate::metrics::LoopGauges;
 use crate::reactor::{self, Events};
-use crate::scheduler::{LoopShared, Message, Search, Shared};
+use crate::scheduler::{LoopShared, Message, Shared, Thrift, worth};
 use crate::task::{Recycler, Runnable};
 use crate::time::{Action, TimerKey};
 
@@ -38,8 +40,6 @@ const MAINTENANCE_TIME: u64 = 1_000_000;
 const SLOT_BUDGET: u8 = 3;
 /// One poll in so many is timed.
 const SAMPLE: u32 = 16;
-/// Waking a sleeper costs about this much, together with the time until it runs.
-const WAKE_COST: u64 = 25_000;
 
 /// Something that is ready.
 pub(crate) enum Entry {
@@ -64,8 +64,8 @@ pub(crate) struct Core {
     pub(crate) closed: Cell<bool>,
     /// Everything is being dropped.
     pub(super) clearing: Cell<bool>,
-    /// A task is being run: what it wakes last, also by its end, comes next.
-    in_task: Cell<bool>,
+    /// A task is being run: what it wakes last comes next. Also what its end wakes, if nothing else is queued.
+    slot_is_open: Cell<bool>,
     /// Something that is known to block is being run.
     pub(super) blocking: Cell<bool>,
     /// It has slept since it last had something to do.
@@ -77,10 +77,10 @@ pub(crate) struct Core {
     /// How often it has taken from others since it last asked the reactor.
     pub(super) helped: Cell<u32>,
     slot_budget: Cell<u8>,
-    /// A decayed maximum of sampled poll times, in nanoseconds.
-    typical: Cell<u64>,
+    pub(super) backlog: Cell<Backlog>,
     random: Cell<u32>,
-    pub(super) search: RefCell<Search>,
+    pub(super) patience: RefCell<Patience>,
+    pub(super) thrift: RefCell<Thrift>,
     pub(super) scratch: RefCell<Scratch>,
     pub(crate) recycler: Recycler,
 }
@@ -113,7 +113,7 @@ impl Core {
             stopping: Cell::new(false),
             closed: Cell::new(false),
             clearing: Cell::new(false),
-            in_task: Cell::new(false),
+            slot_is_open: Cell::new(false),
             blocking: Cell::new(false),
             rested: Cell::new(true),
             timer_overdue: Cell::new(false),
@@ -121,9 +121,10 @@ impl Core {
             since_maintenance: Cell::new(0),
             helped: Cell::new(0),
             slot_budget: Cell::new(SLOT_BUDGET),
-            typical: Cell::new(WAKE_COST + 1),
+            backlog: Cell::new(Backlog::default()),
             random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
-            search: RefCell::new(Search::new()),
+            patience: RefCell::new(Patience::new()),
+            thrift: RefCell::new(Thrift::default()),
             recycler: Recycler::new(),
             scratch: RefCell::new(Scratch {
                 events: Events::new(),
@@ -192,7 +193,7 @@ impl Core {
             }
         } else if self.shared.stands_alone() {
             self.push_ready(Entry::Task(task));
-        } else if self.in_task.get() && !self.blocking.get() {
+        } else if self.slot_is_open.get() && !self.blocking.get() {
             if let Some(displaced) = self.half().slot.put(task) {
                 self.push_stealable(displaced);
             }
@@ -216,11 +217,20 @@ impl Core {
             return;
         }
         let next = usize::from(self.half().slot.is_empty());
-        let backlog = self.deque.len().saturating_sub(next) as u64;
-        if backlog.saturating_mul(self.typical.get()) > WAKE_COST
-            && let Some(index) = self.shared.idle.claim_any()
-        {
-            self.shared.write_wake(index);
+        let backlog = self.deque.len().saturating_sub(next);
+        self.shared.offer(worth(backlog, self.half().typical()));
+    }
+
+    /// What is queued has much behind it, or there is always something.
+    fn share_what_lasts(&self) {
+        if self.deque.is_empty() || !self.shared.idle.could_use_help() {
+            return;
+        }
+        let (backlog, call) = self.backlog.get().at(Instant::now());
+        self.backlog.set(backlog);
+        if call {
+            // Whatever that is worth.
+            self.shared.offer(Duration::MAX);
         }
     }
 
@@ -285,7 +295,8 @@ impl Core {
     /// After so many runs, or after fewer that take long.
     pub(super) fn maintenance_is_due(&self) -> bool {
         let runs = self.since_maintenance.get();
-        runs >= MAINTENANCE || u64::from(runs).saturating_mul(self.typical.get()) > MAINTENANCE_TIME
+        let spent = u64::from(runs).saturating_mul(self.half().typical());
+        runs >= MAINTENANCE || spent > MAINTENANCE_TIME
     }
 
     pub(super) fn nothing_ready(&self) -> bool {
@@ -317,16 +328,18 @@ impl Core {
         match entry {
             Entry::Task(task) => {
                 half.now.task(&task);
-                self.in_task.set(true);
-                task.run(&self.shared, |again| self.requeue(again));
-                self.in_task.set(false);
+                self.slot_is_open.set(true);
+                // Who awaits this one may await the others that are queued: better woken once for them all.
+                let ends = || self.slot_is_open.set(self.deque.is_empty());
+                task.run(&self.shared, |again| self.requeue(again), ends);
+                self.slot_is_open.set(false);
             }
             Entry::Callback(callback) => self.call(|| callback.call()),
             Entry::Remote(callback) => self.call(|| callback.call()),
         }
         half.counters.ran();
         if let Some(begun) = begun {
-            self.note_poll_time(begun.elapsed());
+            half.note_poll_time(begun.elapsed());
         }
     }
 
@@ -343,12 +356,6 @@ impl Core {
         } else {
             self.push_stealable(task);
         }
-    }
-
-    fn note_poll_time(&self, time: Duration) {
-        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let typical = self.typical.get();
-        self.typical.set(time.max(typical - typical / 64));
     }
 
     pub(super) fn read_mailbox(&self) {
@@ -380,6 +387,7 @@ impl Core {
             self.since_maintenance.set(0);
             self.expire_timers();
         }
+        self.share_what_lasts();
         self.look_after_peers();
     }
 

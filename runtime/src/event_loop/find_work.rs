@@ -5,6 +5,8 @@
 use std::time::{Duration, Instant};
 
 use super::core::{Core, Scratch};
+use crate::scheduler::PLENTY;
+use crate::task::Runnable;
 
 /// How long a loop sleeps at a time that looks after others.
 const SENTINEL_LIMIT: Duration = Duration::from_millis(1);
@@ -18,6 +20,10 @@ impl Core {
     pub(super) fn find_work(&self, may_sleep: bool) {
         self.since_maintenance.set(0);
         self.between();
+        self.backlog.set(self.backlog.get().ended());
+        if let Some(reluctant) = self.thrift.borrow_mut().ran_out(Instant::now) {
+            self.half().set_reluctant(reluctant);
+        }
         if self.helped.get() >= HELP {
             // Our own sockets would wait for as long as there is something to take.
             self.wait_for_events(Some(Duration::ZERO));
@@ -46,25 +52,26 @@ impl Core {
         if !self.shared.idle.could_use_help() {
             return;
         }
-        if !self.shared.has_work_besides(self.index) {
+        if !self.shared.has_plenty_besides(self.index) {
             self.share();
         } else if let Some(index) = self.shared.idle.notify_any() {
             self.shared.write_wake(index);
         }
     }
 
-    /// Takes work from the injector or a peer into our deque.
+    /// Takes work from the injector or a peer into our deque. With `slots`, also what a peer that does not
+    /// come on wants to run next.
     pub(super) fn take_from_others(&self, slots: bool) -> bool {
         if self.shared.stands_alone() {
             return false;
         }
         let task = self.shared.take_injected(&self.deque).or_else(|| {
-            let first = self.next_random() as usize % self.shared.loops.len();
-            let stolen = self.shared.steal(self.index, first, slots, &self.deque);
-            if stolen.is_some() {
-                self.half().counters.stolen();
-            }
-            stolen
+            let count = self.shared.loops.len();
+            let first = self.next_random() as usize % count;
+            (0..count)
+                .map(|offset| (first + offset) % count)
+                .filter(|&victim| victim != self.index)
+                .find_map(|victim| self.take_from(victim, slots))
         });
         match task {
             Some(task) => {
@@ -75,34 +82,56 @@ impl Core {
         }
     }
 
+    fn take_from(&self, victim: usize, slots: bool) -> Option<Runnable> {
+        let peer = &self.shared.loops[victim];
+        let queued = peer.has_stealable();
+        let mut slot = false;
+        if !queued || !self.would_pay(victim) {
+            let (now, progress) = (Instant::now(), peer.counters.progress());
+            let mut thrift = self.thrift.borrow_mut();
+            slot = slots && !peer.slot.is_empty() && thrift.has_halted(victim, progress, now);
+            let exception = queued && thrift.makes_an_exception(victim, progress, now);
+            if !slot && !exception {
+                return None;
+            }
+        }
+        let stolen = self.shared.steal_from(victim, slot, &self.deque)?;
+        self.half().counters.stolen();
+        self.thrift.borrow_mut().took(Instant::now());
+        Some(stolen)
+    }
+
+    /// Whether to take what is queued at loop `victim`.
+    fn would_pay(&self, victim: usize) -> bool {
+        !self.half().is_reluctant()
+            || !self.shared.idle.is_running(victim)
+            || self.shared.loops[victim].worth() >= PLENTY
+    }
+
+    /// Whether there is something to take that a look will take.
+    fn has_offers(&self) -> bool {
+        let shared = &self.shared;
+        let offers = |victim: usize| shared.loops[victim].has_stealable() && self.would_pay(victim);
+        !shared.stands_alone() && (shared.has_injected() || (0..shared.loops.len()).any(offers))
+    }
+
     /// Looks around for a while, if that has paid lately. True when there is something to do.
     fn search(&self) -> bool {
-        let rounds = self.search.borrow_mut().rounds();
-        if rounds == 0 || !self.shared.idle.begin_search() {
-            return false;
+        let mut patience = self.patience.take();
+        let rounds = patience.rounds();
+        let searching = rounds > 0 && self.shared.idle.begin_search();
+        let mut looks = 0_u32;
+        let found = searching
+            && patience
+                .look(rounds, |last| {
+                    looks += 1;
+                    self.look(last || looks.is_multiple_of(4), last).then_some(())
+                })
+                .is_some();
+        self.patience.replace(patience);
+        if searching {
+            self.shared.idle.end_search();
         }
-        let mut found = false;
-        for round in 0..rounds {
-            if !self.half().mailbox.is_empty() {
-                self.read_mailbox();
-            }
-            if self.take_from_others(round + 1 == rounds) || !self.nothing_ready() {
-                self.search.borrow_mut().found();
-                found = true;
-                break;
-            }
-            if round % 4 == 3 {
-                self.wait_for_events(Some(Duration::ZERO));
-                if !self.nothing_ready() {
-                    found = true;
-                    break;
-                }
-            }
-            if !self.search.borrow_mut().give_way(round % 4 == 0) {
-                break;
-            }
-        }
-        self.shared.idle.end_search();
         if found {
             // While we had the role nobody was woken for what was pushed: see to that now.
             self.pass_on();
@@ -110,13 +139,26 @@ impl Core {
         found
     }
 
+    /// One look at what others may have for us; with `events`, also at what the system has.
+    fn look(&self, events: bool, slots: bool) -> bool {
+        if !self.half().mailbox.is_empty() {
+            self.read_mailbox();
+        }
+        if self.take_from_others(slots) || !self.nothing_ready() {
+            return true;
+        }
+        if events {
+            self.wait_for_events(Some(Duration::ZERO));
+        }
+        !self.nothing_ready()
+    }
+
     fn park(&self) {
         let shared = &self.shared;
         self.rested.set(true);
         shared.idle.announce_park(self.index);
-        let work = !self.half().mailbox.is_empty()
-            || (!shared.stands_alone() && shared.has_stealable())
-            || shared.is_over_for(self.index);
+        let work =
+            !self.half().mailbox.is_empty() || self.has_offers() || shared.is_over_for(self.index);
         if work {
             shared.idle.unpark(self.index);
             return;
@@ -128,8 +170,11 @@ impl Core {
         if sentinel {
             shared.end_sentinel();
         }
-        if notified && !self.nothing_ready() {
-            self.pass_on();
+        if notified {
+            self.thrift.borrow_mut().called();
+            if !self.nothing_ready() {
+                self.pass_on();
+            }
         }
         self.look_after_peers();
     }
@@ -143,7 +188,7 @@ impl Core {
         let Scratch { events, wakers, .. } = &mut *scratch;
         let waited = self.half().reactor.wait(events, limit, wakers);
         let notified = self.shared.idle.unpark(self.index);
-        self.search.borrow_mut().parked(begun.elapsed(), notified);
+        self.patience.borrow_mut().slept(begun.elapsed(), notified);
         drop(scratch);
         self.after_wait(waited);
         notified

@@ -12,6 +12,7 @@
 //! | `handle.rs` | [`LoopHandle`], for the loop's own thread |
 //! | `threadsafe.rs` | [`ThreadsafeHandle`], for all others |
 
+mod backlog;
 mod blocking;
 mod callback;
 mod closing;

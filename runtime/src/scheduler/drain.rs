@@ -59,9 +59,8 @@ impl Shared {
     /// From the injector, the deques and the slots. True when there was one.
     fn drop_queued(&self) -> bool {
         let spare = Worker::new_fifo();
-        // Nobody has an index beyond the loops, so this takes from all of them.
-        let take =
-            || self.take_injected(&spare).or_else(|| self.steal(usize::MAX, 0, true, &spare));
+        let steal = || (0..self.loops.len()).find_map(|loop_| self.steal_from(loop_, true, &spare));
+        let take = || self.take_injected(&spare).or_else(steal);
         let mut some = false;
         while let Some(task) = spare.pop().or_else(take) {
             some = true;

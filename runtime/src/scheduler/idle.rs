@@ -111,7 +111,13 @@ impl Idle {
     /// A sleeper to be woken for work that the caller could do itself, only later.
     #[must_use]
     pub(crate) fn claim_any(&self) -> Option<usize> {
-        (0..self.loops).find(|&index| self.claim(index))
+        self.claim_any_of(|_| true)
+    }
+
+    /// As [`claim_any`](Self::claim_any), of those for whom `takes` is true.
+    #[must_use]
+    pub(crate) fn claim_any_of(&self, takes: impl Fn(usize) -> bool) -> Option<usize> {
+        (0..self.loops).find(|&index| takes(index) && self.claim(index))
     }
 
     fn claim(&self, index: usize) -> bool {
@@ -155,6 +161,11 @@ impl Idle {
     /// Whether loop or spare `index` sleeps, or is driven by nobody. A hint.
     pub(crate) fn is_parked(&self, index: usize) -> bool {
         matches!(self.states[index].load(Ordering::Relaxed), PARKED | ABSENT)
+    }
+
+    /// Whether loop or spare `index` is awake and has not said that it blocks. A hint.
+    pub(crate) fn is_running(&self, index: usize) -> bool {
+        matches!(self.states[index].load(Ordering::Relaxed), RUNNING | NOTIFIED)
     }
 
     /// Whether nobody drives loop `index`. A hint.

@@ -24,10 +24,10 @@ mod mailbox;
 mod now;
 mod registry;
 mod sampler;
-mod search;
 mod slot;
 mod stall;
 mod steward;
+mod thrift;
 
 use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
@@ -44,11 +44,11 @@ pub(crate) use self::mailbox::{Mailbox, Message};
 use self::now::Now;
 pub(crate) use self::registry::Registry;
 pub(crate) use self::sampler::Sampler;
-pub(crate) use self::search::Search;
 use self::slot::Slot;
 use self::stall::Stall;
 pub use self::stall::Stuck;
 use self::steward::Stewardship;
+pub(crate) use self::thrift::{PLENTY, Thrift, WORTH_WAKING, worth};
 use crate::context;
 use crate::event_loop::{Core, RemoteCallback};
 use crate::fork::Process;
@@ -56,7 +56,7 @@ use crate::metrics::Counters;
 use crate::reactor::Reactor;
 use crate::runtime::{DefaultExecutor, LeftTask};
 use crate::shim::Mutex;
-use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use crate::shim::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::task::{Header, JoinError, Runnable, Task};
 use crate::time::Wheel;
 
@@ -92,6 +92,10 @@ pub(crate) struct LoopShared {
     pub(crate) slot: Slot,
     pub(crate) now: Now,
     pub(crate) counters: Counters,
+    /// A decayed maximum of sampled poll times, in nanoseconds. Written by its owner, read as a hint.
+    typical: AtomicU64,
+    /// Its owner takes from others with reluctance (`thrift.rs`). A hint.
+    reluctant: AtomicBool,
     pub(crate) mailbox: Mailbox,
     stealer: Stealer<Runnable>,
     pub(crate) stewardship: Stewardship,
@@ -341,10 +345,15 @@ impl Shared {
         self.loops[index].reactor.wake();
     }
 
-    /// Whether there is a task to take that does not lie with loop `index`.
-    pub(crate) fn has_work_besides(&self, index: usize) -> bool {
+    /// Whether there is something for which a sleeper is worth waking that does not lie with loop `index`.
+    pub(crate) fn has_plenty_besides(&self, index: usize) -> bool {
         let mut peers = self.loops.iter().enumerate().filter(|(other, _)| *other != index);
-        !self.injector.is_empty() || peers.any(|(_, peer)| !peer.stealer.is_empty())
+        !self.injector.is_empty() || peers.any(|(_, peer)| peer.worth() >= WORTH_WAKING)
+    }
+
+    /// Whether there is a task for everybody.
+    pub(crate) fn has_injected(&self) -> bool {
+        !self.injector.is_empty()
     }
 
     /// Whether somebody could find a task to take.
@@ -355,6 +364,16 @@ impl Shared {
     /// Whether somebody who takes slots as well could find a task.
     pub(crate) fn has_work(&self) -> bool {
         self.has_stealable() || self.loops.iter().any(|peer| !peer.slot.is_empty())
+    }
+
+    /// Wakes a sleeper for what would keep it busy for about `worth`, if that is worth it to one of them.
+    pub(crate) fn offer(&self, worth: Duration) {
+        let takes = |index: usize| worth >= PLENTY || !self.loops[index].is_reluctant();
+        if worth >= WORTH_WAKING
+            && let Some(index) = self.idle.claim_any_of(takes)
+        {
+            self.write_wake(index);
+        }
     }
 
     /// Takes a batch from the injector into `deque` and returns the first of it.
@@ -371,23 +390,7 @@ impl Shared {
         }
     }
 
-    /// Takes tasks from the loops other than `thief`, beginning with `first`. With `slots`, also the
-    /// task that a peer wants to run next: only for a thief that has looked everywhere else, twice.
-    pub(crate) fn steal(
-        &self,
-        thief: usize,
-        first: usize,
-        slots: bool,
-        deque: &Worker<Runnable>,
-    ) -> Option<Runnable> {
-        let count = self.loops.len();
-        (0..count)
-            .map(|offset| (first + offset) % count)
-            .filter(|&victim| victim != thief)
-            .find_map(|victim| self.steal_from(victim, slots, deque))
-    }
-
-    /// Takes tasks from one loop.
+    /// Takes tasks from one loop; with `slot`, also the one that it wants to run next.
     pub(crate) fn steal_from(
         &self,
         victim: usize,
@@ -461,6 +464,39 @@ impl Shared {
 }
 
 impl LoopShared {
+    /// Whether a thief could take something besides what is next. A hint.
+    pub(crate) fn has_stealable(&self) -> bool {
+        !self.stealer.is_empty()
+    }
+
+    /// For how long a thief would be busy with what it can get here. A guess.
+    pub(crate) fn worth(&self) -> Duration {
+        thrift::worth(self.stealer.len(), self.typical())
+    }
+
+    /// Whether its owner takes from others with reluctance. A hint.
+    pub(crate) fn is_reluctant(&self) -> bool {
+        self.reluctant.load(Ordering::Relaxed)
+    }
+
+    /// By its owner.
+    pub(crate) fn set_reluctant(&self, reluctant: bool) {
+        self.reluctant.store(reluctant, Ordering::Relaxed);
+    }
+
+    /// How long polls take here, in nanoseconds.
+    #[inline]
+    pub(crate) fn typical(&self) -> u64 {
+        self.typical.load(Ordering::Relaxed)
+    }
+
+    /// By its owner: a poll has taken so long.
+    pub(crate) fn note_poll_time(&self, time: Duration) {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let typical = self.typical();
+        self.typical.store(time.max(typical - typical / 64), Ordering::Relaxed);
+    }
+
     fn new(deque: &Worker<Runnable>) -> std::io::Result<Self> {
         Ok(LoopShared {
             slot: Slot::new(),
@@ -470,6 +506,9 @@ impl LoopShared {
             timers: Mutex::new(Wheel::new()),
             registry: Mutex::new(Registry::new()),
             counters: Counters::default(),
+            // Until something is known of them.
+            typical: AtomicU64::new(WORTH_WAKING.as_nanos() as u64),
+            reluctant: AtomicBool::new(false),
             now: Now::default(),
             stall: Stall::new(),
             stewardship: Stewardship::default(),

@@ -68,8 +68,9 @@ impl Runnable {
         self.header().is_local()
     }
 
-    /// Polls the task once. `requeue` gets it back if it was woken meanwhile.
-    pub(crate) fn run(self, shared: &Shared, requeue: impl FnOnce(Runnable)) {
+    /// Polls the task once. `requeue` gets it back if it was woken meanwhile; `ends` is called when it is
+    /// about to end and to wake who awaits it.
+    pub(crate) fn run(self, shared: &Shared, requeue: impl FnOnce(Runnable), ends: impl FnOnce()) {
         let pointer = self.into_header();
         // SAFETY: our reference keeps the cell alive until we give it up below.
         let header = unsafe { pointer.as_ref() };
@@ -103,6 +104,7 @@ impl Runnable {
         };
         if ready {
             record.end();
+            ends();
             return complete(pointer, shared, End::Finished, false);
         }
         if let Some(request) = record.raised() {
