@@ -28,7 +28,7 @@ use super::callback::{Callback, CallbackTimers, RemoteCallback};
 use crate::context;
 use crate::metrics::LoopGauges;
 use crate::reactor::{self, Events};
-use crate::scheduler::{LoopShared, Message, Shared, Thrift, worth};
+use crate::scheduler::{LoopShared, Message, Shared, Thrift};
 use crate::task::{Recycler, Runnable};
 use crate::time::{Action, TimerKey};
 
@@ -74,8 +74,6 @@ pub(crate) struct Core {
     pub(super) timer_overdue: Cell<bool>,
     tick: Cell<u32>,
     pub(super) since_maintenance: Cell<u32>,
-    /// How often it has taken from others since it last asked the reactor.
-    pub(super) helped: Cell<u32>,
     slot_budget: Cell<u8>,
     pub(super) backlog: Cell<Backlog>,
     random: Cell<u32>,
@@ -119,7 +117,6 @@ impl Core {
             timer_overdue: Cell::new(false),
             tick: Cell::new(0),
             since_maintenance: Cell::new(0),
-            helped: Cell::new(0),
             slot_budget: Cell::new(SLOT_BUDGET),
             backlog: Cell::new(Backlog::default()),
             random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
@@ -218,7 +215,7 @@ impl Core {
         }
         let next = usize::from(self.half().slot.is_empty());
         let backlog = self.deque.len().saturating_sub(next);
-        self.shared.offer(worth(backlog, self.half().typical()));
+        self.shared.offer(self.index, backlog, false);
     }
 
     /// What is queued has much behind it, or there is always something.
@@ -229,8 +226,7 @@ impl Core {
         let (backlog, call) = self.backlog.get().at(Instant::now());
         self.backlog.set(backlog);
         if call {
-            // Whatever that is worth.
-            self.shared.offer(Duration::MAX);
+            self.shared.offer(self.index, self.deque.len(), true);
         }
     }
 
@@ -408,7 +404,6 @@ impl Core {
 
     /// Wakes those whose descriptors are ready, then those whose timers are due.
     pub(super) fn after_wait(&self, waited: std::io::Result<()>) {
-        self.helped.set(0);
         self.half().counters.turned();
         if let Err(error) = waited {
             // Only a broken descriptor or memory exhaustion ends here; sleeping a little keeps a

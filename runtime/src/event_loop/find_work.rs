@@ -11,20 +11,15 @@ use crate::task::Runnable;
 /// How long a loop sleeps at a time that looks after others.
 const SENTINEL_LIMIT: Duration = Duration::from_millis(1);
 
-/// So often in a row a loop takes from others before it asks its own reactor. What lies with others is
-/// older than what that would bring; with much less, the slowest requests get slower.
-const HELP: u32 = 256;
-
 impl Core {
     /// Nothing is ready: look elsewhere, then sleep until something is.
     pub(super) fn find_work(&self, may_sleep: bool) {
-        self.since_maintenance.set(0);
         self.between();
         self.backlog.set(self.backlog.get().ended());
         if let Some(reluctant) = self.thrift.borrow_mut().ran_out(Instant::now) {
             self.half().set_reluctant(reluctant);
         }
-        if self.helped.get() >= HELP {
+        if self.maintenance_is_due() {
             // Our own sockets would wait for as long as there is something to take.
             self.wait_for_events(Some(Duration::ZERO));
             if !self.nothing_ready() {
@@ -32,7 +27,6 @@ impl Core {
             }
         }
         if self.take_from_others(false) {
-            self.helped.set(self.helped.get() + 1);
             self.pass_on();
             return;
         }

@@ -24,8 +24,9 @@ pub(crate) struct Registration<T: AsFd> {
 }
 
 /// So many more descriptors than on the emptiest loop are nothing to be evened out. Few connections
-/// stay together: one loop that is awake serves them at less cost than two.
-const SLACK: usize = 32;
+/// stay together: one loop that is awake serves them at less cost than two, and calls others when it has more
+/// to do than it gets to.
+const SLACK: usize = 256;
 
 struct Place {
     shared: Arc<Shared>,

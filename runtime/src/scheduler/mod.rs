@@ -48,7 +48,7 @@ use self::slot::Slot;
 use self::stall::Stall;
 pub use self::stall::Stuck;
 use self::steward::Stewardship;
-pub(crate) use self::thrift::{PLENTY, Thrift, WORTH_WAKING, worth};
+pub(crate) use self::thrift::{PLENTY, Thrift};
 use crate::context;
 use crate::event_loop::{Core, RemoteCallback};
 use crate::fork::Process;
@@ -92,7 +92,7 @@ pub(crate) struct LoopShared {
     pub(crate) slot: Slot,
     pub(crate) now: Now,
     pub(crate) counters: Counters,
-    /// A decayed maximum of sampled poll times, in nanoseconds. Written by its owner, read as a hint.
+    /// How long polls take, in nanoseconds. Written by its owner, read as a hint.
     typical: AtomicU64,
     /// Its owner takes from others with reluctance (`thrift.rs`). A hint.
     reluctant: AtomicBool,
@@ -348,7 +348,7 @@ impl Shared {
     /// Whether there is something for which a sleeper is worth waking that does not lie with loop `index`.
     pub(crate) fn has_plenty_besides(&self, index: usize) -> bool {
         let mut peers = self.loops.iter().enumerate().filter(|(other, _)| *other != index);
-        !self.injector.is_empty() || peers.any(|(_, peer)| peer.worth() >= WORTH_WAKING)
+        !self.injector.is_empty() || peers.any(|(_, peer)| peer.is_worth_waking())
     }
 
     /// Whether there is a task for everybody.
@@ -366,13 +366,16 @@ impl Shared {
         self.has_stealable() || self.loops.iter().any(|peer| !peer.slot.is_empty())
     }
 
-    /// Wakes a sleeper for what would keep it busy for about `worth`, if that is worth it to one of them.
-    pub(crate) fn offer(&self, worth: Duration) {
-        let takes = |index: usize| worth >= PLENTY || !self.loops[index].is_reluctant();
-        if worth >= WORTH_WAKING
-            && let Some(index) = self.idle.claim_any_of(takes)
+    /// Wakes a sleeper for tasks that lie with loop `index`, so many or more, if that pays. With `lasting`
+    /// there have been some for long.
+    pub(crate) fn offer(&self, index: usize, queued: usize, lasting: bool) {
+        let typical = self.loops[index].typical();
+        let plenty = lasting || thrift::worth(queued, typical) >= PLENTY;
+        let takes = |other: usize| plenty || !self.loops[other].is_reluctant();
+        if (lasting || thrift::is_worth_waking(queued, typical))
+            && let Some(sleeper) = self.idle.claim_any_of(takes)
         {
-            self.write_wake(index);
+            self.write_wake(sleeper);
         }
     }
 
@@ -484,6 +487,10 @@ impl LoopShared {
         self.reluctant.store(reluctant, Ordering::Relaxed);
     }
 
+    fn is_worth_waking(&self) -> bool {
+        thrift::is_worth_waking(self.stealer.len(), self.typical())
+    }
+
     /// How long polls take here, in nanoseconds.
     #[inline]
     pub(crate) fn typical(&self) -> u64 {
@@ -492,9 +499,7 @@ impl LoopShared {
 
     /// By its owner: a poll has taken so long.
     pub(crate) fn note_poll_time(&self, time: Duration) {
-        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let typical = self.typical();
-        self.typical.store(time.max(typical - typical / 64), Ordering::Relaxed);
+        self.typical.store(thrift::typical(self.typical(), time), Ordering::Relaxed);
     }
 
     fn new(deque: &Worker<Runnable>) -> std::io::Result<Self> {
@@ -506,8 +511,7 @@ impl LoopShared {
             timers: Mutex::new(Wheel::new()),
             registry: Mutex::new(Registry::new()),
             counters: Counters::default(),
-            // Until something is known of them.
-            typical: AtomicU64::new(WORTH_WAKING.as_nanos() as u64),
+            typical: AtomicU64::new(thrift::UNKNOWN),
             reluctant: AtomicBool::new(false),
             now: Now::default(),
             stall: Stall::new(),

@@ -13,8 +13,12 @@
 
 use std::time::{Duration, Instant};
 
-/// A loop that is woken is to be busy for so long with what it gets: about what waking it costs.
-pub(crate) const WORTH_WAKING: Duration = Duration::from_micros(20);
+/// A loop that is woken is to be busy for so long with what it gets. Waking it costs some 20 µs, and more where
+/// the processors have other things to do; and two loops that get through half of the work each ask the system,
+/// and sleep, twice as often.
+const WORTH_WAKING: Duration = Duration::from_micros(100);
+/// One task that runs for so long is worth waking somebody.
+const LONG_POLL: u64 = 20_000;
 /// A loop is to be busy for so long with what it took. Well above that cost: polls take several times as long
 /// where loops are in each other's way, and so make taking look better than it is.
 const PAYS: Duration = Duration::from_micros(50);
@@ -91,6 +95,21 @@ impl Thrift {
     }
 }
 
+/// Whether to wake somebody for it.
+pub(crate) fn is_worth_waking(queued: usize, typical: u64) -> bool {
+    worth(queued, typical) >= WORTH_WAKING || (queued > 0 && typical >= LONG_POLL)
+}
+
+/// How long polls take, in nanoseconds: `typical` so far, and one more of `time`. A mean that rises faster than
+/// it falls: one in many that is long counts for what it is, and noise is forgotten.
+pub(crate) fn typical(typical: u64, time: Duration) -> u64 {
+    let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    if time > typical { typical + (time - typical) / 4 } else { typical - (typical - time) / 16 }
+}
+
+/// What is known of them in the beginning.
+pub(crate) const UNKNOWN: u64 = LONG_POLL;
+
 /// For how long a thief would be busy with half of `queued` tasks, of polls that take `typical` nanoseconds:
 /// the most that it gets at once.
 pub(crate) fn worth(queued: usize, typical: u64) -> Duration {
@@ -160,5 +179,20 @@ mod tests {
         assert_eq!(worth(9, 1000), Duration::from_micros(5));
         assert_eq!(worth(1000, 1000), Duration::from_micros(32));
         assert!(worth(1, u64::MAX) > PAYS);
+        assert!(!is_worth_waking(50, 1000) && is_worth_waking(50, 5000));
+        assert!(!is_worth_waking(0, LONG_POLL) && is_worth_waking(1, LONG_POLL));
+    }
+
+    #[test]
+    fn long_polls_are_noticed_soon_and_noise_is_forgotten() {
+        let after = |times: &[u64]| {
+            times.iter().fold(UNKNOWN, |so_far, &time| typical(so_far, Duration::from_nanos(time)))
+        };
+        let short = [1000; 100];
+        assert!((1000..1100).contains(&after(&short)));
+        let with_noise = [&short[..], &[50_000], &short[..40]].concat();
+        assert!(after(&with_noise) < 3000);
+        let long_ones = [&short[..], &[1_000_000; 3]].concat();
+        assert!(after(&long_ones) > 500_000);
     }
 }
