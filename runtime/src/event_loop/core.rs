@@ -313,6 +313,7 @@ impl Core {
         self.tick.set(tick);
         self.since_maintenance.set(self.since_maintenance.get() + 1);
         let begun = tick.is_multiple_of(SAMPLE).then(Instant::now);
+        let is_task = matches!(entry, Entry::Task(_));
         let half = self.half();
         match entry {
             Entry::Task(task) => {
@@ -326,7 +327,7 @@ impl Core {
         }
         half.counters.ran();
         if let Some(begun) = begun {
-            self.note_poll_time(begun.elapsed());
+            self.note_poll_time(begun.elapsed(), is_task);
         }
     }
 
@@ -345,8 +346,11 @@ impl Core {
         }
     }
 
-    fn note_poll_time(&self, time: Duration) {
+    fn note_poll_time(&self, time: Duration, is_task: bool) {
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        if is_task {
+            self.half().poll_times.record(time);
+        }
         let typical = self.typical.get();
         self.typical.set(time.max(typical - typical / 64));
     }

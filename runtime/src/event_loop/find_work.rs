@@ -114,10 +114,7 @@ impl Core {
         let shared = &self.shared;
         self.rested.set(true);
         shared.idle.announce_park(self.index);
-        let work = !self.half().mailbox.is_empty()
-            || (!shared.stands_alone() && shared.has_stealable())
-            || shared.is_over_for(self.index);
-        if work {
+        if self.something_waits() {
             shared.idle.unpark(self.index);
             return;
         }
@@ -132,6 +129,16 @@ impl Core {
             self.pass_on();
         }
         self.look_after_peers();
+        if notified && self.nothing_ready() && !self.something_waits() {
+            self.half().counters.woken_in_vain();
+        }
+    }
+
+    /// Whether there is something for us that is not ready here yet.
+    fn something_waits(&self) -> bool {
+        !self.half().mailbox.is_empty()
+            || (!self.shared.stands_alone() && self.shared.has_stealable())
+            || self.shared.is_over_for(self.index)
     }
 
     /// True when somebody woke us.

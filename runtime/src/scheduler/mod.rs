@@ -52,7 +52,7 @@ use self::steward::Stewardship;
 use crate::context;
 use crate::event_loop::{Core, RemoteCallback};
 use crate::fork::Process;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, PollTimeCounters};
 use crate::reactor::Reactor;
 use crate::runtime::{DefaultExecutor, LeftTask};
 use crate::shim::Mutex;
@@ -99,6 +99,8 @@ pub(crate) struct LoopShared {
     pub(crate) reactor: Reactor,
     pub(crate) timers: Mutex<Wheel>,
     pub(crate) registry: Mutex<Registry>,
+    /// Last, since few polls touch it.
+    pub(crate) poll_times: PollTimeCounters,
 }
 
 /// How many loops and spare workers there are, and how patient one is with them.
@@ -470,6 +472,7 @@ impl LoopShared {
             timers: Mutex::new(Wheel::new()),
             registry: Mutex::new(Registry::new()),
             counters: Counters::default(),
+            poll_times: PollTimeCounters::default(),
             now: Now::default(),
             stall: Stall::new(),
             stewardship: Stewardship::default(),
