@@ -31,6 +31,7 @@ mod end;
 mod shutdown;
 mod spares;
 mod thread_end;
+mod threads;
 mod watch;
 
 use std::fmt;
@@ -38,12 +39,12 @@ use std::future::Future;
 use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub(crate) use self::default_executor::DefaultExecutor;
 pub use self::shutdown::{LeftTask, ShutdownJobs, ShutdownPolicy, ShutdownReport};
 use self::spares::Spares;
+use self::threads::Threads;
 use self::watch::Watch;
 use crate::event_loop::{Core, Driving, LoopHandle, ThreadsafeHandle, run_main};
 use crate::fork::Forked;
@@ -81,7 +82,7 @@ pub struct Runtime {
     main: Rc<Core>,
     shared: Arc<Shared>,
     /// Those of the other loops, and the watch thread.
-    threads: Vec<JoinHandle<()>>,
+    threads: Threads,
     spares: Arc<Spares>,
     shutdown_timeout: Duration,
 }
@@ -165,17 +166,17 @@ impl RuntimeBuilder {
             main: Core::new(shared.clone(), 0, deque),
             spares: Spares::new(shared.clone(), &self.thread_name, self.spare_keep_alive, seats),
             shared,
-            threads: Vec::new(),
+            threads: Threads::new(),
             shutdown_timeout: self.shutdown_timeout,
         };
         for (index, deque) in deques {
             let shared = runtime.shared.clone();
             let life = move || work(&Core::new(shared, index, deque));
-            runtime.start_thread(format!("{}-{index}", self.thread_name), life)?;
+            runtime.threads.start(format!("{}-{index}", self.thread_name), life)?;
         }
         let watch = Watch::new(runtime.spares.clone());
         let thread =
-            runtime.start_thread(format!("{}-watch", self.thread_name), || watch.work())?;
+            runtime.threads.start(format!("{}-watch", self.thread_name), || watch.work())?;
         // Nobody else sets it.
         let _ = runtime.shared.watch_thread.set(thread);
         Ok(runtime)
@@ -213,17 +214,6 @@ impl Runtime {
             spare_keep_alive: Duration::from_secs(10),
             slow_poll_threshold: Duration::from_millis(100),
         }
-    }
-
-    fn start_thread(
-        &mut self,
-        name: String,
-        life: impl FnOnce() + Send + 'static,
-    ) -> std::io::Result<std::thread::Thread> {
-        let handle = std::thread::Builder::new().name(name).spawn(life)?;
-        let thread = handle.thread().clone();
-        self.threads.push(handle);
-        Ok(thread)
     }
 
     /// Runs `main` on the main loop, on this thread, then shuts the runtime down.
