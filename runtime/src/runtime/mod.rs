@@ -11,7 +11,8 @@
 //!    there is waited for as long as the policy says. The loops still turn.
 //! 3. *Stopped*: each loop drops its own local tasks and callbacks on its own thread, which ends.
 //! 4. Everything else is dropped by the one who leaves last (`scheduler/ending.rs`): the thread that
-//!    shuts down, which waits for the others. Then the reactors are closed.
+//!    shuts down, which waits for the others, and does what they would do that have not even begun
+//!    (`life.rs`). Then the reactors are closed.
 //!
 //! A loop that is stuck in a poll beyond the grace period is named in the report and in the log, and left
 //! alone. What can be reached is dropped without it; should it come back, it does the rest.
@@ -28,6 +29,7 @@
 
 mod default_executor;
 mod end;
+mod life;
 mod shutdown;
 mod spares;
 mod thread_end;

@@ -1,16 +1,7 @@
 //! Threads that are started, and waited for at the end.
 //!
-//! # Protocol
-//! What a thread has to do lies where two may take it: the thread, when it begins, and who ends the
-//! runtime. One of them gets it, and does it. So a thread that the system has not let begin is not waited
-//! for: what is left to do at the end is to leave, and who ends the runtime does that in its place. The
-//! thread finds nothing when it begins, and ends. To start a thread and to wait until it runs costs far more
-//! than all the rest of a runtime that is needed for a moment only.
-//!
-//! A thread that has begun is waited for. With what it does goes the sender of a channel through which
-//! nothing is sent: when the channel has no sender any more, all of them are done.
-//!
-//! Modelled in `loom-tests/tests/ending.rs`.
+//! Who has not begun is not waited for (`life.rs`). Who has is: with what a thread does goes the sender of a
+//! channel through which nothing is sent, and when the channel has no sender any more, all of them are done.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,10 +12,7 @@ use std::time::Instant;
 
 use loopool_executors::caught::tell;
 
-use crate::shim::Mutex;
-
-/// What a thread has to do.
-type Life = Box<dyn FnOnce() + Send>;
+use super::life::Life;
 
 pub(super) struct Threads {
     started: Vec<Started>,
@@ -34,8 +22,7 @@ pub(super) struct Threads {
 
 struct Started {
     thread: JoinHandle<()>,
-    /// Until somebody takes it.
-    life: Arc<Mutex<Option<Life>>>,
+    life: Arc<Life>,
 }
 
 impl Threads {
@@ -52,18 +39,14 @@ impl Threads {
     ) -> io::Result<Thread> {
         self.started.retain(|started| !started.thread.is_finished());
         let alive = self.alive.clone();
-        let life: Life = Box::new(move || {
+        let life = Arc::new(Life::new(move || {
             // Dropped last, also by a panic.
             let _alive = alive;
             life();
-        });
-        let life = Arc::new(Mutex::new(Some(life)));
+        }));
         let own = life.clone();
         let thread = Builder::new().name(name).spawn(move || {
-            let life = own.lock().take();
-            if let Some(life) = life {
-                life();
-            }
+            let _found = own.live();
         })?;
         let unparker = thread.thread().clone();
         self.started.push(Started { thread, life });
@@ -76,10 +59,7 @@ impl Threads {
         let Threads { mut started, alive, ended } = self;
         drop(alive);
         if stand_in {
-            started.retain(|started| {
-                let life = started.life.lock().take();
-                life.map(|life| life()).is_none()
-            });
+            started.retain(|started| !started.life.live());
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let all = ended.recv_timeout(left) == Err(RecvTimeoutError::Disconnected);
