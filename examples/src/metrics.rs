@@ -251,7 +251,7 @@ fn executors(out: &mut Exposition, pools: &[(&'static str, ExecutorStats)]) {
 fn loops(out: &mut Exposition, runtime: &RuntimeMetrics) {
     out.family("loopool_tasks", "gauge", "Tasks that are not over.");
     out.sample("loopool_tasks", "", runtime.tasks);
-    let families: [Family<LoopMetrics, u64>; 9] = [
+    let families: [Family<LoopMetrics, u64>; 10] = [
         ("loopool_loop_polls_total", "counter", "Polls of tasks.", |l| l.polls),
         ("loopool_loop_stalls_total", "counter", "Times the loop was seen stuck.", |l| l.stalls),
         ("loopool_loop_steals_total", "counter", "Tasks taken from other loops.", |l| l.steals),
@@ -261,6 +261,9 @@ fn loops(out: &mut Exposition, runtime: &RuntimeMetrics) {
         ("loopool_loop_parks_total", "counter", "Times the loop went to sleep.", |l| l.parks),
         ("loopool_loop_wakes_sent_total", "counter", "Wakes sent to other loops.", |l| {
             l.wakes_sent
+        }),
+        ("loopool_loop_spurious_wakes_total", "counter", "Wakes with nothing to do.", |l| {
+            l.spurious_wakes
         }),
         ("loopool_loop_queued_tasks", "gauge", "Tasks that wait to be polled.", |l| l.queue_depth),
         ("loopool_loop_timers", "gauge", "Timers that are set.", |l| l.timers),
@@ -272,11 +275,26 @@ fn loops(out: &mut Exposition, runtime: &RuntimeMetrics) {
             out.sample(name, &format!("loop=\"{index}\""), value(of_loop));
         }
     }
+    poll_times(out, runtime);
     stuck(out, runtime);
     out.family("loopool_spare_workers", "gauge", "Workers for when every loop is blocked.");
     out.sample("loopool_spare_workers", "", runtime.spare_workers);
     out.family("loopool_spare_polls_total", "counter", "Polls of tasks by spare workers.");
     out.sample("loopool_spare_polls_total", "", runtime.spare_polls);
+}
+
+/// Times that half of a loop's polls, and nearly all of them, did not reach.
+fn poll_times(out: &mut Exposition, runtime: &RuntimeMetrics) {
+    let name = "loopool_loop_poll_seconds";
+    out.family(name, "gauge", "How long polls of tasks took, by samples since the start.");
+    for (index, of_loop) in runtime.loops.iter().enumerate() {
+        for quantile in [0.5, 0.99] {
+            if let Some(time) = of_loop.poll_times.quantile(quantile) {
+                let labels = format!("loop=\"{index}\",quantile=\"{quantile}\"");
+                out.sample(name, &labels, time.as_secs_f64());
+            }
+        }
+    }
 }
 
 /// What loops are stuck in, while they are.

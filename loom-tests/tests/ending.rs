@@ -12,6 +12,9 @@ mod registry;
 #[path = "../../runtime/src/scheduler/idle.rs"]
 mod idle;
 
+#[path = "../../runtime/src/runtime/life.rs"]
+mod life;
+
 use std::ptr::NonNull;
 
 use loom::cell::UnsafeCell;
@@ -21,6 +24,7 @@ use loopool_loom_tests::{Bounds, Eventfd, model, shim};
 
 use self::ending::{End, Ending, Phase};
 use self::idle::Idle;
+use self::life::Life;
 use self::registry::{Registry, count_all};
 use self::task::Task;
 
@@ -307,5 +311,43 @@ fn a_spare_worker_comes_and_goes_while_everybody_leaves() {
             finish(&halves);
         }
         assert_eq!(usize::from(last) + usize::from(spare.join().unwrap()), 1);
+    });
+}
+
+/// What belongs to the owner of a loop.
+#[derive(Default)]
+struct Half(UnsafeCell<u32>);
+
+// SAFETY: touched by one owner after the other; loom checks it.
+unsafe impl Sync for Half {}
+// SAFETY: as above.
+unsafe impl Send for Half {}
+
+/// Who ends the runtime leaves for it, or waits for it: either way there is nobody else afterwards.
+#[test]
+fn a_thread_that_has_not_begun_is_not_waited_for() {
+    model(Bounds { small: 3, full: None }, || {
+        let runtime = Runtime::new(2);
+        let half: Arc<Half> = Arc::default();
+        let life = Arc::new(Life::new({
+            let (runtime, half) = (runtime.clone(), half.clone());
+            move || {
+                // SAFETY: its owner does it, or who stands in.
+                half.0.with_mut(|half| unsafe { *half += 1 });
+                assert!(!runtime.ending.leave());
+            }
+        }));
+        let thread = thread::spawn({
+            let life = life.clone();
+            move || life.live()
+        });
+        // `Threads::join`.
+        let here = life.live();
+        if !here {
+            assert!(thread.join().unwrap());
+        }
+        assert!(runtime.ending.leave(), "who ends the runtime is the last");
+        // SAFETY: everybody has left; loom checks it.
+        half.0.with(|half| assert_eq!(unsafe { *half }, 1));
     });
 }

@@ -22,9 +22,10 @@ const QUICK: [&str; 3] = [
 ];
 
 /// The directories that the models include files from.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "executors/src",
     "runtime/src/cancel",
+    "runtime/src/runtime",
     "runtime/src/task",
     "runtime/src/scheduler",
     "runtime/src/reactor",

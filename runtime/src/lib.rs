@@ -59,7 +59,7 @@ pub use event_loop::{
     ThreadsafeHandle, TimerHandle, block_in_place, get_running_loop, try_get_running_loop,
 };
 pub use fork::Forked;
-pub use metrics::{LoopMetrics, RuntimeMetrics};
+pub use metrics::{LoopMetrics, PollTimes, RuntimeMetrics};
 pub use placement::NoSuchLoop;
 pub use runtime::{
     LeftTask, Runtime, RuntimeBuilder, ShutdownJobs, ShutdownPolicy, ShutdownReport, run,

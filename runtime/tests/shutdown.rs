@@ -480,3 +480,25 @@ fn run_gives_tasks_the_time_to_clean_up_on_every_loop() {
     });
     assert_eq!(cleaned.get(), 2);
 }
+
+/// Its threads may not even have begun; what was sent to them is gone all the same.
+#[test]
+fn of_a_runtime_that_ends_at_once_nothing_is_left() {
+    for _ in 0..50 {
+        let runtime = Runtime::builder().loops(4).build().unwrap();
+        let handle = runtime.threadsafe_handle();
+        let kept = Arc::new(());
+        let in_tasks = kept.clone();
+        drop(handle.spawn_on_each(move |_| {
+            let kept = in_tasks.clone();
+            async move { drop(kept) }
+        }));
+        let report = runtime.shutdown(ShutdownPolicy::default());
+        assert!(report.is_clean(), "{report}");
+        assert!(handle.is_closed());
+        assert_eq!(Arc::strong_count(&kept), 1);
+        let report =
+            Runtime::builder().loops(4).build().unwrap().shutdown(ShutdownPolicy::default());
+        assert!(report.is_clean(), "{report}");
+    }
+}

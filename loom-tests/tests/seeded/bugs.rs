@@ -21,6 +21,7 @@ const PROMISE: &str = "executors/src/promise.rs";
 const IDLE: &str = "runtime/src/scheduler/idle.rs";
 /// The callers of `idle.rs` are copies.
 const CALLERS: &str = "loom-tests/tests/park.rs";
+const LIFE: &str = "runtime/src/runtime/life.rs";
 const ENDING: &str = "runtime/src/scheduler/ending.rs";
 /// As `CALLERS`, of `ending.rs`.
 const ENDING_CALLERS: &str = "loom-tests/tests/ending.rs";
@@ -608,6 +609,25 @@ pub(crate) const BUGS: &[Bug] = &[
         replace: "self.owners.fetch_update(Ordering::Acquire, Ordering::Acquire, one_less)",
         test: "ending",
         model: "a_spare_worker_comes_and_goes_while_everybody_leaves",
+    },
+    Bug {
+        what: "who finds that a thread has begun takes it for done",
+        file: LIFE,
+        find: "            None => false,",
+        replace: "            None => true,",
+        test: "ending",
+        model: "a_thread_that_has_not_begun_is_not_waited_for",
+    },
+    Bug {
+        what: "a thread that has begun is not waited for",
+        file: ENDING_CALLERS,
+        find: "        if !here {
+            assert!(thread.join().unwrap());
+        }
+",
+        replace: "",
+        test: "ending",
+        model: "a_thread_that_has_not_begun_is_not_waited_for",
     },
     Bug {
         what: "a side does not look whether the channel was settled before its waker was there",

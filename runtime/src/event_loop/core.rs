@@ -320,6 +320,7 @@ impl Core {
         self.tick.set(tick);
         self.since_maintenance.set(self.since_maintenance.get() + 1);
         let begun = tick.is_multiple_of(SAMPLE).then(Instant::now);
+        let is_task = matches!(entry, Entry::Task(_));
         let half = self.half();
         match entry {
             Entry::Task(task) => {
@@ -335,7 +336,7 @@ impl Core {
         }
         half.counters.ran();
         if let Some(begun) = begun {
-            half.note_poll_time(begun.elapsed());
+            half.note_poll_time(begun.elapsed(), is_task);
         }
     }
 

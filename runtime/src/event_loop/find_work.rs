@@ -151,9 +151,7 @@ impl Core {
         let shared = &self.shared;
         self.rested.set(true);
         shared.idle.announce_park(self.index);
-        let work =
-            !self.half().mailbox.is_empty() || self.has_offers() || shared.is_over_for(self.index);
-        if work {
+        if self.is_awaited() || self.has_offers() {
             shared.idle.unpark(self.index);
             return;
         }
@@ -171,6 +169,15 @@ impl Core {
             }
         }
         self.look_after_peers();
+        let others_have = !shared.stands_alone() && shared.has_stealable();
+        if notified && self.nothing_ready() && !self.is_awaited() && !others_have {
+            self.half().counters.woken_in_vain();
+        }
+    }
+
+    /// Whether there is something that only this loop can do, and has not begun with.
+    fn is_awaited(&self) -> bool {
+        !self.half().mailbox.is_empty() || self.shared.is_over_for(self.index)
     }
 
     /// True when somebody woke us.

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -26,10 +27,14 @@ const WAKE: u64 = u64::MAX;
 /// Events taken in one wait.
 const BATCH: usize = 256;
 
+/// Whether the system waits with a limit in nanoseconds: kernels before 5.11, and some sandboxes, do not.
+/// Asked once a process.
+static FINE: OnceLock<bool> = OnceLock::new();
+
 pub(super) struct Driver {
     epoll: Epoll,
     wake: EventFd,
-    /// Whether the system waits with a limit in nanoseconds.
+    /// As [`FINE`] says.
     fine: bool,
 }
 
@@ -67,9 +72,9 @@ impl Driver {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, WAKE))?;
-        // Kernels before 5.11, and some sandboxes, do not have the finer call.
-        let mut events = Events::new();
-        let fine = wait_nanos(epoll.0.as_raw_fd(), &mut events, Some(Duration::ZERO)) >= 0;
+        let fine = *FINE.get_or_init(|| {
+            wait_nanos(epoll.0.as_raw_fd(), &mut Events::new(), Some(Duration::ZERO)) >= 0
+        });
         Ok(Driver { epoll, wake, fine })
     }
 

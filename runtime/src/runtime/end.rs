@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::task::{Wake, Waker};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use loopool_executors::caught::tell;
 
 use super::shutdown::{ShutdownPolicy, ShutdownReport};
+use super::threads::Threads;
 use super::{Runtime, thread_end};
 use crate::context;
 use crate::event_loop::{Driving, RemoteCallback};
@@ -22,7 +22,7 @@ impl Runtime {
     pub(super) fn end(&mut self, policy: &ShutdownPolicy) -> ShutdownReport {
         if self.shared.is_forked() {
             // What it has is the parent's; it is never freed here.
-            let threads = std::mem::take(&mut self.threads);
+            let threads = std::mem::replace(&mut self.threads, Threads::new());
             std::mem::forget((self.main.clone(), self.spares.clone(), threads));
             return ShutdownReport::default();
         }
@@ -44,13 +44,14 @@ impl Runtime {
             let message =
                 "a runtime ends with the thread that has it: its threads end by themselves";
             tell(|| tracing::debug!(message));
-            self.threads.clear();
+            self.threads = Threads::new();
             drop(self.spares.take_threads());
         }
         let deadline = deadline.max(Instant::now() + ROUND);
         // The watch thread before the spare workers, which it starts.
-        let mut stuck_loops = join_threads(std::mem::take(&mut self.threads), deadline);
-        stuck_loops.extend(join_threads(self.spares.take_threads(), deadline));
+        let threads = std::mem::replace(&mut self.threads, Threads::new());
+        let mut stuck_loops = threads.join(deadline, may_drive);
+        stuck_loops.extend(self.spares.take_threads().join(deadline, may_drive));
         self.shared.close_registries();
         self.main.closed.set(true);
         {
@@ -94,26 +95,6 @@ impl Runtime {
         }
         executor.give_up()
     }
-}
-
-/// The names of those that are left.
-fn join_threads(threads: Vec<JoinHandle<()>>, deadline: Instant) -> Vec<String> {
-    let mut stuck = Vec::new();
-    for thread in threads {
-        while !thread.is_finished() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_micros(50));
-        }
-        if thread.is_finished() {
-            if thread.join().is_err() {
-                tell(|| tracing::error!("a loop's thread panicked"));
-            }
-        } else {
-            let name = thread.thread().name().unwrap_or("?");
-            tell(|| tracing::error!(name, "a loop is stuck in a poll and was left behind"));
-            stuck.push(name.to_owned());
-        }
-    }
-    stuck
 }
 
 /// Makes the main loop come round.

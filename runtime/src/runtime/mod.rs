@@ -11,7 +11,8 @@
 //!    there is waited for as long as the policy says. The loops still turn.
 //! 3. *Stopped*: each loop drops its own local tasks and callbacks on its own thread, which ends.
 //! 4. Everything else is dropped by the one who leaves last (`scheduler/ending.rs`): the thread that
-//!    shuts down, which waits for the others. Then the reactors are closed.
+//!    shuts down, which waits for the others, and does what they would do that have not even begun
+//!    (`life.rs`). Then the reactors are closed.
 //!
 //! A loop that is stuck in a poll beyond the grace period is named in the report and in the log, and left
 //! alone. What can be reached is dropped without it; should it come back, it does the rest.
@@ -28,9 +29,11 @@
 
 mod default_executor;
 mod end;
+mod life;
 mod shutdown;
 mod spares;
 mod thread_end;
+mod threads;
 mod watch;
 
 use std::fmt;
@@ -38,12 +41,12 @@ use std::future::Future;
 use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub(crate) use self::default_executor::DefaultExecutor;
 pub use self::shutdown::{LeftTask, ShutdownJobs, ShutdownPolicy, ShutdownReport};
 use self::spares::Spares;
+use self::threads::Threads;
 use self::watch::Watch;
 use crate::event_loop::{Core, Driving, LoopHandle, ThreadsafeHandle, run_main};
 use crate::fork::Forked;
@@ -81,7 +84,7 @@ pub struct Runtime {
     main: Rc<Core>,
     shared: Arc<Shared>,
     /// Those of the other loops, and the watch thread.
-    threads: Vec<JoinHandle<()>>,
+    threads: Threads,
     spares: Arc<Spares>,
     shutdown_timeout: Duration,
 }
@@ -165,17 +168,17 @@ impl RuntimeBuilder {
             main: Core::new(shared.clone(), 0, deque),
             spares: Spares::new(shared.clone(), &self.thread_name, self.spare_keep_alive, seats),
             shared,
-            threads: Vec::new(),
+            threads: Threads::new(),
             shutdown_timeout: self.shutdown_timeout,
         };
         for (index, deque) in deques {
             let shared = runtime.shared.clone();
             let life = move || work(&Core::new(shared, index, deque));
-            runtime.start_thread(format!("{}-{index}", self.thread_name), life)?;
+            runtime.threads.start(format!("{}-{index}", self.thread_name), life)?;
         }
         let watch = Watch::new(runtime.spares.clone());
         let thread =
-            runtime.start_thread(format!("{}-watch", self.thread_name), || watch.work())?;
+            runtime.threads.start(format!("{}-watch", self.thread_name), || watch.work())?;
         // Nobody else sets it.
         let _ = runtime.shared.watch_thread.set(thread);
         Ok(runtime)
@@ -213,17 +216,6 @@ impl Runtime {
             spare_keep_alive: Duration::from_secs(10),
             slow_poll_threshold: Duration::from_millis(100),
         }
-    }
-
-    fn start_thread(
-        &mut self,
-        name: String,
-        life: impl FnOnce() + Send + 'static,
-    ) -> std::io::Result<std::thread::Thread> {
-        let handle = std::thread::Builder::new().name(name).spawn(life)?;
-        let thread = handle.thread().clone();
-        self.threads.push(handle);
-        Ok(thread)
     }
 
     /// Runs `main` on the main loop, on this thread, then shuts the runtime down.

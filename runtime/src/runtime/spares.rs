@@ -5,13 +5,13 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_deque::Worker;
 use loopool_executors::caught::tell;
 
 use super::AbortOnUnwind;
+use super::threads::Threads;
 use crate::event_loop::{Core, Driving, Rest, Spare};
 use crate::scheduler::Shared;
 use crate::shim::Mutex;
@@ -23,7 +23,7 @@ pub(super) struct Spares {
     thread_name: String,
     keep_alive: Duration,
     seats: Box<[Seat]>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Threads>,
 }
 
 struct Seat {
@@ -45,7 +45,7 @@ impl Spares {
             thread_name: format!("{thread_name}-spare"),
             keep_alive,
             seats: deques.map(seat).collect(),
-            threads: Mutex::new(Vec::new()),
+            threads: Mutex::new(Threads::new()),
         })
     }
 
@@ -73,19 +73,12 @@ impl Spares {
     fn start(self: &Arc<Self>, number: usize) {
         self.seats[number].called.store(true, Ordering::Release);
         let spares = self.clone();
-        let thread = std::thread::Builder::new()
-            .name(format!("{}-{number}", self.thread_name))
-            .spawn(move || spares.live(number));
-        let mut threads = self.threads.lock();
-        threads.retain(|thread| !thread.is_finished());
-        match thread {
-            Ok(thread) => threads.push(thread),
-            Err(error) => {
-                drop(threads);
-                tell(
-                    || tracing::error!(%error, "every loop is blocked, and no spare worker can be started"),
-                );
-            }
+        let name = format!("{}-{number}", self.thread_name);
+        let started = self.threads.lock().start(name, move || spares.live(number));
+        if let Err(error) = started {
+            tell(
+                || tracing::error!(%error, "every loop is blocked, and no spare worker can be started"),
+            );
         }
     }
 
@@ -132,7 +125,7 @@ impl Spares {
     }
 
     /// Once the watch thread has ended: those that there are.
-    pub(super) fn take_threads(&self) -> Vec<JoinHandle<()>> {
-        std::mem::take(&mut self.threads.lock())
+    pub(super) fn take_threads(&self) -> Threads {
+        std::mem::replace(&mut self.threads.lock(), Threads::new())
     }
 }

@@ -52,7 +52,7 @@ pub(crate) use self::thrift::{PLENTY, Thrift};
 use crate::context;
 use crate::event_loop::{Core, RemoteCallback};
 use crate::fork::Process;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, PollTimeCounters};
 use crate::reactor::Reactor;
 use crate::runtime::{DefaultExecutor, LeftTask};
 use crate::shim::Mutex;
@@ -103,6 +103,8 @@ pub(crate) struct LoopShared {
     pub(crate) reactor: Reactor,
     pub(crate) timers: Mutex<Wheel>,
     pub(crate) registry: Mutex<Registry>,
+    /// Last, since few polls touch it.
+    pub(crate) poll_times: PollTimeCounters,
 }
 
 /// How many loops and spare workers there are, and how patient one is with them.
@@ -498,7 +500,11 @@ impl LoopShared {
     }
 
     /// By its owner: a poll has taken so long.
-    pub(crate) fn note_poll_time(&self, time: Duration) {
+    pub(crate) fn note_poll_time(&self, time: Duration, of_task: bool) {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        if of_task {
+            self.poll_times.record(time);
+        }
         self.typical.store(thrift::typical(self.typical(), time), Ordering::Relaxed);
     }
 
@@ -513,6 +519,7 @@ impl LoopShared {
             counters: Counters::default(),
             typical: AtomicU64::new(thrift::UNKNOWN),
             reluctant: AtomicBool::new(false),
+            poll_times: PollTimeCounters::default(),
             now: Now::default(),
             stall: Stall::new(),
             stewardship: Stewardship::default(),

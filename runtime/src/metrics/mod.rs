@@ -3,6 +3,10 @@
 //! Each loop counts for itself in cells of its own cache line: a plain load and store, no
 //! read-modify-write, since only its thread writes them (`wakes_sent` excepted).
 
+mod poll_times;
+
+pub(crate) use self::poll_times::PollTimeCounters;
+pub use self::poll_times::PollTimes;
 use crate::scheduler::{LoopShared, Shared, Stuck};
 use crate::shim::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -39,6 +43,10 @@ pub struct LoopMetrics {
     pub parks: u64,
     /// Times somebody woke it.
     pub wakes_sent: u64,
+    /// Times somebody woke it from its sleep and it found nothing to do: nothing of its own was ready, no
+    /// message had come, nothing was to be taken from other loops, and the runtime had not come to its end.
+    /// Some are normal: another loop was faster, or a timer was set that is not due yet.
+    pub spurious_wakes: u64,
     /// Times the reactor was asked.
     pub reactor_turns: u64,
     /// Tasks and callbacks that were ready at the end of the last turn.
@@ -47,6 +55,8 @@ pub struct LoopMetrics {
     pub timers: u64,
     /// Descriptors that are registered.
     pub sources: u64,
+    /// How long polls of tasks took, by samples.
+    pub poll_times: PollTimes,
 }
 
 #[derive(Default)]
@@ -62,6 +72,7 @@ pub(crate) struct Counters {
     wakes: AtomicU64,
     turns: AtomicU64,
     queue_depth: AtomicU64,
+    spurious_wakes: AtomicU64,
 }
 
 /// What a loop tells of itself at the end of a turn.
@@ -121,6 +132,11 @@ impl Counters {
         count(&self.parks);
     }
 
+    /// After it was woken by somebody.
+    pub(crate) fn woken_in_vain(&self) {
+        count(&self.spurious_wakes);
+    }
+
     pub(crate) fn turned(&self) {
         count(&self.turns);
     }
@@ -145,10 +161,12 @@ impl LoopShared {
             serves: self.counters.serves.load(Relaxed),
             parks: self.counters.parks.load(Relaxed),
             wakes_sent: self.counters.wakes.load(Relaxed),
+            spurious_wakes: self.counters.spurious_wakes.load(Relaxed),
             reactor_turns: self.counters.turns.load(Relaxed),
             queue_depth: self.counters.queue_depth.load(Relaxed),
             timers: self.timers.lock().len() as u64,
             sources: self.reactor.registered() as u64,
+            poll_times: self.poll_times.read(),
         }
     }
 }
@@ -162,5 +180,38 @@ impl Shared {
             spare_workers: self.spares_alive.load(Relaxed),
             spare_polls: spares.iter().map(|half| half.counters.polls()).sum(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use crate::context;
+    use crate::sync::oneshot;
+
+    #[test]
+    fn a_wake_is_spurious_that_comes_with_nothing_to_do() {
+        let runtime = crate::Runtime::builder().loops(1).build().unwrap();
+        let (sender, receiver) = oneshot::channel();
+        let waker = runtime.run_until_complete(async {
+            let shared = context::current_core().unwrap().shared_arc();
+            let waker = thread::spawn(move || {
+                let wait = |done: &dyn Fn() -> bool| {
+                    while !done() {
+                        thread::yield_now();
+                    }
+                };
+                wait(&|| shared.idle.is_parked(0));
+                shared.wake_loop(0);
+                wait(&|| shared.loops[0].metrics().spurious_wakes > 0);
+                sender.send(()).unwrap();
+            });
+            receiver.await.unwrap();
+            waker
+        });
+        waker.join().unwrap();
+        let of_loop = &runtime.metrics().loops[0];
+        assert_eq!((of_loop.wakes_sent, of_loop.spurious_wakes), (2, 1));
     }
 }
