@@ -1,6 +1,6 @@
 //! Who runs when.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use crate::Error;
 use crate::options::Options;
@@ -29,24 +29,29 @@ pub fn run(options: &Options) -> Result<Vec<Run>, Error> {
     let workloads = options.workloads()?;
     let mut runtimes = options.runtimes();
     let effort = if options.quick { Effort::quick(options.pin) } else { Effort::full(options.pin) };
+    // Progress is for who waits, and nobody waits before a file or a pipe.
+    let mut terminal = Some(std::io::stderr()).filter(IsTerminal::is_terminal);
     let mut runs = Vec::new();
     for round in 1..=options.rounds {
         for &workload in &workloads {
             for &runtime in runtimes.iter().filter(|&&runtime| workload.runs_on(runtime)) {
-                // Progress is for who waits; nobody waits when standard error is gone.
-                let _ = write!(
-                    std::io::stderr(),
-                    "\r\x1b[Kround {round} of {}: {} on {}",
-                    options.rounds,
-                    workload.name(),
-                    runtime.name()
-                );
+                if let Some(terminal) = &mut terminal {
+                    let (rounds, workload, runtime) =
+                        (options.rounds, workload.name(), runtime.name());
+                    // One that is gone meanwhile is no reason to stop.
+                    let _ = write!(
+                        terminal,
+                        "\r\x1b[Kround {round} of {rounds}: {workload} on {runtime}"
+                    );
+                }
                 let samples = workload.measure(runtime, effort)?;
                 runs.push(Run { workload, runtime, samples });
             }
         }
         runtimes.rotate_left(1);
     }
-    let _ = writeln!(std::io::stderr(), "\r\x1b[K");
+    if let Some(terminal) = &mut terminal {
+        let _ = write!(terminal, "\r\x1b[K");
+    }
     Ok(runs)
 }

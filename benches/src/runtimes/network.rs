@@ -21,6 +21,12 @@ pub trait Network: 'static {
     /// What the runtime says.
     fn listen(listener: net::TcpListener) -> io::Result<Self::Listener>;
 
+    /// Takes one side of a connection over; inside a task only.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    fn adopt(stream: net::TcpStream) -> io::Result<Self::Stream>;
+
     /// Waits for a connection and turns Nagle's algorithm off.
     fn accept(listener: &Self::Listener) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::{Service, http, kind};
@@ -102,7 +103,11 @@ impl Clients {
         let mut outstanding = self.clients.len();
         let mut events = [EpollEvent::empty(); BATCH];
         while outstanding > 0 {
-            let count = self.epoll.wait(&mut events, EpollTimeout::from(PATIENCE))?;
+            let count = match self.epoll.wait(&mut events, EpollTimeout::from(PATIENCE)) {
+                // By a process that was stopped and goes on, for one.
+                Err(Errno::EINTR) => continue,
+                waited => waited?,
+            };
             if count == 0 {
                 return Err(format!("{outstanding} requests were never answered").into());
             }

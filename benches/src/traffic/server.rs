@@ -75,7 +75,8 @@ async fn accept<P: Peer>(Listen { listener, service, jobs }: Listen) -> io::Resu
     }
 }
 
-async fn echo<P: Peer>(mut stream: P::Stream) -> io::Result<()> {
+/// Sends back what it gets, until the other side hangs up.
+pub(crate) async fn echo<P: Peer>(mut stream: P::Stream) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
         match P::read(&mut stream, buffer).await? {

@@ -21,6 +21,7 @@
 //! | `blocking.rs` | how long a task waits for a function on another thread, and what that costs |
 //! | `memory.rs` | how large a task is that waits |
 //! | `startup.rs` | what it costs to start and stop |
+//! | `echo.rs` | what a request costs within one process, so that its instructions can be counted |
 //! | `single.rs` | all of these from a profiler |
 //! | [`traffic`](mod@crate::traffic) | what a request over TCP costs |
 
@@ -29,6 +30,7 @@ mod bridge;
 mod broadcast;
 mod chain;
 mod channel_pair;
+mod echo;
 mod fork_join;
 mod locks;
 mod memory;

@@ -2,33 +2,59 @@
 
 use std::io::Write;
 
-use super::{Timed, sleeps};
+use super::{Timed, echo, sleeps};
 use crate::options::Single;
 use crate::runtimes::{Job, Peer};
 use crate::{Error, meter};
 
-/// The other workload that this can do.
-const SLEEPS: &str = "sleeps";
+/// What can be run so.
+#[derive(Clone, Copy)]
+enum Work {
+    Timed(Timed),
+    Sleeps,
+    Echo,
+}
+
+impl Work {
+    fn all() -> impl Iterator<Item = Work> {
+        Timed::ALL.into_iter().map(Work::Timed).chain([Work::Sleeps, Work::Echo])
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Work::Timed(timed) => timed.name(),
+            Work::Sleeps => "sleeps",
+            Work::Echo => "echo",
+        }
+    }
+
+    fn run<P: Peer>(self, peer: &P, ops: u64) -> Result<(), Error> {
+        match self {
+            Work::Timed(timed) => timed.run(peer, ops),
+            Work::Sleeps => drop(peer.run(sleeps::run::<P>(ops))),
+            Work::Echo => peer.run(echo::run::<P>(ops))?,
+        }
+        Ok(())
+    }
+}
 
 /// Runs one workload on one runtime, once and without a warm-up.
 ///
 /// # Errors
 /// When the workload has no such form, or the runtime does not start.
 pub fn single(options: &Single) -> Result<(), Error> {
-    let timed = Timed::ALL.into_iter().find(|timed| timed.name() == options.workload);
-    if timed.is_none() && options.workload != SLEEPS {
-        let known = Timed::ALL.map(Timed::name).join(", ");
-        return Err(format!("{} is none of {known}, {SLEEPS}", options.workload).into());
-    }
+    let Some(work) = Work::all().find(|work| work.name() == options.workload) else {
+        let known: Vec<_> = Work::all().map(Work::name).collect();
+        return Err(format!("{} is none of {}", options.workload, known.join(", ")).into());
+    };
     if !options.runtime.is_runtime() {
         return Err(format!("{} is no runtime", options.runtime.name()).into());
     }
-    options.runtime.dispatch(Once { timed, ops: options.ops })
+    options.runtime.dispatch(Once { work, ops: options.ops })
 }
 
 struct Once {
-    /// Sleeps, if none.
-    timed: Option<Timed>,
+    work: Work,
     ops: u64,
 }
 
@@ -37,11 +63,9 @@ impl Job for Once {
 
     fn on<P: Peer>(self, threads: usize) -> Self::Output {
         let peer = P::start(threads)?;
-        let ops = self.ops;
-        let ((), cost) = meter::measure(|| match self.timed {
-            Some(timed) => timed.run(&peer, ops),
-            None => drop(peer.run(sleeps::run::<P>(ops))),
-        });
+        let Once { work, ops } = self;
+        let (outcome, cost) = meter::measure(|| work.run(&peer, ops));
+        outcome?;
         writeln!(
             std::io::stdout(),
             "{:.1} CPU ns, {:.1} wall ns",

@@ -19,6 +19,10 @@ impl Network for Loopool {
         TcpListener::from_std(listener)
     }
 
+    fn adopt(stream: net::TcpStream) -> io::Result<TcpStream> {
+        TcpStream::from_std(stream)
+    }
+
     async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
         // Nagle's algorithm is off by default.
         Ok(listener.accept().await?.0)

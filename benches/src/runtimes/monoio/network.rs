@@ -20,6 +20,11 @@ impl Network for Monoio {
         TcpListener::from_std(listener).map(OneThread::new)
     }
 
+    fn adopt(stream: net::TcpStream) -> io::Result<Self::Stream> {
+        stream.set_nonblocking(true)?;
+        TcpStream::from_std(stream).map(OneThread::new)
+    }
+
     async fn accept(listener: &Self::Listener) -> io::Result<Self::Stream> {
         OneThread::new(async {
             let (stream, _) = listener.accept().await?;

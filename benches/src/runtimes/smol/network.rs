@@ -20,6 +20,10 @@ impl Network for Smol {
         Async::new(listener)
     }
 
+    fn adopt(stream: net::TcpStream) -> io::Result<Self::Stream> {
+        Async::new(stream)
+    }
+
     async fn accept(listener: &Self::Listener) -> io::Result<Self::Stream> {
         let (stream, _) = listener.accept().await?;
         stream.get_ref().set_nodelay(true)?;

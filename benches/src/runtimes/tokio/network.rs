@@ -21,6 +21,11 @@ impl Network for Tokio {
         TcpListener::from_std(listener)
     }
 
+    fn adopt(stream: net::TcpStream) -> io::Result<TcpStream> {
+        stream.set_nonblocking(true)?;
+        TcpStream::from_std(stream)
+    }
+
     async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
