@@ -18,7 +18,8 @@ fn switches(prefix: &str) -> (usize, u64) {
             continue;
         }
         threads += 1;
-        let status = std::fs::read_to_string(path.join("status")).unwrap();
+        // It may have ended meanwhile.
+        let Ok(status) = std::fs::read_to_string(path.join("status")) else { continue };
         let counts = status.lines().filter_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.ends_with("ctxt_switches").then(|| value.trim().parse::<u64>().unwrap())
