@@ -58,7 +58,7 @@ use crate::runtime::{DefaultExecutor, LeftTask};
 use crate::shim::Mutex;
 use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use crate::task::{Header, JoinError, Runnable, Task};
-use crate::time::Wheel;
+use crate::time::{Timer, Timers};
 
 /// The most tasks taken from a peer or the injector at once.
 const STEAL_LIMIT: usize = 32;
@@ -97,7 +97,7 @@ pub(crate) struct LoopShared {
     pub(crate) stewardship: Stewardship,
     pub(crate) stall: Stall,
     pub(crate) reactor: Reactor,
-    pub(crate) timers: Mutex<Wheel>,
+    pub(crate) timers: Timers,
     pub(crate) registry: Mutex<Registry>,
 }
 
@@ -325,6 +325,11 @@ impl Shared {
         }
     }
 
+    /// Whether a timer lies at one of the loops.
+    pub(crate) fn has_timer(&self, timer: &Timer) -> bool {
+        self.loops.iter().any(|half| half.timers.have(timer))
+    }
+
     /// Somebody else than its owner has set a timer at loop `index`: who sleeps until the next one looks
     /// again. That is the watch thread, while nobody drives the loop.
     pub(crate) fn timer_was_set_at(&self, index: usize) {
@@ -467,7 +472,7 @@ impl LoopShared {
             stealer: deque.stealer(),
             mailbox: Mailbox::new(),
             reactor: Reactor::new()?,
-            timers: Mutex::new(Wheel::new()),
+            timers: Timers::new(),
             registry: Mutex::new(Registry::new()),
             counters: Counters::default(),
             now: Now::default(),
