@@ -22,7 +22,7 @@ const QUICK: [&str; 3] = [
 ];
 
 /// The directories that the models include files from.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "executors/src",
     "runtime/src/cancel",
     "runtime/src/task",
@@ -32,6 +32,7 @@ const SOURCES: [&str; 9] = [
     "runtime/src/sync/mpsc",
     "runtime/src/sync/oneshot",
     "runtime/src/sync/permits",
+    "runtime/src/time",
 ];
 
 /// The directories of this package.

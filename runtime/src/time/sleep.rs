@@ -96,19 +96,17 @@ impl Sleep {
     /// Sets the timer. It wakes even if its time is past.
     #[track_caller]
     pub(super) fn arm(&mut self, cx: &Context<'_>) {
-        let timer = context::with_core(|core| {
+        let armed = context::with_core(|core| {
             let (shared, place) = (core.shared(), core.place());
             assert!(!shared.is_forked(), "{Forked}");
-            let timer = shared.loops[place].timers.insert(self.deadline, cx.waker().clone());
+            let timers = &shared.loops[place].timers;
+            self.timer = Some(timers.insert(self.deadline, cx.waker().clone()));
             if place != core.index() {
                 // Its owner may be back, and asleep until a later timer.
                 shared.timer_was_set_at(place);
             }
-            timer
         });
-        self.timer = Some(
-            timer.expect("a sleep or timeout was polled outside a running loopool event loop"),
-        );
+        armed.expect("a sleep or timeout was polled outside a running loopool event loop");
     }
 
     /// Whether the time was past when this thread's loop last looked at the clock, or is past now. Only

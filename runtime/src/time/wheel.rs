@@ -107,8 +107,9 @@ pub(crate) struct Wheel {
     occupied: [u64; LEVELS],
     heads: Box<[u32; LISTS]>,
     nodes: Nodes,
-    sequence: u64,
-    len: usize,
+    /// Timers that were inserted, and that were taken out: each way writes to one of the two.
+    inserted: u64,
+    removed: u64,
 }
 
 impl Wheel {
@@ -121,8 +122,8 @@ impl Wheel {
             occupied: [0; LEVELS],
             heads: Box::new([NIL; LISTS]),
             nodes: Nodes::default(),
-            sequence: 0,
-            len: 0,
+            inserted: 0,
+            removed: 0,
         };
         wheel.tick = wheel.nanos(now) >> TICK_BITS;
         wheel
@@ -130,7 +131,7 @@ impl Wheel {
 
     /// Timers that are outstanding.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        (self.inserted - self.removed) as usize
     }
 
     fn nanos(&self, at: Instant) -> u64 {
@@ -146,9 +147,8 @@ impl Wheel {
 
     pub(crate) fn insert(&mut self, deadline: Instant, action: Action) -> TimerKey {
         let deadline = self.nanos(deadline);
-        let sequence = self.sequence;
-        self.sequence += 1;
-        self.len += 1;
+        let sequence = self.inserted;
+        self.inserted += 1;
         let list = self.list_for(deadline, is_call(&action));
         let next = self.heads[list as usize];
         let node = Node { deadline, sequence, action, previous: NIL, next, list };
@@ -181,7 +181,7 @@ impl Wheel {
 
     /// Takes every timer out.
     pub(crate) fn clear(&mut self) -> Vec<Action> {
-        let mut actions = Vec::with_capacity(self.len);
+        let mut actions = Vec::with_capacity(self.len());
         for list in 0..LISTS as u16 {
             while let Some(index) = self.pop(list) {
                 actions.push(self.remove(index));
@@ -195,7 +195,7 @@ impl Wheel {
     }
 
     fn remove(&mut self, index: u32) -> Action {
-        self.len -= 1;
+        self.removed += 1;
         self.nodes.remove(index)
     }
 
