@@ -739,8 +739,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "who takes the lock of the timers need not see what was done under it",
         file: SHORT_LOCK,
-        find: "self.state.swap(TAKEN, Ordering::Acquire)",
-        replace: "self.state.swap(TAKEN, Ordering::Relaxed)",
+        find: "compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed)",
+        replace: "compare_exchange(FREE, TAKEN, Ordering::Relaxed, Ordering::Relaxed)",
         test: "timer",
         model: "a_timer_is_handed_out_or_cancelled",
     },

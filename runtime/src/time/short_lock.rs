@@ -1,6 +1,6 @@
 //! A lock for critical sections of a few dozen steps.
 //!
-//! One word. It is taken by a swap and given back by a store, so a section costs one atomic
+//! One word. It is taken by a compare-exchange and given back by a store, so a section costs one atomic
 //! read-modify-write operation where a lock with a queue of waiters costs two. Who finds it taken gives the
 //! processor away, and after some rounds sleeps for a moment: the holder may wait for this very
 //! processor, with a lower priority.
@@ -47,7 +47,7 @@ impl<T> ShortLock<T> {
 
     fn try_take(&self) -> bool {
         // Acquire: pairs with the Release in `Taken`; what the section before did is seen.
-        self.state.swap(TAKEN, Ordering::Acquire) == FREE
+        self.state.compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     #[cold]
