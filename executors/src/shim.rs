@@ -21,7 +21,7 @@ mod real {
 
     /// Threads, as far as the protocols use them.
     pub mod thread {
-        pub use std::thread::yield_now;
+        pub use std::thread::{sleep, yield_now};
     }
 
     pub use std::sync::Arc;
@@ -86,7 +86,15 @@ mod model {
     pub use loom::cell::UnsafeCell;
     pub use loom::sync::Arc;
     pub use loom::sync::atomic;
-    pub use loom::thread;
+    /// Threads, as far as the protocols use them.
+    pub mod thread {
+        pub use loom::thread::yield_now;
+
+        /// There is no time here: others run.
+        pub fn sleep(_: std::time::Duration) {
+            yield_now();
+        }
+    }
 
     #[derive(Debug, Default)]
     pub struct Mutex<T>(loom::sync::Mutex<T>);

@@ -33,6 +33,7 @@ const SOURCES: [&str; 10] = [
     "runtime/src/sync/mpsc",
     "runtime/src/sync/oneshot",
     "runtime/src/sync/permits",
+    "runtime/src/time",
 ];
 
 /// The directories of this package.

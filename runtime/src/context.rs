@@ -70,6 +70,16 @@ pub(crate) fn current_core() -> Option<Rc<Core>> {
     })
 }
 
+/// Calls `f` with the loop that this thread drives, if it does.
+#[inline]
+pub(crate) fn with_core<R>(f: impl FnOnce(&Core) -> R) -> Option<R> {
+    STATE.with(|state| {
+        // SAFETY: as in `current_core`; `f` cannot leave the loop, because the guard that does is on
+        // the stack below us.
+        unsafe { state.core.get().as_ref() }.map(f)
+    })
+}
+
 /// Calls `f` with the memory that this thread's loop keeps, if it drives one.
 #[inline]
 pub(crate) fn with_recycler<R>(f: impl FnOnce(Option<&Recycler>) -> R) -> R {

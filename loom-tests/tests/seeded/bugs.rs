@@ -38,6 +38,10 @@ const PERMITS: &str = "runtime/src/sync/permits/state.rs";
 const ACQUIRE: &str = "runtime/src/sync/permits/acquire.rs";
 const EVENT: &str = "runtime/src/sync/event.rs";
 const MPSC: &str = "runtime/src/sync/mpsc/queue.rs";
+const SHORT_LOCK: &str = "runtime/src/time/short_lock.rs";
+const TIMERS: &str = "runtime/src/time/timers.rs";
+const NODES: &str = "runtime/src/time/nodes.rs";
+const WHEEL: &str = "runtime/src/time/wheel.rs";
 
 pub(crate) const BUGS: &[Bug] = &[
     Bug {
@@ -751,5 +755,61 @@ pub(crate) const BUGS: &[Bug] = &[
         replace: "PROMISED if this.permits.is_closed() && false => {",
         test: "permits",
         model: "the_end_reaches_who_was_overtaken",
+    },
+    Bug {
+        what: "who takes the lock of the timers need not see what was done under it",
+        file: SHORT_LOCK,
+        find: "compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed)",
+        replace: "compare_exchange(FREE, TAKEN, Ordering::Relaxed, Ordering::Relaxed)",
+        test: "timer",
+        model: "a_timer_is_handed_out_or_cancelled",
+    },
+    Bug {
+        what: "who gives the lock of the timers back does not show what was done under it",
+        file: SHORT_LOCK,
+        find: "self.0.store(FREE, Ordering::Release)",
+        replace: "self.0.store(FREE, Ordering::Relaxed)",
+        test: "timer",
+        model: "a_timer_is_handed_out_or_cancelled",
+    },
+    Bug {
+        what: "who has waited for the lock of the timers goes on without it",
+        file: SHORT_LOCK,
+        find: "while !self.try_take() {",
+        replace: "while false && !self.try_take() {",
+        test: "timer",
+        model: "two_who_look_hand_out_everything_once",
+    },
+    Bug {
+        what: "a timer is not counted",
+        file: TIMERS,
+        find: "counted.holders += 1;",
+        replace: "",
+        test: "timer",
+        model: "timers_outlive_their_runtime",
+    },
+    Bug {
+        what: "the last timer does not free the wheel",
+        file: TIMERS,
+        find: "        self.hold.free_if(last);",
+        replace: "        let _ = last;",
+        test: "timer",
+        model: "timers_outlive_their_runtime",
+    },
+    Bug {
+        what: "a timer that has fired is taken for the one that came to its place",
+        file: NODES,
+        find: "(node.sequence == sequence).then_some(node)",
+        replace: "Some(node)",
+        test: "timer",
+        model: "a_timer_is_handed_out_or_cancelled",
+    },
+    Bug {
+        what: "a timer goes on with the waker of the poll before",
+        file: WHEEL,
+        find: "matches!(action, Action::Wake(known) if known.will_wake(waker))",
+        replace: "matches!(action, Action::Wake(_))",
+        test: "timer",
+        model: "whoever_polled_last_is_woken",
     },
 ];

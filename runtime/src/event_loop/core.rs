@@ -30,7 +30,7 @@ use crate::metrics::LoopGauges;
 use crate::reactor::{self, Events};
 use crate::scheduler::{LoopShared, Message, Shared, Thrift};
 use crate::task::{Recycler, Runnable};
-use crate::time::{Action, TimerKey};
+use crate::time::{Action, Due, TimerKey};
 
 /// So many things are run before the reactor, the mailbox and the injector are looked at again.
 pub(super) const MAINTENANCE: u32 = 61;
@@ -40,6 +40,10 @@ const MAINTENANCE_TIME: u64 = 1_000_000;
 const SLOT_BUDGET: u8 = 3;
 /// One poll in so many is timed.
 const SAMPLE: u32 = 16;
+
+/// A deadline that was further away when the clock was last looked at needs no look of its own: the next
+/// turn is not that far.
+const FAR: Duration = Duration::from_millis(1);
 
 /// Something that is ready.
 pub(crate) enum Entry {
@@ -72,6 +76,8 @@ pub(crate) struct Core {
     pub(super) rested: Cell<bool>,
     /// A timer was set whose time is past.
     pub(super) timer_overdue: Cell<bool>,
+    /// What was far when this thread last looked at the clock, in this turn or shortly before.
+    far: Cell<Option<Instant>>,
     tick: Cell<u32>,
     pub(super) since_maintenance: Cell<u32>,
     slot_budget: Cell<u8>,
@@ -93,7 +99,7 @@ pub(crate) fn pointer_to(shared: &Arc<Shared>) -> NonNull<Shared> {
 pub(super) struct Scratch {
     pub(super) events: Events,
     pub(super) wakers: Vec<Waker>,
-    due: Vec<Action>,
+    due: Vec<Due>,
     messages: Vec<Message>,
 }
 
@@ -115,6 +121,7 @@ impl Core {
             blocking: Cell::new(false),
             rested: Cell::new(true),
             timer_overdue: Cell::new(false),
+            far: Cell::new(None),
             tick: Cell::new(0),
             since_maintenance: Cell::new(0),
             slot_budget: Cell::new(SLOT_BUDGET),
@@ -156,6 +163,7 @@ impl Core {
 
     /// A thread begins to drive the loop.
     pub(super) fn begin_driving(&self) {
+        self.far.set(None);
         if self.index == 0 && self.shared.loop_count > 1 {
             self.shared.main_loop_changed(true);
         }
@@ -421,23 +429,19 @@ impl Core {
     pub(super) fn expire_timers(&self) {
         self.timer_overdue.set(false);
         let mut due = std::mem::take(&mut self.scratch.borrow_mut().due);
-        {
-            let mut timers = self.half().timers.lock();
-            if timers.len() > 0 {
-                timers.expire(Instant::now(), &mut due);
-            }
-        }
+        let now = self.half().timers.expire(&mut due);
+        self.far.set(now.map(|now| now + FAR));
         // Numbers become callbacks before any waker, which is foreign code, could give them to others.
         let mut callbacks: VecDeque<_> = {
             let mut timers = self.callback_timers.borrow_mut();
-            let call = |action: &Action| match action {
-                Action::Call(number) => Some(timers.remove(*number)),
+            let call = |due: &Due| match due.action {
+                Action::Call(number) => Some(timers.remove(number)),
                 Action::Wake(_) => None,
             };
             due.iter().filter_map(call).collect()
         };
-        for action in due.drain(..) {
-            match action {
+        for timer in due.drain(..) {
+            match timer.action {
                 Action::Wake(waker) => context::wake_caught(waker),
                 Action::Call(_) => {
                     if let Some(callback) = callbacks.pop_front().flatten() {
@@ -449,14 +453,26 @@ impl Core {
         self.scratch.borrow_mut().due = due;
     }
 
+    /// This thread has read the clock.
+    #[inline]
+    pub(crate) fn looked_at_clock(&self, now: Instant) {
+        self.far.set(Some(now + FAR));
+    }
+
+    /// Whether `deadline` was far away at the last look at the clock.
+    #[inline]
+    pub(crate) fn is_far(&self, deadline: Instant) -> bool {
+        self.far.get().is_some_and(|far| deadline > far)
+    }
+
     /// A timer that calls a callback on this loop.
     pub(super) fn insert_callback_timer(&self, when: Instant, number: usize) -> TimerKey {
-        self.half().timers.lock().insert(when, Action::Call(number))
+        self.half().timers.with(|wheel| wheel.insert(when, Action::Call(number)))
     }
 
     pub(super) fn cancel_callback_timer(&self, key: TimerKey) {
         // An action that comes back is a number: nothing to drop.
-        let _ = self.half().timers.lock().cancel(key);
+        let _ = self.half().timers.with(|wheel| wheel.cancel(key));
     }
 
     pub(super) fn next_random(&self) -> u32 {

@@ -182,7 +182,7 @@ impl Core {
 
     /// True when somebody woke us.
     pub(super) fn wait_for_events_parked(&self, limit: Option<Duration>, begun: Instant) -> bool {
-        let timer = self.half().timers.lock().next_deadline();
+        let timer = self.half().timers.with(|wheel| wheel.next_deadline());
         let until_timer = timer.map(|deadline| deadline.saturating_duration_since(begun));
         let limit = [limit, until_timer].into_iter().flatten().min();
         let mut scratch = self.scratch.borrow_mut();

@@ -21,7 +21,7 @@ use loopool_executors::caught::tell;
 use super::core::Core;
 use crate::reactor::{self, Events};
 use crate::scheduler::Shared;
-use crate::time::Action;
+use crate::time::{Action, Due};
 
 impl Core {
     /// Looks after peers that do not come round.
@@ -62,7 +62,7 @@ impl Shared {
         let peer = &self.loops[index];
         if let Some(_steward) = peer.stewardship.take() {
             ready.waited = peer.reactor.poll_for_peer(events, &mut ready.wakers);
-            peer.timers.lock().expire_for_peer(now, &mut ready.due);
+            peer.timers.expire_for_peer(now, &mut ready.due);
         }
         ready
     }
@@ -72,7 +72,7 @@ impl Shared {
 struct Ready {
     waited: io::Result<()>,
     wakers: Vec<Waker>,
-    due: Vec<Action>,
+    due: Vec<Due>,
 }
 
 impl Ready {
@@ -81,8 +81,8 @@ impl Ready {
             tell(|| tracing::error!(%error, "asking a peer's reactor failed"));
         }
         reactor::wake_all(&mut self.wakers);
-        for action in self.due {
-            if let Action::Wake(waker) = action {
+        for timer in self.due {
+            if let Action::Wake(waker) = timer.action {
                 crate::context::wake_caught(waker);
             }
         }

@@ -168,8 +168,9 @@ impl<'a> Spare<'a> {
         let shared = self.core.shared();
         let now = Instant::now();
         let timers = shared.loops[..shared.loop_count].iter();
-        let timers = timers.filter_map(|peer| peer.timers.lock().next_deadline_for_peer());
-        let next = timers.chain(self.core.half().timers.lock().next_deadline()).min();
+        let timers =
+            timers.filter_map(|peer| peer.timers.with(|wheel| wheel.next_deadline_for_peer()));
+        let next = timers.chain(self.core.half().timers.with(|wheel| wheel.next_deadline())).min();
         let limit = Duration::from_millis(NAPS[self.naps]);
         self.naps = (self.naps + 1).min(NAPS.len() - 1);
         let until_timer = next.map(|next| next.saturating_duration_since(now));

@@ -164,7 +164,7 @@ impl LoopShared {
             spurious_wakes: self.counters.spurious_wakes.load(Relaxed),
             reactor_turns: self.counters.turns.load(Relaxed),
             queue_depth: self.counters.queue_depth.load(Relaxed),
-            timers: self.timers.lock().len() as u64,
+            timers: self.timers.with(|wheel| wheel.len()) as u64,
             sources: self.reactor.registered() as u64,
             poll_times: self.poll_times.read(),
         }

@@ -69,7 +69,7 @@ impl Watch {
         if shared.loop_count == 1 || !shared.idle.is_absent(0) {
             return park(limit);
         }
-        let next = main.timers.lock().next_deadline_for_peer();
+        let next = main.timers.with(|wheel| wheel.next_deadline_for_peer());
         let until_timer = next.map(|next| next.saturating_duration_since(Instant::now()));
         let limit = [limit, until_timer].into_iter().flatten().min();
         if main.reactor.is_open_to_peers() {

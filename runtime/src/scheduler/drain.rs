@@ -32,7 +32,7 @@ impl Shared {
                 }
             }
             // A sleep that is polled after this panics; a waker here could keep anything alive.
-            let timers = half.timers.lock().clear();
+            let timers = half.timers.with(|wheel| wheel.clear());
             loopool_executors::caught::drop_each_caught("a waker", timers);
         }
     }

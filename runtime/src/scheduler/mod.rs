@@ -58,7 +58,7 @@ use crate::runtime::{DefaultExecutor, LeftTask};
 use crate::shim::Mutex;
 use crate::shim::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::task::{Header, JoinError, Runnable, Task};
-use crate::time::Wheel;
+use crate::time::{Timer, Timers};
 
 /// The most tasks taken from a peer or the injector at once.
 const STEAL_LIMIT: usize = 32;
@@ -101,7 +101,7 @@ pub(crate) struct LoopShared {
     pub(crate) stewardship: Stewardship,
     pub(crate) stall: Stall,
     pub(crate) reactor: Reactor,
-    pub(crate) timers: Mutex<Wheel>,
+    pub(crate) timers: Timers,
     pub(crate) registry: Mutex<Registry>,
     /// Last, since few polls touch it.
     pub(crate) poll_times: PollTimeCounters,
@@ -331,6 +331,11 @@ impl Shared {
         }
     }
 
+    /// Whether a timer lies at one of the loops.
+    pub(crate) fn has_timer(&self, timer: &Timer) -> bool {
+        self.loops.iter().any(|half| half.timers.have(timer))
+    }
+
     /// Somebody else than its owner has set a timer at loop `index`: who sleeps until the next one looks
     /// again. That is the watch thread, while nobody drives the loop.
     pub(crate) fn timer_was_set_at(&self, index: usize) {
@@ -514,7 +519,7 @@ impl LoopShared {
             stealer: deque.stealer(),
             mailbox: Mailbox::new(),
             reactor: Reactor::new()?,
-            timers: Mutex::new(Wheel::new()),
+            timers: Timers::new(),
             registry: Mutex::new(Registry::new()),
             counters: Counters::default(),
             typical: AtomicU64::new(thrift::UNKNOWN),

@@ -3,17 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use loopool_executors::caught::drop_caught;
-
-use super::wheel::{Action, TimerKey, Wheel};
+use super::timers::{Timer, TimerState};
 use crate::context;
 use crate::fork::Forked;
-use crate::scheduler::Shared;
-use crate::shim::Mutex;
 
 /// Waits for `duration`, never less.
 ///
@@ -26,6 +21,10 @@ use crate::shim::Mutex;
 /// assert!(before.elapsed() >= Duration::from_millis(10));
 /// # });
 /// ```
+///
+/// The time counts from the call, not from the first poll. A sleep that is past when it is first polled
+/// ends at once and sets no timer; one whose time passes while its own thread does something long between the
+/// call and the first poll may end a turn of the loop later.
 ///
 /// # Cancel safety
 /// Dropping it removes the timer.
@@ -41,26 +40,21 @@ pub fn sleep(duration: Duration) -> Sleep {
 pub(crate) fn from_now(delay: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
     let now = Instant::now();
+    context::with_core(|core| core.looked_at_clock(now));
     now.checked_add(delay).unwrap_or(now + FAR)
 }
 
 /// Waits until `deadline`; see [`sleep`].
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep { deadline, entry: None }
+    Sleep { deadline, timer: None }
 }
 
 /// The future of [`sleep`].
 #[must_use = "a sleep does nothing unless it is awaited"]
 pub struct Sleep {
     deadline: Instant,
-    entry: Option<Entry>,
-}
-
-/// A timer in the wheel of the loop on which the sleep was first polled.
-struct Entry {
-    shared: Arc<Shared>,
-    loop_index: usize,
-    key: TimerKey,
+    /// In the wheel of a loop of the runtime on which the sleep was last polled.
+    timer: Option<Timer>,
 }
 
 impl Sleep {
@@ -72,52 +66,6 @@ impl Sleep {
     /// Whether it has ended.
     pub fn is_elapsed(&self) -> bool {
         Instant::now() >= self.deadline
-    }
-
-    fn cancel(&mut self) {
-        if let Some(entry) = self.entry.take()
-            && !entry.shared.is_forked()
-        {
-            let action = entry.timers().lock().cancel(entry.key);
-            if let Some(Action::Wake(waker)) = action {
-                drop_caught("a waker", waker);
-            }
-        }
-    }
-}
-
-enum Polled {
-    Waiting,
-    Elapsed,
-    Moved,
-}
-
-impl Entry {
-    fn timers(&self) -> &Mutex<Wheel> {
-        &self.shared.loops[self.loop_index].timers
-    }
-
-    fn poll(&self, waker: &Waker) -> Polled {
-        if context::with_loop_of(&*self.shared, (), |_, ()| ()).is_err() {
-            return Polled::Moved;
-        }
-        // No foreign code under the lock: wakers are cloned before and dropped after.
-        let known = self.timers().lock().would_wake(self.key, waker);
-        let updated = match known {
-            None => None,
-            Some(true) => Some(None),
-            Some(false) => {
-                let waker = waker.clone();
-                self.timers().lock().replace_waker(self.key, waker)
-            }
-        };
-        match updated {
-            None => Polled::Elapsed,
-            Some(previous) => {
-                drop_caught("a waker", previous);
-                Polled::Waiting
-            }
-        }
     }
 }
 
@@ -142,50 +90,52 @@ impl Sleep {
     /// Whether the time is up. The first look is at the clock; the later ones are at the timer.
     #[inline]
     pub(super) fn has_fired(&mut self, first: bool, cx: &Context<'_>) -> bool {
-        if first { self.is_elapsed() } else { self.poll_timer(cx).is_ready() }
+        if first { self.is_past() } else { self.poll_timer(cx).is_ready() }
     }
 
     /// Sets the timer. It wakes even if its time is past.
     #[track_caller]
     pub(super) fn arm(&mut self, cx: &Context<'_>) {
-        let core = context::current_core()
-            .expect("a sleep or timeout was polled outside a running loopool event loop");
-        let (shared, loop_index) = (core.shared_arc(), core.place());
-        assert!(!shared.is_forked(), "{Forked}");
-        let action = Action::Wake(cx.waker().clone());
-        let key = shared.loops[loop_index].timers.lock().insert(self.deadline, action);
-        if loop_index != core.index() {
-            // Its owner may be back, and asleep until a later timer.
-            shared.timer_was_set_at(loop_index);
-        }
-        self.entry = Some(Entry { shared, loop_index, key });
+        let armed = context::with_core(|core| {
+            let (shared, place) = (core.shared(), core.place());
+            assert!(!shared.is_forked(), "{Forked}");
+            let timers = &shared.loops[place].timers;
+            self.timer = Some(timers.insert(self.deadline, cx.waker().clone()));
+            if place != core.index() {
+                // Its owner may be back, and asleep until a later timer.
+                shared.timer_was_set_at(place);
+            }
+        });
+        armed.expect("a sleep or timeout was polled outside a running loopool event loop");
+    }
+
+    /// Whether the time was past when this thread's loop last looked at the clock, or is past now. Only
+    /// deadlines that were near then make it look again.
+    #[inline]
+    fn is_past(&self) -> bool {
+        let far = context::with_core(|core| core.is_far(self.deadline));
+        !far.unwrap_or(false) && self.is_elapsed()
     }
 
     #[track_caller]
     fn poll_timer(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if let Some(entry) = &self.entry {
-            assert!(!entry.shared.is_forked(), "{Forked}");
-            match entry.poll(cx.waker()) {
-                Polled::Waiting => return Poll::Pending,
-                Polled::Elapsed => {
-                    self.entry = None;
-                    return Poll::Ready(());
+        if let Some(timer) = &self.timer {
+            assert!(!timer.is_forked(), "{Forked}");
+            if context::with_core(|core| core.shared().has_timer(timer)).unwrap_or(false) {
+                if timer.poll(cx.waker()) == TimerState::Waiting {
+                    return Poll::Pending;
                 }
-                // On another runtime now: that of the first poll may have ended.
-                Polled::Moved => self.cancel(),
+                self.timer = None;
+                return Poll::Ready(());
             }
+            // On another runtime now: that of the first poll may have ended.
+            self.timer = None;
         }
-        if self.is_elapsed() {
+        if self.is_past() {
             return Poll::Ready(());
         }
         self.arm(cx);
         Poll::Pending
-    }
-}
-
-impl Drop for Sleep {
-    fn drop(&mut self) {
-        self.cancel();
     }
 }
 
