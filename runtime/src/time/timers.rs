@@ -11,9 +11,9 @@
 //!    the wheel when it ends; timers that are left then have been handed out for the wheel.
 //! 4. In a fork the lock may be held for ever: there nothing is locked, uncounted or freed.
 //!
-//! A section never takes more than a bounded number of steps (`wheel.rs`), runs no foreign code, and a thread
-//! that wants to cancel a timer of another core waits for one of them at most, unless others are
-//! before it in the queue.
+//! A section takes a bounded number of steps (`wheel.rs`), but for the end of the runtime, and runs no
+//! foreign code. A thread that cancels a timer of another core waits for such sections only. The lock has no
+//! queue: while much is due, it may have to wait for more than one.
 
 use std::ptr::NonNull;
 use std::task::Waker;
