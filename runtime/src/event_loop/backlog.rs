@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-/// With more to do than it gets to for so long, however short each of it is, a loop calls for help; the
-/// next time after twice as long, if it has not been quiet since.
+/// With more to do than it gets to for so long, however short each of it is, a loop calls for help. Where
+/// helping has not paid lately, the next time after twice as long, if it has not been quiet since.
 const LASTING: Duration = Duration::from_micros(200);
 const LASTING_MOST: Duration = Duration::from_millis(20);
 
@@ -27,9 +27,13 @@ impl Default for Backlog {
 }
 
 impl Backlog {
-    /// There is one at `now`; and whether it has lasted too long.
-    pub(super) fn at(mut self, now: Instant) -> (Self, bool) {
+    /// There is one at `now`; and whether it has lasted too long. `gladly` says that somebody would help who
+    /// knows that it pays.
+    pub(super) fn at(mut self, now: Instant, gladly: bool) -> (Self, bool) {
         let since = *self.since.get_or_insert(now);
+        if gladly {
+            self.patience = LASTING;
+        }
         if self.called.is_some_and(|called| now - called > 4 * self.patience.max(LASTING_MOST)) {
             self = Backlog { since: self.since, ..Backlog::default() };
         }
@@ -57,7 +61,7 @@ mod tests {
         let mut backlog = Backlog::default();
         let mut calls = Vec::new();
         for _ in 0..1_000_000 {
-            let (again, call) = backlog.at(now);
+            let (again, call) = backlog.at(now, false);
             backlog = again;
             if call {
                 calls.push(now);
@@ -74,9 +78,9 @@ mod tests {
         let mut now = Instant::now();
         let mut backlog = Backlog::default();
         for _ in 0..1000 {
-            let (again, call) = backlog.at(now);
+            let (again, call) = backlog.at(now, false);
             assert!(!call);
-            let (again, call) = again.at(now + LASTING / 2);
+            let (again, call) = again.at(now + LASTING / 2, false);
             assert!(!call);
             backlog = again.ended();
             now += LASTING;
@@ -88,11 +92,24 @@ mod tests {
         let mut now = Instant::now();
         let mut backlog = Backlog::default();
         for _ in 0..1000 {
-            backlog = backlog.at(now).0;
+            backlog = backlog.at(now, false).0;
             now += LASTING;
         }
         now += 10 * LASTING_MOST;
-        backlog = backlog.ended().at(now).0;
-        assert!(backlog.at(now + LASTING).1);
+        backlog = backlog.ended().at(now, false).0;
+        assert!(backlog.at(now + LASTING, false).1);
+    }
+
+    #[test]
+    fn where_helping_pays_it_calls_early_every_time() {
+        let mut now = Instant::now();
+        let mut backlog = Backlog::default();
+        for _ in 0..100 {
+            backlog = backlog.ended().at(now, true).0;
+            let (again, call) = backlog.at(now + LASTING, true);
+            assert!(call);
+            backlog = again;
+            now += 2 * LASTING;
+        }
     }
 }

@@ -231,7 +231,8 @@ impl Core {
         if self.deque.is_empty() || !self.shared.idle.could_use_help() {
             return;
         }
-        let (backlog, call) = self.backlog.get().at(Instant::now());
+        let gladly = self.shared.has_willing_sleeper();
+        let (backlog, call) = self.backlog.get().at(Instant::now(), gladly);
         self.backlog.set(backlog);
         if call {
             self.shared.offer(self.index, self.deque.len(), true);

@@ -168,6 +168,11 @@ impl Idle {
         matches!(self.states[index].load(Ordering::Relaxed), RUNNING | NOTIFIED)
     }
 
+    /// Whether loop or spare `index` sleeps. A hint.
+    pub(crate) fn is_asleep(&self, index: usize) -> bool {
+        self.states[index].load(Ordering::Relaxed) == PARKED
+    }
+
     /// Whether nobody drives loop `index`. A hint.
     pub(crate) fn is_absent(&self, index: usize) -> bool {
         self.states[index].load(Ordering::Relaxed) == ABSENT

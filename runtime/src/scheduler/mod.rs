@@ -386,6 +386,13 @@ impl Shared {
         }
     }
 
+    /// Whether a loop sleeps that would take from others without reluctance. A hint.
+    pub(crate) fn has_willing_sleeper(&self) -> bool {
+        let willing =
+            |index: usize| self.idle.is_asleep(index) && !self.loops[index].is_reluctant();
+        (0..self.loop_count).any(willing)
+    }
+
     /// Takes a batch from the injector into `deque` and returns the first of it.
     pub(crate) fn take_injected(&self, deque: &Worker<Runnable>) -> Option<Runnable> {
         loop {
