@@ -112,7 +112,7 @@ impl Runtime {
     }
 
     fn share(&self) {
-        if let Some(index) = self.idle.notify_any() {
+        if let Some(index) = self.idle.notify_any(|_| true) {
             self.bells[index].write();
         }
     }
@@ -121,14 +121,16 @@ impl Runtime {
     fn park(&self, index: usize, timer: bool) {
         self.parks.fetch_add(1, Ordering::Relaxed);
         self.idle.announce_park(index);
-        let work = !self.mailbox.is_empty() || !self.injector.is_empty() || self.is_over();
+        let awaited = index == 0 && !self.mailbox.is_empty();
+        let work = awaited || !self.injector.is_empty() || self.is_over();
         if !work && !timer {
             self.bells[index].wait();
         }
         let notified = self.idle.unpark(index);
         // With something of its own to do, the loop has no use for the notification: it goes on to
         // somebody who has.
-        if notified && timer && !self.injector.is_empty() {
+        let own = timer || (index == 0 && !self.mailbox.is_empty());
+        if notified && own && !self.injector.is_empty() {
             self.share();
         }
     }
@@ -258,6 +260,30 @@ fn a_searcher_that_found_something_passes_the_search_on() {
             runtime.inject();
         });
         runtime.find_one(0);
+        other.join().unwrap();
+        pushing.join().unwrap();
+        runtime.assert_settled();
+    });
+}
+
+/// F1 and F4: a task is left to a loop that was woken for a message, with which it is busy from then on.
+#[test]
+fn a_task_that_was_left_to_who_is_coming_does_not_wait_for_it() {
+    model(Bounds { small: 2, full: Some(3) }, || {
+        let runtime = Runtime::new(2);
+        let other = spawn(&runtime, |runtime| runtime.find_one(1));
+        let pushing = spawn(&runtime, |runtime| {
+            runtime.send();
+            runtime.inject();
+        });
+        while runtime.mailbox.is_empty() {
+            if runtime.take_and_pass_on() {
+                // Its task makes another one before it blocks.
+                runtime.inject();
+                break;
+            }
+            runtime.park(0, false);
+        }
         other.join().unwrap();
         pushing.join().unwrap();
         runtime.assert_settled();

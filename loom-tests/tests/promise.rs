@@ -12,6 +12,10 @@ mod caught;
 #[path = "../../executors/src/job.rs"]
 mod job;
 
+#[allow(dead_code, unreachable_pub, reason = "the models use a part")]
+#[path = "../../executors/src/patience.rs"]
+mod patience;
+
 /// Stand-in: statistics.
 mod counters {
     use crate::promise::Outcome;

@@ -22,7 +22,7 @@ const QUICK: [&str; 3] = [
 ];
 
 /// The directories that the models include files from.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "executors/src",
     "runtime/src/cancel",
     "runtime/src/runtime",

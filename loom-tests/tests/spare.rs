@@ -130,7 +130,7 @@ impl Runtime {
     /// `Spare::stand_down`.
     fn stand_down(&self) {
         self.injected.fetch_add(1, Ordering::Release);
-        if let Some(index) = self.idle.notify_any() {
+        if let Some(index) = self.idle.notify_any(|_| true) {
             self.reactors[index].write();
         }
     }

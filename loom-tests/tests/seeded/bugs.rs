@@ -299,6 +299,16 @@ pub(crate) const BUGS: &[Bug] = &[
         model: "a_searcher_that_found_something_passes_the_search_on",
     },
     Bug {
+        what: "a loop that was woken looks without a fence (F4)",
+        file: IDLE,
+        find: "            // F4.
+            fence(Ordering::SeqCst);
+",
+        replace: "",
+        test: "park",
+        model: "a_task_that_was_left_to_who_is_coming_does_not_wait_for_it",
+    },
+    Bug {
         what: "who takes a task without having searched leaves the next one lying",
         file: CALLERS,
         find: "if self.take_and_pass_on() || self.search() {",
@@ -592,9 +602,9 @@ pub(crate) const BUGS: &[Bug] = &[
         what: "a spare worker gives its tasks away and tells nobody",
         file: SPARE,
         find: "        self.injected.fetch_add(1, Ordering::Release);
-        if let Some(index) = self.idle.notify_any() {",
+        if let Some(index) = self.idle.notify_any(|_| true) {",
         replace: "        self.injected.fetch_add(1, Ordering::Release);
-        if false && let Some(index) = self.idle.notify_any() {",
+        if false && let Some(index) = self.idle.notify_any(|_| true) {",
         test: "spare",
         model: "what_a_spare_worker_gives_away_is_found",
     },

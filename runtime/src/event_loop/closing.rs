@@ -17,11 +17,8 @@ impl Core {
             self.shared().main_loop_changed(false);
         }
         // Also what was pushed from outside: the call for help may have reached us.
-        if !self.shared().stands_alone()
-            && self.shared().has_stealable()
-            && let Some(index) = self.shared().idle.notify_any()
-        {
-            self.shared().write_wake(index);
+        if !self.shared().stands_alone() && self.shared().has_stealable() {
+            self.shared().call_anybody();
         }
     }
 

@@ -48,8 +48,8 @@ impl Core {
         }
         if !self.shared.has_plenty_besides(self.index) {
             self.share();
-        } else if let Some(index) = self.shared.idle.notify_any() {
-            self.shared.write_wake(index);
+        } else {
+            self.shared.call_anybody();
         }
     }
 
@@ -164,7 +164,8 @@ impl Core {
         }
         if notified {
             self.thrift.borrow_mut().called();
-            if !self.nothing_ready() {
+            // With something of our own to do, we are not the one who comes.
+            if !self.nothing_ready() || !self.half().mailbox.is_empty() {
                 self.pass_on();
             }
         }

@@ -156,10 +156,8 @@ impl<'a> Spare<'a> {
             self.last_helped = Instant::now();
         }
         let shared = self.core.shared();
-        if self.core.give_away()
-            && let Some(index) = shared.idle.notify_any()
-        {
-            shared.write_wake(index);
+        if self.core.give_away() {
+            shared.call_anybody();
         }
     }
 

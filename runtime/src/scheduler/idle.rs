@@ -14,6 +14,9 @@
 //!   searches. Hence the searcher gives the role up *before* it publishes *parked* and looks once
 //!   more (F2 again pairs with F1), or, when it has found something, fences (F3), looks once more and
 //!   wakes one more loop if there is more to do.
+//! - **Somebody is coming**: a push for anybody may leave its work to a loop that is *notified* and will look
+//!   for work when it is awake. That one says that it is *running* → SeqCst fence (F4, pairs with F1) →
+//!   looks.
 //! - **Push by the loop's own thread** needs no fence: if it misses a sleeper, it runs the work itself.
 //!
 //! Knows nothing of queues or descriptors. Modelled in `loom-tests/tests/park.rs`.
@@ -72,6 +75,10 @@ impl Idle {
     pub(crate) fn unpark(&self, index: usize) -> bool {
         // Acquire: pairs with the Release in `notify`, so that what was pushed before is seen.
         let notified = self.states[index].swap(RUNNING, Ordering::AcqRel) == NOTIFIED;
+        if notified {
+            // F4.
+            fence(Ordering::SeqCst);
+        }
         if !notified && index < self.loops {
             self.parked.fetch_sub(1, Ordering::Relaxed);
         }
@@ -97,12 +104,17 @@ impl Idle {
         self.claim(index)
     }
 
-    /// After work for anybody was published: the loop whose wake-up the caller has to write.
+    /// After work for anybody was published: the loop whose wake-up the caller has to write. `leave_it_to`
+    /// says whether a loop that is awake in a moment will do.
     #[must_use]
-    pub(crate) fn notify_any(&self) -> Option<usize> {
+    pub(crate) fn notify_any(&self, leave_it_to: impl Fn(usize) -> bool) -> Option<usize> {
         // F1.
         fence(Ordering::SeqCst);
         if self.searching.load(Ordering::Relaxed) {
+            return None;
+        }
+        let is_coming = |&index: &usize| self.states[index].load(Ordering::Relaxed) == NOTIFIED;
+        if (0..self.loops).find(is_coming).is_some_and(leave_it_to) {
             return None;
         }
         self.claim_any()

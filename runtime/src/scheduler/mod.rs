@@ -279,9 +279,17 @@ impl Shared {
             self.send_task(task);
         } else {
             self.inject(task);
-            if let Some(index) = self.idle.notify_any() {
-                self.write_wake(index);
-            }
+            self.call_anybody();
+        }
+    }
+
+    /// There is work for anybody in the injector: sees to it that somebody looks.
+    pub(crate) fn call_anybody(&self) {
+        let has_time = |index: usize| {
+            !thrift::is_worth_waking(self.injector.len(), self.loops[index].typical())
+        };
+        if let Some(index) = self.idle.notify_any(has_time) {
+            self.write_wake(index);
         }
     }
 
