@@ -319,8 +319,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "a notification is spent on a loop that is busy with something else",
         file: CALLERS,
-        find: "if notified && timer &&",
-        replace: "if false && notified && timer &&",
+        find: "if notified && own &&",
+        replace: "if false && notified && own &&",
         test: "park",
         model: "a_notification_that_is_of_no_use_is_passed_on",
     },
