@@ -27,22 +27,26 @@ const TOO_LONG: Duration = Duration::from_micros(50);
 /// No looking for so many times as long as was lost.
 const REST: u32 = 200;
 const LONGEST_REST: Duration = Duration::from_secs(1);
-/// Of so many sleeps, one is preceded by a trial even if looking has not paid.
+/// Of so many sleeps, one is preceded by a trial even if looking has not paid. Of twice as many after each
+/// trial in vain.
 const TRIAL: u32 = 16;
+const RAREST_TRIAL: u32 = 1024;
 
 /// One thread's experience.
 #[derive(Debug, Clone)]
 pub struct Patience {
     step: usize,
     vain: u32,
-    waits: u32,
+    /// Sleeps until the next trial, and between the one before and that one.
+    until_trial: u32,
+    between_trials: u32,
     not_before: Option<Instant>,
 }
 
 impl Patience {
     /// Without experience: a short look.
     pub const fn new() -> Self {
-        Patience { step: 1, vain: 0, waits: 0, not_before: None }
+        Patience { step: 1, vain: 0, until_trial: TRIAL, between_trials: TRIAL, not_before: None }
     }
 
     /// Calls `look` so often, letting others run in between, until it finds something. It is told when it
@@ -51,6 +55,8 @@ impl Patience {
         for round in 0..rounds {
             if let Some(found) = look(round + 1 == rounds) {
                 self.vain = 0;
+                self.between_trials = TRIAL;
+                self.until_trial = TRIAL;
                 return Some(found);
             }
             let lost = give_way();
@@ -69,14 +75,22 @@ impl Patience {
 
     /// How often to [`look`](Self::look) now: as often as has paid lately.
     pub fn rounds(&mut self) -> u32 {
-        self.waits = self.waits.wrapping_add(1);
         if let Some(not_before) = self.not_before {
             if Instant::now() < not_before {
                 return 0;
             }
             self.not_before = None;
         }
-        if self.step == 0 && self.waits.is_multiple_of(TRIAL) { STEPS[1] } else { STEPS[self.step] }
+        if self.step > 0 {
+            return STEPS[self.step];
+        }
+        self.until_trial -= 1;
+        if self.until_trial > 0 {
+            return 0;
+        }
+        self.between_trials = (2 * self.between_trials).min(RAREST_TRIAL);
+        self.until_trial = self.between_trials;
+        STEPS[1]
     }
 
     /// What the sleep that followed was like: how long, and whether it ended because somebody brought
@@ -86,6 +100,7 @@ impl Patience {
             self.vain = 0;
             if how_long < SOON {
                 self.step = (self.step + 1).min(STEPS.len() - 1);
+                self.between_trials = TRIAL;
             }
             return;
         }
@@ -147,9 +162,10 @@ mod tests {
         for _ in 0..VAIN {
             patience.slept(Duration::from_secs(1), true);
         }
-        let tried: Vec<u32> = (0..2 * TRIAL).map(|_| patience.rounds()).collect();
-        assert_eq!(tried.iter().filter(|&&rounds| rounds == STEPS[1]).count(), 2);
-        assert!(tried.iter().all(|&rounds| rounds == 0 || rounds == STEPS[1]));
+        let tried: Vec<u32> = (0..10_000).filter(|_| patience.rounds() > 0).collect();
+        let gaps: Vec<u32> = tried.windows(2).map(|two| two[1] - two[0]).collect();
+        assert_eq!(gaps[..3], [2 * TRIAL, 4 * TRIAL, 8 * TRIAL]);
+        assert!(gaps.iter().all(|&gap| gap <= RAREST_TRIAL) && tried.len() > 10);
         patience.slept(Duration::from_micros(10), false);
         assert_eq!(patience.step, 0, "woken by something that looking would not have found");
     }

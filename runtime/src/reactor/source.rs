@@ -80,8 +80,23 @@ pub(crate) struct Seen {
 pub(crate) struct Source {
     generation: AtomicU32,
     word: AtomicU32,
-    readers: Mutex<Vec<Waker>>,
-    writers: Mutex<Vec<Waker>>,
+    /// One lock for both: an event nearly always says that the descriptor is writable as well.
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    readers: Vec<Waker>,
+    writers: Vec<Waker>,
+}
+
+impl Waiting {
+    fn of(&mut self, direction: Direction) -> &mut Vec<Waker> {
+        match direction {
+            Direction::Read => &mut self.readers,
+            Direction::Write => &mut self.writers,
+        }
+    }
 }
 
 impl Source {
@@ -93,8 +108,9 @@ impl Source {
     pub(super) fn retire(&self) -> Vec<Waker> {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.word.store(0, Ordering::Relaxed);
-        let mut wakers = std::mem::take(&mut *self.readers.lock());
-        wakers.append(&mut self.writers.lock());
+        let Waiting { readers: mut wakers, mut writers } =
+            std::mem::take(&mut *self.waiting.lock());
+        wakers.append(&mut writers);
         wakers
     }
 
@@ -112,9 +128,10 @@ impl Source {
 
     /// Step 4, second half: those who wait for any of `ready`.
     pub(super) fn take_wakers(&self, ready: Ready, wakers: &mut Vec<Waker>) {
+        let mut waiting = self.waiting.lock();
         for direction in [Direction::Read, Direction::Write] {
             if ready.meets(direction.open().or(direction.closed())) {
-                wakers.append(&mut self.waiting(direction).lock());
+                wakers.append(waiting.of(direction));
             }
         }
     }
@@ -144,7 +161,8 @@ impl Source {
         let new = waker.clone();
         let mut unused = None;
         {
-            let mut waiting = self.waiting(direction).lock();
+            let mut waiting = self.waiting.lock();
+            let waiting = waiting.of(direction);
             if waiting.iter().any(|known| known.will_wake(waker)) {
                 unused = Some(new);
             } else {
@@ -158,19 +176,13 @@ impl Source {
     /// Takes a waker out of the list. Others who wait with the same one are woken, to put it back.
     pub(crate) fn forget(&self, direction: Direction, waker: &Waker) {
         let place = {
-            let mut waiting = self.waiting(direction).lock();
+            let mut waiting = self.waiting.lock();
+            let waiting = waiting.of(direction);
             let place = waiting.iter().position(|known| known.will_wake(waker));
             place.map(|place| waiting.swap_remove(place))
         };
         if let Some(waker) = place {
             run_caught("a waker", || waker.wake());
-        }
-    }
-
-    fn waiting(&self, direction: Direction) -> &Mutex<Vec<Waker>> {
-        match direction {
-            Direction::Read => &self.readers,
-            Direction::Write => &self.writers,
         }
     }
 }
