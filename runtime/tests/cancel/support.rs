@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -190,7 +190,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A time for timeouts to end at, which comes when the test says so.
-pub(crate) struct Deadline(Instant);
+pub(crate) struct Deadline {
+    time: Instant,
+    /// The test got so far in time.
+    in_time: Arc<AtomicBool>,
+}
 
 struct TooLate;
 
@@ -199,25 +203,32 @@ impl Deadline {
     pub(crate) fn test(test: impl Fn(&Hands, Deadline)) {
         let mut margin = Duration::from_millis(10);
         loop {
-            let run = || test(&Hands::new(), Deadline(Instant::now() + margin));
-            match catch_unwind(AssertUnwindSafe(run)) {
-                Ok(()) => return,
-                Err(payload) if payload.is::<TooLate>() && margin.as_secs() < 10 => margin *= 2,
-                Err(payload) => resume_unwind(payload),
+            let in_time = Arc::new(AtomicBool::new(false));
+            let deadline = Deadline { time: Instant::now() + margin, in_time: in_time.clone() };
+            let time = deadline.time;
+            let Err(payload) = catch_unwind(AssertUnwindSafe(|| test(&Hands::new(), deadline)))
+            else {
+                return;
+            };
+            let too_early = !in_time.load(Ordering::SeqCst) && Instant::now() >= time;
+            if !too_early || margin.as_secs() >= 10 {
+                resume_unwind(payload);
             }
+            margin *= 2;
         }
     }
 
     pub(crate) fn time(&self) -> Instant {
-        self.0
+        self.time
     }
 
     /// Waits until it has come. The loop has not seen that yet.
     pub(crate) fn wait(&self) {
-        if Instant::now() >= self.0 {
+        if Instant::now() >= self.time {
             resume_unwind(Box::new(TooLate));
         }
-        while Instant::now() <= self.0 {
+        self.in_time.store(true, Ordering::SeqCst);
+        while Instant::now() <= self.time {
             std::thread::sleep(Duration::from_micros(200));
         }
     }
@@ -230,7 +241,7 @@ impl Deadline {
 
     /// Lets it come and calls `act` in the same moment: who waits for both sees both in one poll.
     pub(crate) fn come_with(&self, hands: &Hands, act: impl FnOnce() + 'static) {
-        hands.0.handle().call_at(self.0 - Duration::from_nanos(1), act);
+        hands.0.handle().call_at(self.time - Duration::from_nanos(1), act);
         self.come(hands);
     }
 }
