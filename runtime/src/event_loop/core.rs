@@ -38,7 +38,7 @@ pub(super) const MAINTENANCE: u32 = 61;
 const MAINTENANCE_TIME: u64 = 1_000_000;
 /// So many tasks in a row may come out of the slot before others have their turn.
 const SLOT_BUDGET: u8 = 3;
-/// One poll in so many is timed.
+/// One run in so many is timed, at random distances: tasks that take turns are all met.
 const SAMPLE: u32 = 16;
 
 /// A deadline that was further away when the clock was last looked at needs no look of its own: the next
@@ -78,7 +78,8 @@ pub(crate) struct Core {
     pub(super) timer_overdue: Cell<bool>,
     /// What was far when this thread last looked at the clock, in this turn or shortly before.
     far: Cell<Option<Instant>>,
-    tick: Cell<u32>,
+    /// Runs until one is timed.
+    until_sample: Cell<u32>,
     pub(super) since_maintenance: Cell<u32>,
     slot_budget: Cell<u8>,
     pub(super) backlog: Cell<Backlog>,
@@ -122,7 +123,7 @@ impl Core {
             rested: Cell::new(true),
             timer_overdue: Cell::new(false),
             far: Cell::new(None),
-            tick: Cell::new(0),
+            until_sample: Cell::new(SAMPLE),
             since_maintenance: Cell::new(0),
             slot_budget: Cell::new(SLOT_BUDGET),
             backlog: Cell::new(Backlog::default()),
@@ -228,9 +229,14 @@ impl Core {
 
     /// What is queued has much behind it, or there is always something.
     fn share_what_lasts(&self) {
-        if self.deque.is_empty() || !self.shared.idle.could_use_help() {
+        if self.deque.is_empty() {
+            self.backlog.set(self.backlog.get().ended());
             return;
         }
+        if !self.shared.idle.could_use_help() {
+            return;
+        }
+        self.share();
         let gladly = self.shared.has_willing_sleeper();
         let (backlog, call) = self.backlog.get().at(Instant::now(), gladly);
         self.backlog.set(backlog);
@@ -282,7 +288,10 @@ impl Core {
             if idle {
                 break;
             }
-            if own > 0 && self.maintenance_is_due() {
+            if self.maintenance_is_due() {
+                if own == 0 {
+                    break;
+                }
                 self.maintain();
             }
         }
@@ -325,10 +334,10 @@ impl Core {
     }
 
     pub(super) fn run(&self, entry: Entry) {
-        let tick = self.tick.get().wrapping_add(1);
-        self.tick.set(tick);
+        let until_sample = self.until_sample.get() - 1;
+        self.until_sample.set(until_sample);
         self.since_maintenance.set(self.since_maintenance.get() + 1);
-        let begun = tick.is_multiple_of(SAMPLE).then(Instant::now);
+        let begun = (until_sample == 0).then(|| self.begin_sample());
         let is_task = matches!(entry, Entry::Task(_));
         let half = self.half();
         match entry {
@@ -347,6 +356,13 @@ impl Core {
         if let Some(begun) = begun {
             half.note_poll_time(begun.elapsed(), is_task);
         }
+    }
+
+    #[cold]
+    fn begin_sample(&self) -> Instant {
+        // From 1 to twice as many but one, so that many on average.
+        self.until_sample.set(1 + self.next_random() % (2 * SAMPLE - 1));
+        Instant::now()
     }
 
     fn call(&self, callback: impl FnOnce()) {
@@ -377,7 +393,7 @@ impl Core {
     }
 
     /// A look at everything that other threads and the system may have brought, without sleeping.
-    fn maintain(&self) {
+    pub(super) fn maintain(&self) {
         self.between();
         if !self.half().mailbox.is_empty() {
             self.read_mailbox();

@@ -20,13 +20,14 @@ impl Core {
             self.half().set_reluctant(reluctant);
         }
         if self.maintenance_is_due() {
-            // Our own sockets would wait for as long as there is something to take.
-            self.wait_for_events(Some(Duration::ZERO));
+            // Our own sockets would wait for as long as there is something to take, and the injector for
+            // as long as our own sockets bring something.
+            self.maintain();
             if !self.nothing_ready() {
                 return;
             }
         }
-        if self.take_from_others(false) {
+        if self.take_from_others() {
             self.pass_on();
             return;
         }
@@ -46,16 +47,15 @@ impl Core {
         if !self.shared.idle.could_use_help() {
             return;
         }
-        if !self.shared.has_plenty_besides(self.index) {
-            self.share();
-        } else {
+        if self.shared.is_worth_waking_besides(self.index) {
             self.shared.call_anybody();
+        } else {
+            self.share();
         }
     }
 
-    /// Takes work from the injector or a peer into our deque. With `slots`, also what a peer that does not
-    /// come on wants to run next.
-    pub(super) fn take_from_others(&self, slots: bool) -> bool {
+    /// Takes work from the injector or a peer into our deque.
+    pub(super) fn take_from_others(&self) -> bool {
         if self.shared.stands_alone() {
             return false;
         }
@@ -65,7 +65,7 @@ impl Core {
             (0..count)
                 .map(|offset| (first + offset) % count)
                 .filter(|&victim| victim != self.index)
-                .find_map(|victim| self.take_from(victim, slots))
+                .find_map(|victim| self.take_from(victim))
         });
         match task {
             Some(task) => {
@@ -76,20 +76,23 @@ impl Core {
         }
     }
 
-    fn take_from(&self, victim: usize, slots: bool) -> Option<Runnable> {
+    /// Takes what is queued at loop `victim`; if that does not come on, also what it wants to run next.
+    fn take_from(&self, victim: usize) -> Option<Runnable> {
         let peer = &self.shared.loops[victim];
         let queued = peer.has_stealable();
-        let mut slot = false;
+        let mut halted = false;
         if !queued || !self.would_pay(victim) {
+            if !queued && peer.slot.is_empty() {
+                return None;
+            }
             let (now, progress) = (Instant::now(), peer.counters.progress());
             let mut thrift = self.thrift.borrow_mut();
-            slot = slots && !peer.slot.is_empty() && thrift.has_halted(victim, progress, now);
-            let exception = queued && thrift.makes_an_exception(victim, progress, now);
-            if !slot && !exception {
+            halted = thrift.has_halted(victim, progress, now);
+            if !halted && !(queued && thrift.wants_a_trial(now)) {
                 return None;
             }
         }
-        let stolen = self.shared.steal_from(victim, slot, &self.deque)?;
+        let stolen = self.shared.steal_from(victim, halted, &self.deque)?;
         self.half().counters.stolen();
         self.thrift.borrow_mut().took(Instant::now());
         Some(stolen)
@@ -119,7 +122,7 @@ impl Core {
             && patience
                 .look(rounds, |last| {
                     looks += 1;
-                    self.look(last || looks.is_multiple_of(4), last).then_some(())
+                    self.look(last || looks.is_multiple_of(4)).then_some(())
                 })
                 .is_some();
         self.patience.replace(patience);
@@ -134,11 +137,11 @@ impl Core {
     }
 
     /// One look at what others may have for us; with `events`, also at what the system has.
-    fn look(&self, events: bool, slots: bool) -> bool {
+    fn look(&self, events: bool) -> bool {
         if !self.half().mailbox.is_empty() {
             self.read_mailbox();
         }
-        if self.take_from_others(slots) || !self.nothing_ready() {
+        if self.take_from_others() || !self.nothing_ready() {
             return true;
         }
         if events {
@@ -148,13 +151,32 @@ impl Core {
     }
 
     fn park(&self) {
-        let shared = &self.shared;
         self.rested.set(true);
-        shared.idle.announce_park(self.index);
-        if self.is_awaited() || self.has_offers() {
-            shared.idle.unpark(self.index);
+        self.shared.idle.announce_park(self.index);
+        let notified = if self.is_awaited() || self.has_offers() {
+            self.shared.idle.unpark(self.index)
+        } else {
+            self.sleep()
+        };
+        self.look_after_peers();
+        if !notified {
             return;
         }
+        if !self.nothing_ready() || !self.half().mailbox.is_empty() {
+            // With something of our own to do, we are not the one who comes.
+            self.pass_on();
+            return;
+        }
+        self.thrift.borrow_mut().called();
+        let others_have = !self.shared.stands_alone() && self.shared.has_stealable();
+        if !self.is_awaited() && !others_have {
+            self.half().counters.woken_in_vain();
+        }
+    }
+
+    /// True when somebody woke us.
+    fn sleep(&self) -> bool {
+        let shared = &self.shared;
         let begun = Instant::now();
         let sentinel = shared.begin_sentinel(self.index);
         self.half().counters.parked();
@@ -162,18 +184,7 @@ impl Core {
         if sentinel {
             shared.end_sentinel();
         }
-        if notified {
-            self.thrift.borrow_mut().called();
-            // With something of our own to do, we are not the one who comes.
-            if !self.nothing_ready() || !self.half().mailbox.is_empty() {
-                self.pass_on();
-            }
-        }
-        self.look_after_peers();
-        let others_have = !shared.stands_alone() && shared.has_stealable();
-        if notified && self.nothing_ready() && !self.is_awaited() && !others_have {
-            self.half().counters.woken_in_vain();
-        }
+        notified
     }
 
     /// Whether there is something that only this loop can do, and has not begun with.
@@ -186,6 +197,7 @@ impl Core {
         let timer = self.half().timers.with(|wheel| wheel.next_deadline());
         let until_timer = timer.map(|deadline| deadline.saturating_duration_since(begun));
         let limit = [limit, until_timer].into_iter().flatten().min();
+        self.since_maintenance.set(0);
         let mut scratch = self.scratch.borrow_mut();
         let Scratch { events, wakers, .. } = &mut *scratch;
         let waited = self.half().reactor.wait(events, limit, wakers);

@@ -146,7 +146,7 @@ impl<'a> Spare<'a> {
             core.serve(index, now);
         }
         if core.nothing_ready() {
-            core.take_from_others(true);
+            core.take_from_others();
         }
     }
 

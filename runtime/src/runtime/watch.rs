@@ -99,6 +99,7 @@ impl Watch {
 
     fn look(&mut self, now: Instant) {
         let shared = &self.spares.shared;
+        self.sampler.offer_backlogs(shared, now);
         let blocked = self.sampler.blocked(shared, now);
         if blocked.is_empty() {
             return;

@@ -283,7 +283,7 @@ impl Shared {
         }
     }
 
-    /// There is work for anybody in the injector: sees to it that somebody looks.
+    /// There is work for anybody, in the injector or with a peer: sees to it that somebody looks.
     pub(crate) fn call_anybody(&self) {
         let has_time = |index: usize| {
             !thrift::is_worth_waking(self.injector.len(), self.loops[index].typical())
@@ -361,7 +361,7 @@ impl Shared {
     }
 
     /// Whether there is something for which a sleeper is worth waking that does not lie with loop `index`.
-    pub(crate) fn has_plenty_besides(&self, index: usize) -> bool {
+    pub(crate) fn is_worth_waking_besides(&self, index: usize) -> bool {
         let mut peers = self.loops.iter().enumerate().filter(|(other, _)| *other != index);
         !self.injector.is_empty() || peers.any(|(_, peer)| peer.is_worth_waking())
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Shared;
+use super::thrift::LONG_POLL;
 use crate::shim::atomic::Ordering;
 
 /// A loop that has done nothing for so long is served. Shorter, and a loop whose thread was merely
@@ -23,6 +24,14 @@ pub(crate) struct Blocked {
 #[derive(Default)]
 pub(crate) struct Sampler {
     seen: Vec<Seen>,
+    backlogs: Vec<Option<Backlog>>,
+}
+
+/// Tasks were queued at a loop.
+#[derive(Clone, Copy)]
+struct Backlog {
+    runs: u64,
+    at: Instant,
 }
 
 #[derive(Clone, Copy)]
@@ -34,6 +43,23 @@ struct Seen {
 }
 
 impl Sampler {
+    /// Calls somebody for loops whose backlog they do not get through because what they run takes long. They
+    /// would notice that themselves by the few polls that they time, and only between two polls.
+    pub(crate) fn offer_backlogs(&mut self, shared: &Shared, now: Instant) {
+        self.backlogs.resize(shared.loop_count, None);
+        for (index, before) in self.backlogs.iter_mut().enumerate() {
+            let half = &shared.loops[index];
+            let runs = half.counters.runs();
+            let queued = shared.idle.is_running(index) && half.has_stealable();
+            let before = std::mem::replace(before, queued.then_some(Backlog { runs, at: now }));
+            let Some(before) = before.filter(|_| queued) else { continue };
+            let runs = u32::try_from(runs.wrapping_sub(before.runs)).unwrap_or(u32::MAX);
+            if now - before.at >= Duration::from_nanos(LONG_POLL).saturating_mul(runs) {
+                shared.offer(index, 1, true);
+            }
+        }
+    }
+
     /// Those that have made no progress for some time, or run what is known to block. Marks them for the
     /// others, and reports what has lasted too long.
     pub(crate) fn blocked(&mut self, shared: &Shared, now: Instant) -> Vec<Blocked> {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// and sleep, twice as often.
 const WORTH_WAKING: Duration = Duration::from_micros(100);
 /// One task that runs for so long is worth waking somebody.
-const LONG_POLL: u64 = 20_000;
+pub(super) const LONG_POLL: u64 = 20_000;
 /// A loop is to be busy for so long with what it took. Well above that cost: polls take several times as long
 /// where loops are in each other's way, and so make taking look better than it is.
 const PAYS: Duration = Duration::from_micros(50);
@@ -70,17 +70,12 @@ impl Thrift {
         self.next_trial = None;
     }
 
-    /// Whether to take what would not pay from `victim`, which has made so much progress.
-    pub(crate) fn makes_an_exception(
-        &mut self,
-        victim: usize,
-        progress: u64,
-        now: Instant,
-    ) -> bool {
-        self.has_halted(victim, progress, now) || self.next_trial.is_none_or(|trial| now >= trial)
+    /// Whether it is time to take something that would not pay, by what is known.
+    pub(crate) fn wants_a_trial(&self, now: Instant) -> bool {
+        self.next_trial.is_none_or(|trial| now >= trial)
     }
 
-    /// Whether `victim` has made no progress since it was looked at some time ago.
+    /// Whether `victim`, which has made so much progress, has made none since it was looked at some time ago.
     pub(crate) fn has_halted(&mut self, victim: usize, progress: u64, now: Instant) -> bool {
         if self.seen.len() <= victim {
             self.seen.resize(victim + 1, None);
@@ -142,11 +137,10 @@ mod tests {
         let start = Instant::now();
         let mut thrift = Thrift::default();
         discourage(&mut thrift, start);
-        let (mut now, mut progress, mut trials) = (start, 0, Vec::new());
+        let (mut now, mut trials) = (start, Vec::new());
         while now < start + Duration::from_secs(1) {
             now += Duration::from_micros(50);
-            progress += 1;
-            if thrift.makes_an_exception(1, progress, now) {
+            if thrift.wants_a_trial(now) {
                 trials.push(now);
                 thrift.took(now);
                 assert_eq!(thrift.ran_out(|| now + PAYS / 2), Some(true));
@@ -156,7 +150,7 @@ mod tests {
         assert!(gaps.is_sorted() && gaps[0] < 4 * TRIAL && gaps.len() > 20, "{gaps:?}");
         assert!(gaps[gaps.len() - 1] >= TRIAL_MOST);
         thrift.called();
-        assert!(thrift.makes_an_exception(1, progress + 1, now));
+        assert!(thrift.wants_a_trial(now));
     }
 
     #[test]

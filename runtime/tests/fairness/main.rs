@@ -6,9 +6,11 @@
 //! |---|---|
 //! | `starving.rs` | nobody is starved, by whatever it is: every greedy thing against every modest one |
 //! | `budget.rs` | a task over leaves that are always ready lets others run, and loses nothing |
+//! | `sharing.rs` | what is queued for anybody is had by somebody |
 //! | `sockets.rs` | ready sockets are served in turn, and new ones are spread over the loops |
 
 mod budget;
+mod sharing;
 mod sockets;
 mod starving;
 mod steps;
