@@ -291,7 +291,11 @@ fn poll_times(out: &mut Exposition, runtime: &RuntimeMetrics) {
         for quantile in [0.5, 0.99] {
             if let Some(time) = of_loop.poll_times.quantile(quantile) {
                 let labels = format!("loop=\"{index}\",quantile=\"{quantile}\"");
-                out.sample(name, &labels, time.as_secs_f64());
+                match time {
+                    // Longer than the histogram can say.
+                    Duration::MAX => out.sample(name, &labels, "+Inf"),
+                    time => out.sample(name, &labels, time.as_secs_f64()),
+                }
             }
         }
     }

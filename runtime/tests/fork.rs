@@ -183,6 +183,7 @@ impl Parent {
         let mut byte = [0];
         is_forked_io(block_on((&stream).read(&mut byte)));
         panics(|| runtime.run_until_complete(async {}));
+        assert!(runtime.metrics().loops.is_empty());
         refuses_tasks(|future| handle.create_task(future));
         refuses_tasks(|future| handle.create_local_task(future));
         refuses_tasks(|future| remote.create_task(future));
@@ -272,6 +273,7 @@ fn nothing_works_inside(stream: &TcpStream) {
     panics(|| block_on(sleep(Duration::from_millis(1))));
     panics(|| to_thread(|| ()));
     panics(|| get_running_loop().call_soon(|| ()));
+    assert!(loopool::metrics().loops.is_empty());
     let other = get_running_loop().threadsafe();
     assert!(other.call_soon_threadsafe(|| ()).unwrap_err().is_forked());
 }

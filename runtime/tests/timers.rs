@@ -61,6 +61,18 @@ fn what_became_past_while_the_thread_was_busy_ends_all_the_same() {
 }
 
 #[test]
+fn a_deadline_that_has_come_ends_at_the_first_poll_however_long_ago_the_clock_was_read() {
+    runtime(1).run(async {
+        let _long = set(sleep(LONG)).await;
+        let made = Instant::now();
+        while made.elapsed() < Duration::from_millis(3) {
+            std::hint::spin_loop();
+        }
+        assert!(ends_at_once(&mut sleep_until(Instant::now())).await);
+    });
+}
+
+#[test]
 fn a_sleep_outlives_its_runtime() {
     for loops in [1, 2] {
         let [dropped, sent, moved] = runtime(loops).run(async {

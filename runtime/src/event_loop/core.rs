@@ -45,6 +45,9 @@ const SAMPLE: u32 = 16;
 /// turn is not that far.
 const FAR: Duration = Duration::from_millis(1);
 
+/// For so many timers that are due there is memory at any time.
+const DUE_KEPT: usize = 1024;
+
 /// Something that is ready.
 pub(crate) enum Entry {
     Task(Runnable),
@@ -467,6 +470,7 @@ impl Core {
                 }
             }
         }
+        due.shrink_to(DUE_KEPT);
         self.scratch.borrow_mut().due = due;
     }
 

@@ -10,11 +10,11 @@ pub use self::poll_times::PollTimes;
 use crate::scheduler::{LoopShared, Shared, Stuck};
 use crate::shim::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A moment's view of a runtime.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A moment's view of a runtime. Empty in a [fork](crate::Forked) of the process, where nothing can be asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuntimeMetrics {
-    /// One entry per loop.
+    /// One entry per loop; none in a fork.
     pub loops: Vec<LoopMetrics>,
     /// Tasks that are not done.
     pub tasks: usize,
@@ -173,6 +173,10 @@ impl LoopShared {
 
 impl Shared {
     pub(crate) fn metrics(&self) -> RuntimeMetrics {
+        if self.is_forked() {
+            // Locks may be held for ever.
+            return RuntimeMetrics::default();
+        }
         let (loops, spares) = self.loops.split_at(self.loop_count);
         RuntimeMetrics {
             loops: loops.iter().map(|half| half.metrics()).collect(),
@@ -205,6 +209,8 @@ mod tests {
                 wait(&|| shared.idle.is_parked(0));
                 shared.wake_loop(0);
                 wait(&|| shared.loops[0].metrics().spurious_wakes > 0);
+                // Else what is sent needs no wake.
+                wait(&|| shared.idle.is_parked(0));
                 sender.send(()).unwrap();
             });
             receiver.await.unwrap();

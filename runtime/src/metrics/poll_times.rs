@@ -54,9 +54,11 @@ impl PollTimes {
         self.counts.iter().enumerate().map(|(bucket, &count)| (bound(bucket), count))
     }
 
-    /// A time that the fraction `quantile` of the polls did not reach, 0.99 for the 99th percentile; at most
-    /// twice what an exact measurement would give, since it is the bound of a bucket. `None` when none was
-    /// timed yet. What is outside of 0 to 1 is taken for the nearer of them.
+    /// A time that the fraction `quantile` of the polls did not reach, 0.99 for the 99th percentile. It is
+    /// the bound of a bucket: at most twice what an exact measurement would give, but for the first
+    /// bucket, where it is 64 ns however short the polls were, and for the last one, where it is
+    /// [`Duration::MAX`]. `None` when none was timed yet. What is outside of 0 to 1 is taken for the nearer of
+    /// them.
     pub fn quantile(&self, quantile: f64) -> Option<Duration> {
         // The nearest rank. Counts beyond 2^53 would be rounded.
         let rank = ((quantile.clamp(0.0, 1.0) * self.total() as f64).ceil() as u64).max(1);

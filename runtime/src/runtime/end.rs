@@ -22,7 +22,7 @@ impl Runtime {
     pub(super) fn end(&mut self, policy: &ShutdownPolicy) -> ShutdownReport {
         if self.shared.is_forked() {
             // What it has is the parent's; it is never freed here.
-            let threads = std::mem::replace(&mut self.threads, Threads::new());
+            let threads = std::mem::take(&mut self.threads);
             std::mem::forget((self.main.clone(), self.spares.clone(), threads));
             return ShutdownReport::default();
         }
@@ -44,12 +44,12 @@ impl Runtime {
             let message =
                 "a runtime ends with the thread that has it: its threads end by themselves";
             tell(|| tracing::debug!(message));
-            self.threads = Threads::new();
+            self.threads = Threads::default();
             drop(self.spares.take_threads());
         }
         let deadline = deadline.max(Instant::now() + ROUND);
         // The watch thread before the spare workers, which it starts.
-        let threads = std::mem::replace(&mut self.threads, Threads::new());
+        let threads = std::mem::take(&mut self.threads);
         let mut stuck_loops = threads.join(deadline, may_drive);
         stuck_loops.extend(self.spares.take_threads().join(deadline, may_drive));
         self.shared.close_registries();

@@ -168,7 +168,7 @@ impl RuntimeBuilder {
             main: Core::new(shared.clone(), 0, deque),
             spares: Spares::new(shared.clone(), &self.thread_name, self.spare_keep_alive, seats),
             shared,
-            threads: Threads::new(),
+            threads: Threads::default(),
             shutdown_timeout: self.shutdown_timeout,
         };
         for (index, deque) in deques {
@@ -257,7 +257,9 @@ impl Runtime {
     /// calls work in clean-up code. What that spawns is born cancelled; tasks from other threads are
     /// refused, that is, cancelled at once. Those that have not ended when the
     /// grace period is over are dropped where they wait. A loop that is stuck in a poll is left behind. No
-    /// step waits for longer than the policy says, or 100 milliseconds for the loops to come round.
+    /// step waits for longer than the policy says, or 100 milliseconds for the loops to come round; but
+    /// destructors of thread-locals, which run when a loop's thread has come to its end, are waited for
+    /// without a limit.
     ///
     /// Whoever waits for a socket of the runtime gets an error, and handles of it say that it is closed.
     ///

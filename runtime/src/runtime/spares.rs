@@ -45,7 +45,7 @@ impl Spares {
             thread_name: format!("{thread_name}-spare"),
             keep_alive,
             seats: deques.map(seat).collect(),
-            threads: Mutex::new(Threads::new()),
+            threads: Mutex::new(Threads::default()),
         })
     }
 
@@ -126,6 +126,6 @@ impl Spares {
 
     /// Once the watch thread has ended: those that there are.
     pub(super) fn take_threads(&self) -> Threads {
-        std::mem::replace(&mut self.threads.lock(), Threads::new())
+        std::mem::take(&mut *self.threads.lock())
     }
 }

@@ -25,12 +25,14 @@ struct Started {
     life: Arc<Life>,
 }
 
-impl Threads {
-    pub(super) fn new() -> Self {
+impl Default for Threads {
+    fn default() -> Self {
         let (alive, ended) = channel();
         Threads { started: Vec::new(), alive, ended }
     }
+}
 
+impl Threads {
     /// Has a new thread do `life`.
     pub(super) fn start(
         &mut self,
@@ -53,8 +55,9 @@ impl Threads {
         Ok(unparker)
     }
 
-    /// Waits until all have ended, until `deadline` at the longest, and returns the names of those that
-    /// have not. With `stand_in`, does what those have to do that have not begun.
+    /// Waits until all are done, until `deadline` at the longest, and returns the names of those that
+    /// are not. With `stand_in`, does what those have to do that have not begun. Those that are done are
+    /// joined, which waits for the destructors of their thread-locals, without a limit.
     pub(super) fn join(self, deadline: Instant, stand_in: bool) -> Vec<String> {
         let Threads { mut started, alive, ended } = self;
         drop(alive);

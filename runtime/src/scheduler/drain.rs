@@ -31,7 +31,8 @@ impl Shared {
                     Message::Task(_) => unreachable!("no task is left"),
                 }
             }
-            // A sleep that is polled after this panics; a waker here could keep anything alive.
+            // A waker here could keep anything alive. Nobody looks at the wheel any more: what a
+            // destructor of this thread still puts there never fires.
             let timers = half.timers.with(|wheel| wheel.clear());
             loopool_executors::caught::drop_each_caught("a waker", timers);
         }

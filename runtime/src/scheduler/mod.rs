@@ -339,9 +339,10 @@ impl Shared {
         }
     }
 
-    /// Whether a timer lies at one of the loops.
-    pub(crate) fn has_timer(&self, timer: &Timer) -> bool {
-        self.loops.iter().any(|half| half.timers.have(timer))
+    /// Whether a timer lies at one of the loops. Most likely it is `place`.
+    pub(crate) fn has_timer(&self, place: usize, timer: &Timer) -> bool {
+        self.loops[place].timers.have(timer)
+            || self.loops.iter().any(|half| half.timers.have(timer))
     }
 
     /// Somebody else than its owner has set a timer at loop `index`: who sleeps until the next one looks

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::timers::{Timer, TimerState};
 use crate::context;
+use crate::event_loop::Core;
 use crate::fork::Forked;
 
 /// Waits for `duration`, never less.
@@ -23,8 +24,9 @@ use crate::fork::Forked;
 /// ```
 ///
 /// The time counts from the call, not from the first poll. A sleep that is past when it is first polled
-/// ends at once and sets no timer; one whose time passes while its own thread does something long between the
-/// call and the first poll may end a turn of the loop later.
+/// ends at once and sets no timer. One whose time passes while the thread that polls it does something long
+/// may end a turn of the loop later: the clock was read for the call, and is not always read again for the
+/// first poll.
 ///
 /// # Cancel safety
 /// Dropping it removes the timer.
@@ -32,7 +34,7 @@ use crate::fork::Forked;
 /// # Panics
 /// When it is polled outside a running event loop.
 pub fn sleep(duration: Duration) -> Sleep {
-    sleep_until(from_now(duration))
+    Sleep { deadline: from_now(duration), alarm: Alarm::Unset { looked: true } }
 }
 
 /// The time in `delay` from now. A time beyond what the clock can say is beyond everybody's patience,
@@ -44,18 +46,27 @@ pub(crate) fn from_now(delay: Duration) -> Instant {
     now.checked_add(delay).unwrap_or(now + FAR)
 }
 
-/// Waits until `deadline`; see [`sleep`].
+/// Waits until `deadline`; see [`sleep`]. The first poll always reads the clock: what is past then ends at
+/// once.
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep { deadline, timer: None }
+    Sleep { deadline, alarm: Alarm::Unset { looked: false } }
 }
 
 /// The future of [`sleep`].
 #[must_use = "a sleep does nothing unless it is awaited"]
 pub struct Sleep {
     deadline: Instant,
-    /// In the wheel of a loop of the runtime on which the sleep was last polled.
-    timer: Option<Timer>,
+    alarm: Alarm,
 }
+
+enum Alarm {
+    /// `looked`: the clock was read when the sleep was made.
+    Unset { looked: bool },
+    /// In the wheel of a loop of the runtime on which the sleep was last polled.
+    Set(Timer),
+}
+
+const _: () = assert!(size_of::<Alarm>() == size_of::<Timer>());
 
 impl Sleep {
     /// When it ends.
@@ -100,7 +111,7 @@ impl Sleep {
             let (shared, place) = (core.shared(), core.place());
             assert!(!shared.is_forked(), "{Forked}");
             let timers = &shared.loops[place].timers;
-            self.timer = Some(timers.insert(self.deadline, cx.waker().clone()));
+            self.alarm = Alarm::Set(timers.insert(self.deadline, cx.waker().clone()));
             if place != core.index() {
                 // Its owner may be back, and asleep until a later timer.
                 shared.timer_was_set_at(place);
@@ -109,27 +120,30 @@ impl Sleep {
         armed.expect("a sleep or timeout was polled outside a running loopool event loop");
     }
 
-    /// Whether the time was past when this thread's loop last looked at the clock, or is past now. Only
-    /// deadlines that were near then make it look again.
+    /// Whether the time is past. The clock is not read again if it was when the sleep was made and the
+    /// deadline was far when this thread's loop last looked. That look says nothing of a deadline that came
+    /// from elsewhere: it may have been past since before.
     #[inline]
     fn is_past(&self) -> bool {
-        let far = context::with_core(|core| core.is_far(self.deadline));
-        !far.unwrap_or(false) && self.is_elapsed()
+        let looked = matches!(self.alarm, Alarm::Unset { looked: true });
+        let far = looked && context::with_core(|core| core.is_far(self.deadline)).unwrap_or(false);
+        !far && self.is_elapsed()
     }
 
     #[track_caller]
     fn poll_timer(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if let Some(timer) = &self.timer {
+        if let Alarm::Set(timer) = &self.alarm {
             assert!(!timer.is_forked(), "{Forked}");
-            if context::with_core(|core| core.shared().has_timer(timer)).unwrap_or(false) {
+            let has_timer = |core: &Core| core.shared().has_timer(core.place(), timer);
+            if context::with_core(has_timer).unwrap_or(false) {
                 if timer.poll(cx.waker()) == TimerState::Waiting {
                     return Poll::Pending;
                 }
-                self.timer = None;
+                self.alarm = Alarm::Unset { looked: false };
                 return Poll::Ready(());
             }
             // On another runtime now: that of the first poll may have ended.
-            self.timer = None;
+            self.alarm = Alarm::Unset { looked: false };
         }
         if self.is_past() {
             return Poll::Ready(());

@@ -11,8 +11,8 @@
 //!    the wheel when it ends; timers that are left then have been handed out for the wheel.
 //! 4. In a fork the lock may be held for ever: there nothing is locked, uncounted or freed.
 //!
-//! A section takes a bounded number of steps (`wheel.rs`), but for the end of the runtime, and runs no
-//! foreign code. A thread that cancels a timer of another core waits for such sections only. The lock has no
+//! A section takes a bounded number of steps (`wheel.rs`), but for growth of memory and for the end of the
+//! runtime, and runs no foreign code. A thread that cancels a timer of another core waits for such sections only. The lock has no
 //! queue: while much is due, it may have to wait for more than one.
 
 use std::ptr::NonNull;
@@ -129,19 +129,20 @@ impl Timer {
         let wheel = &self.hold.inner().wheel;
         // No foreign code in the section: wakers are cloned before and dropped after.
         let known = wheel.with(|counted| counted.wheel.would_wake(self.key, waker));
-        let updated = match known {
-            None => None,
-            Some(true) => Some(None),
-            Some(false) => {
-                let waker = waker.clone();
-                wheel.with(|counted| counted.wheel.replace_waker(self.key, waker))
-            }
-        };
-        match updated {
-            None => TimerState::Fired,
-            Some(previous) => {
+        match known {
+            None => return TimerState::Fired,
+            Some(true) => return TimerState::Waiting,
+            Some(false) => {}
+        }
+        let waker = waker.clone();
+        match wheel.with(|counted| counted.wheel.replace_waker(self.key, waker)) {
+            Ok(previous) => {
                 drop_caught("a waker", previous);
                 TimerState::Waiting
+            }
+            Err(unused) => {
+                drop_caught("a waker", unused);
+                TimerState::Fired
             }
         }
     }

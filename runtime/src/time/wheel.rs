@@ -12,7 +12,7 @@
 //! found by looking at one bit set per level. (After Varghese and Lauck, "Hashed and Hierarchical
 //! Timing Wheels", 1987.)
 //!
-//! No call takes more than some [`STRETCH`] steps, but for [`clear`](Wheel::clear): the lock around the
+//! No call takes more than some [`STRETCH`] steps, but for [`clear`](Wheel::clear) and for growth of memory: the lock around the
 //! wheel is given back in between, and whoever comes then finds everything in one list or another. Several
 //! threads may expire at once. No foreign code runs in here: wakers come out, to be woken or
 //! dropped by the caller without the lock.
@@ -173,10 +173,12 @@ impl Wheel {
         Some(matches!(action, Action::Wake(known) if known.will_wake(waker)))
     }
 
-    /// Exchanges the waker; the one before comes back. `None` when the timer has been handed out.
-    pub(crate) fn replace_waker(&mut self, key: TimerKey, waker: Waker) -> Option<Option<Action>> {
-        let node = self.node(key)?;
-        Some(Some(std::mem::replace(&mut node.action, Action::Wake(waker))))
+    /// Exchanges the waker; the one before comes back. When the timer has been handed out, `waker` does.
+    pub(crate) fn replace_waker(&mut self, key: TimerKey, waker: Waker) -> Result<Action, Waker> {
+        match self.node(key) {
+            Some(node) => Ok(std::mem::replace(&mut node.action, Action::Wake(waker))),
+            None => Err(waker),
+        }
     }
 
     /// Takes every timer out.
@@ -361,6 +363,11 @@ fn is_call(action: &Action) -> bool {
 mod tests {
     use super::*;
 
+    /// More than are handed out in one go.
+    const CROWD: usize = 200;
+    const _: () = assert!(CROWD > 3 * STRETCH);
+    const BOTH_DONE: (Progress, Progress) = (Progress::Done, Progress::Done);
+
     fn calls(due: Vec<Due>) -> Vec<usize> {
         let call = |due: Due| match due.action {
             Action::Call(number) => number,
@@ -436,14 +443,49 @@ mod tests {
     fn equal_deadlines_keep_the_order_of_insertion() {
         let mut wheel = Wheel::new();
         let at = Instant::now() + Duration::from_millis(7);
-        for number in 0..50 {
+        for number in 0..CROWD {
             wheel.insert(at, Action::Call(number));
         }
         let mut due = Vec::new();
         wheel.run(Pass::new(at - Duration::from_nanos(1)), &mut due);
         assert!(due.is_empty());
         wheel.run(Pass::new(at), &mut due);
-        assert_eq!(calls(due), (0..50).collect::<Vec<_>>());
+        assert_eq!(calls(due), (0..CROWD).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_crowd_is_handed_out_once_to_two_that_take_turns() {
+        let mut wheel = Wheel::new();
+        let at = Instant::now() + Duration::from_millis(7);
+        for number in 0..CROWD {
+            let call = number % 2 == 0;
+            let action =
+                if call { Action::Call(number) } else { Action::Wake(Waker::noop().clone()) };
+            wheel.insert(at, action);
+        }
+        let mut take_turns = |now: Instant| {
+            let (mut own, mut peers) = (Vec::new(), Vec::new());
+            let (mut pass, mut peers_pass) = (Pass::new(now), Pass::for_peer(now));
+            loop {
+                let progress = wheel.expire(&mut pass, &mut own);
+                if (progress, wheel.expire(&mut peers_pass, &mut peers)) == BOTH_DONE {
+                    break;
+                }
+            }
+            own.sort_unstable_by_key(Due::order);
+            peers.sort_unstable_by_key(Due::order);
+            (own, peers, wheel.len())
+        };
+        let (own, peers, left) = take_turns(at - Duration::from_nanos(1));
+        assert_eq!((own.len(), peers.len(), left), (0, 0, CROWD));
+        let (own, peers, left) = take_turns(at);
+        assert_eq!(left, 0);
+        assert!(!peers.is_empty() && peers.iter().all(|due| !is_call(&due.action)));
+        let mut all: Vec<_> = own.iter().chain(&peers).map(|due| due.sequence).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..CROWD as u64).collect::<Vec<_>>());
+        let own_calls = own.into_iter().filter(|due| is_call(&due.action)).collect();
+        assert_eq!(calls(own_calls), (0..CROWD).step_by(2).collect::<Vec<_>>());
     }
 
     #[test]
