@@ -88,7 +88,8 @@ impl Core {
             let (now, progress) = (Instant::now(), peer.counters.progress());
             let mut thrift = self.thrift.borrow_mut();
             halted = thrift.has_halted(victim, progress, now);
-            if !halted && !(queued && thrift.wants_a_trial(now)) {
+            let trial = queued && thrift.wants_a_trial(now);
+            if !halted && !trial {
                 return None;
             }
         }
