@@ -55,12 +55,15 @@ impl<T> Job<T> {
             return outcome;
         }
         let waker = Waker::from(std::sync::Arc::new(Unpark(std::thread::current())));
-        let parked = Instant::now();
+        let mut parked = None;
         loop {
             if let Poll::Ready(outcome) = self.cell.poll_take(&waker) {
-                with_patience(|patience| patience.slept(parked.elapsed(), true));
+                if let Some(parked) = parked {
+                    with_patience(|patience| patience.slept(Instant::elapsed(&parked), true));
+                }
                 return outcome;
             }
+            parked.get_or_insert_with(Instant::now);
             match deadline {
                 None => std::thread::park(),
                 Some(deadline) => {
