@@ -215,6 +215,12 @@ unsafe fn dealloc<F: Future>(header: NonNull<Header>) {
     // SAFETY: made in `allocate`; the caller has the last reference. The stage holds no output any more:
     // whose it was has taken or dropped it (rule 2).
     unsafe {
+        // In models this is seen to meet whatever use of the cell is not over.
+        #[cfg(loopool_loom)]
+        {
+            header.as_ref().join_waker.with_mut(|_| ());
+            cell.as_ref().stage.with_mut(|_| ());
+        }
         header.as_ref().cold.free();
         cell.drop_in_place();
         memory::free(cell.cast(), Layout::new::<Cell<F>>());
