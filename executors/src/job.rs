@@ -49,17 +49,16 @@ impl<T> Job<T> {
         if let Some(outcome) = self.cell.try_take() {
             return outcome;
         }
-        let begun = Instant::now();
-        let deadline = timeout.into().and_then(|limit| begun.checked_add(limit));
+        let deadline = timeout.into().and_then(|limit| Instant::now().checked_add(limit));
         if let Some(outcome) = self.look_for_outcome(deadline) {
             return outcome;
         }
         let waker = Waker::from(std::sync::Arc::new(Unpark(std::thread::current())));
-        let mut parked = None;
+        let mut parked: Option<Instant> = None;
         loop {
             if let Poll::Ready(outcome) = self.cell.poll_take(&waker) {
                 if let Some(parked) = parked {
-                    with_patience(|patience| patience.slept(Instant::elapsed(&parked), true));
+                    with_patience(|patience| patience.slept(parked.elapsed(), true));
                 }
                 return outcome;
             }

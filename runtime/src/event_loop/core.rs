@@ -227,7 +227,7 @@ impl Core {
         }
         let next = usize::from(self.half().slot.is_empty());
         let backlog = self.deque.len().saturating_sub(next);
-        self.shared.offer(self.index, backlog, false);
+        self.shared.offer(self.index, backlog);
     }
 
     /// What is queued has much behind it, or there is always something.
@@ -244,7 +244,7 @@ impl Core {
         let (backlog, call) = self.backlog.get().at(Instant::now(), gladly);
         self.backlog.set(backlog);
         if call {
-            self.shared.offer(self.index, self.deque.len(), true);
+            self.shared.wake_any();
         }
     }
 

@@ -163,11 +163,7 @@ impl Idle {
 
     /// Whether some loop other than `index` is awake and has not said that it blocks.
     pub(crate) fn others_run(&self, index: usize) -> bool {
-        let runs = |state| matches!(state, RUNNING | NOTIFIED);
-        self.states()
-            .take(self.loops)
-            .enumerate()
-            .any(|(other, state)| other != index && runs(state))
+        (0..self.loops).any(|other| other != index && self.is_running(other))
     }
 
     /// Whether loop or spare `index` sleeps, or is driven by nobody. A hint.

@@ -364,7 +364,7 @@ impl Shared {
     /// Whether there is something for which a sleeper is worth waking that does not lie with loop `index`.
     pub(crate) fn is_worth_waking_besides(&self, index: usize) -> bool {
         let mut peers = self.loops.iter().enumerate().filter(|(other, _)| *other != index);
-        !self.injector.is_empty() || peers.any(|(_, peer)| peer.is_worth_waking())
+        self.has_injected() || peers.any(|(_, peer)| peer.is_worth_waking())
     }
 
     /// Whether there is a task for everybody.
@@ -374,7 +374,7 @@ impl Shared {
 
     /// Whether somebody could find a task to take.
     pub(crate) fn has_stealable(&self) -> bool {
-        !self.injector.is_empty() || self.loops.iter().any(|peer| !peer.stealer.is_empty())
+        self.has_injected() || self.loops.iter().any(|peer| peer.has_stealable())
     }
 
     /// Whether somebody who takes slots as well could find a task.
@@ -382,17 +382,26 @@ impl Shared {
         self.has_stealable() || self.loops.iter().any(|peer| !peer.slot.is_empty())
     }
 
-    /// Wakes a sleeper for tasks that lie with loop `index`, so many or more, if that pays. With `lasting`
-    /// there have been some for long.
-    pub(crate) fn offer(&self, index: usize, queued: usize, lasting: bool) {
+    /// Wakes a sleeper for tasks that lie with loop `index`, so many or more, if that pays.
+    pub(crate) fn offer(&self, index: usize, queued: usize) {
         let typical = self.loops[index].typical();
-        let plenty = lasting || thrift::worth(queued, typical) >= PLENTY;
+        let plenty = thrift::worth(queued, typical) >= PLENTY;
         let takes = |other: usize| plenty || !self.loops[other].is_reluctant();
-        if (lasting || thrift::is_worth_waking(queued, typical))
+        if thrift::is_worth_waking(queued, typical)
             && let Some(sleeper) = self.idle.claim_any_of(takes)
         {
             self.write_wake(sleeper);
         }
+    }
+
+    /// Wakes a sleeper, willing or not: what is queued has lasted, or somebody is blocked. False when there is
+    /// none.
+    pub(crate) fn wake_any(&self) -> bool {
+        let sleeper = self.idle.claim_any();
+        if let Some(sleeper) = sleeper {
+            self.write_wake(sleeper);
+        }
+        sleeper.is_some()
     }
 
     /// Whether a loop sleeps that would take from others without reluctance. A hint.
@@ -424,7 +433,7 @@ impl Shared {
         deque: &Worker<Runnable>,
     ) -> Option<Runnable> {
         let peer = &self.loops[victim];
-        while !peer.stealer.is_empty() {
+        while peer.has_stealable() {
             match peer.stealer.steal_batch_with_limit_and_pop(deque, STEAL_LIMIT) {
                 Steal::Success(task) => return Some(task),
                 Steal::Empty => break,
@@ -453,10 +462,8 @@ impl Shared {
 
     /// Some are blocked: if no sleeper looks after them, one is woken to do so.
     pub(crate) fn call_sentinel(&self) {
-        if !self.sentinel.load(Ordering::Relaxed)
-            && let Some(index) = self.idle.claim_any()
-        {
-            self.write_wake(index);
+        if !self.sentinel.load(Ordering::Relaxed) {
+            self.wake_any();
         }
     }
 
@@ -465,12 +472,8 @@ impl Shared {
     pub(crate) fn call_for(&self, index: usize) {
         // As F1 of `idle.rs`: who runs now will see what was queued when it is about to sleep.
         fence(Ordering::SeqCst);
-        if self.idle.others_run(index) {
-            return;
-        }
-        match self.idle.claim_any() {
-            Some(other) => self.write_wake(other),
-            None => self.ring(),
+        if !self.idle.others_run(index) && !self.wake_any() {
+            self.ring();
         }
     }
 

@@ -55,7 +55,7 @@ impl Sampler {
             let Some(before) = before.filter(|_| queued) else { continue };
             let runs = u32::try_from(runs.wrapping_sub(before.runs)).unwrap_or(u32::MAX);
             if now - before.at >= Duration::from_nanos(LONG_POLL).saturating_mul(runs) {
-                shared.offer(index, 1, true);
+                shared.wake_any();
             }
         }
     }
