@@ -56,7 +56,8 @@
 //!     leaves it in a list of the task, and is woken before a pass, once per request. A combinator may
 //!     also stop half-way, to let others run: whoever was woken and not polled in the pass gets the
 //!     request when it is polled, in a pass of its own; and as long as a combinator reaches more of
-//!     them, and nobody has answered, the request is put off.
+//!     them, and nobody has answered, the request is put off. It is also put off for some milliseconds
+//!     when none is reached: a thread may be in the way that is about to wake one of them.
 //! 15. The record is found through a pointer of the thread, saved and restored. Without a record (in
 //!     another executor) scopes are transparent, and a timeout makes a small one for its own subtree.
 //! 16. A scope is in its final state before the destructor of what was inside it runs.

@@ -6,6 +6,7 @@ use super::RequestId;
 use super::holds::Holds;
 use super::memory::Memory;
 use super::record::{Before, Below, Level, Record, Visible};
+use crate::task;
 
 /// A scope is polled during a pass.
 pub(super) struct ScopePoll<'a> {
@@ -45,7 +46,8 @@ impl<'a> ScopePoll<'a> {
         holds: &mut Holds,
         cx: &Context<'_>,
     ) -> Option<RequestId> {
-        match self.record.below(self.before, holds) {
+        let protected = self.record.is_protected(self.before, holds);
+        match self.record.below(self.before, protected, cx) {
             Below::Answered => {
                 self.outer.held += self.record.level.get().held;
                 memory.answered_in(self.visible.pass);
@@ -58,7 +60,6 @@ impl<'a> ScopePoll<'a> {
             }
             Below::OnItsWay => {
                 self.outer.held += 1;
-                cx.waker().wake_by_ref();
                 None
             }
             Below::Nothing => {
@@ -126,25 +127,39 @@ impl<'a> FiredPoll<'a> {
         FiredPoll { record, outer: record.level.get(), own: false, before: Before::default() }
     }
 
-    /// To deliver its request: in a pass of its own, or, if somebody else's request is visible and
-    /// may be taken, in the pass of that one, which goes first.
+    /// To deliver its request: in a pass of its own, before the first of which those are woken whom a
+    /// combinator would not poll; or, if somebody else's request is visible and may be taken, in the pass of
+    /// that one, which goes first.
     pub(crate) fn deliver(
         record: &'a Record,
         request: RequestId,
         memory: &mut Memory,
         fresh: bool,
+        first: bool,
     ) -> Self {
         let mut poll = Self::count(record, request);
-        poll.before = record.before();
         poll.own = !record.goes_first(memory, fresh);
+        let woken = record.is_woken();
+        if let Some(task) = record.task().filter(|_| poll.own && first) {
+            // Their wakes have the task polled again: so one more try costs nothing.
+            task::wake_hidden_for_timeout(task, request);
+        }
+        poll.before = record.before();
+        poll.before.woken = woken;
         if poll.own {
             record.begin(request);
         }
         poll
     }
 
+    /// Whether it is in a pass of its own.
+    pub(crate) fn is_own(&self) -> bool {
+        self.own
+    }
+
     /// What became of the request that was delivered.
-    pub(crate) fn end(self, holds: &mut Holds) -> Below {
+    pub(crate) fn end(self, holds: &mut Holds, cx: &Context<'_>) -> Below {
+        let protected = self.record.is_protected(self.before, holds);
         let inside = self.record.level.get();
         let outside = if self.own { Level::default() } else { self.outer };
         Level {
@@ -153,7 +168,7 @@ impl<'a> FiredPoll<'a> {
             ..inside
         }
         .below()
-        .or_held(self.record, self.before, holds)
+        .or_held(self.record, self.before, protected, cx)
     }
 }
 

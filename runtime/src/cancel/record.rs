@@ -118,7 +118,7 @@ pub(crate) struct Before {
     /// How many protected futures of others the record knew.
     pub(super) protected: usize,
     /// Whether the task was woken already, since its poll began.
-    woken: bool,
+    pub(super) woken: bool,
     /// It is the poll of the whole task.
     all: bool,
 }
@@ -139,11 +139,16 @@ impl Below {
     /// Held if a protected future below is pending, whether or not it was polled, or if a set reached some
     /// of its children but not all: it will go on with the others. With none reached, those who are left
     /// are where nobody polls them now.
-    pub(super) fn or_held(self, record: &Record, before: Before, holds: &mut Holds) -> Below {
-        record.peek_rare(|rare| holds.add(&rare.protected[before.protected..]));
+    pub(super) fn or_held(
+        self,
+        record: &Record,
+        before: Before,
+        protected: bool,
+        cx: &Context<'_>,
+    ) -> Below {
         match self {
-            Below::Nothing if holds.any() => Below::Held,
-            Below::Nothing if record.reaches_more(before) => Below::OnItsWay,
+            Below::Nothing if protected => Below::Held,
+            Below::Nothing if record.reaches_more(before, cx) => Below::OnItsWay,
             _ => self,
         }
     }
@@ -202,9 +207,16 @@ impl Record {
         self.level.set(Level { visible: Some(Visible::new(request)), ..Level::default() });
     }
 
-    /// What became of the request that is visible, after a poll before which `before` was so.
-    pub(crate) fn below(&self, before: Before, holds: &mut Holds) -> Below {
-        self.level.get().below().or_held(self, before, holds)
+    /// What became of the request that is visible, after a poll before which `before` was so, and which left
+    /// something [protected](Self::is_protected) pending or not.
+    pub(crate) fn below(&self, before: Before, protected: bool, cx: &Context<'_>) -> Below {
+        self.level.get().below().or_held(self, before, protected, cx)
+    }
+
+    /// Whether something protected is pending: it was found in `holds` earlier, or since `before`.
+    pub(crate) fn is_protected(&self, before: Before, holds: &mut Holds) -> bool {
+        self.peek_rare(|rare| holds.add(&rare.protected[before.protected..]));
+        holds.any()
     }
 
     /// [`before`](Self::before) the poll of the whole task.
@@ -217,9 +229,14 @@ impl Record {
         Before {
             unreached: self.unreached(),
             protected: self.peek_rare(|rare| rare.protected.len()),
-            woken: self.task.is_some_and(task::is_woken),
+            woken: self.is_woken(),
             all: false,
         }
+    }
+
+    /// Whether the task was woken since its poll began.
+    pub(super) fn is_woken(&self) -> bool {
+        self.task.is_some_and(task::is_woken)
     }
 
     /// How many timeouts around the place that is polled have fired.
@@ -257,14 +274,18 @@ impl Record {
     /// Whether the request has reached more of the hidden waiters since, and not all; or none of them,
     /// but something has stopped half-way and woken the task to go on. (A set does so when it meets a
     /// thread that is about to wake one of its children. It may not even see that thread: so the task
-    /// as a whole waits for it anyhow.) That is believed a few times.
-    pub(super) fn reaches_more(&self, before: Before) -> bool {
+    /// as a whole waits for it anyhow.) That is believed for a while. If so, `cx` is woken for the next try.
+    pub(super) fn reaches_more(&self, before: Before, cx: &Context<'_>) -> bool {
         let after = self.unreached();
+        if 0 < after && after < before.unreached {
+            cx.waker().wake_by_ref();
+            return true;
+        }
         let goes_on = |task| {
-            let stopped = before.all || (!before.woken && task::is_woken(task));
-            stopped && task::tries_again(task)
+            let stopped = before.all || (!before.woken && self.is_woken());
+            stopped && task::tries_again(task, cx)
         };
-        0 < after && (after < before.unreached || self.task.is_some_and(goes_on))
+        0 < after && self.task.is_some_and(goes_on)
     }
 
     /// A protected future is pending, which was polled since `marks`. Not for the sake of what was
@@ -330,7 +351,7 @@ impl Record {
 
     /// Whether the visible request may be taken inside a timeout that has fired: then it is delivered
     /// before the timeout's own, and those whom that one would wake were woken for it.
-    pub(crate) fn goes_first(&self, memory: &mut Memory, fresh: bool) -> bool {
+    pub(super) fn goes_first(&self, memory: &mut Memory, fresh: bool) -> bool {
         self.takeable(memory, fresh).is_some()
     }
 

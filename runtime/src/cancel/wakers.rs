@@ -10,20 +10,28 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use loopool_executors::caught::{drop_caught, run_caught};
 
 use super::RequestId;
 use super::passes::LatePoll;
 use super::record::Record;
+use crate::context::wake_caught;
 use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use crate::shim::{Mutex, thread};
 use crate::task;
+use crate::time::{self, Timer};
 
-/// So often somebody may stop half-way without having reached anybody, until those who are left are taken
-/// for out of reach.
-const MOST_TRIES: usize = 16;
+/// So often a request that has reached nobody is tried again at once. Usually the thread in the way goes on
+/// meanwhile.
+const QUICK_TRIES: usize = 2;
+/// That thread may have been put aside. So it is tried again after this time, and each time after twice that,
+const FIRST_REST: Duration = Duration::from_micros(50);
+/// until so much time has passed: then those who are left are taken for out of reach. Some time slices of a
+/// busy machine, and little for who waits for a task to end.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// The wakers of one task, in the order in which they were left.
 pub(crate) struct WakeList {
@@ -31,8 +39,7 @@ pub(crate) struct WakeList {
     /// How many a request is still to reach. Changed under the lock. Read without it, relaxed, by
     /// whoever polls the task: only that one makes it greater, and polls are ordered by the task's state.
     unreached: AtomicUsize,
-    /// How often it was tried in vain to reach them; like `unreached`.
-    tries: AtomicUsize,
+    tries: Mutex<Tries>,
     /// A raise waits for something protected; like `unreached`.
     raise_held: AtomicBool,
 }
@@ -42,6 +49,18 @@ struct Wakers {
     left: BTreeMap<u64, Left>,
     /// The last request to the task as a whole.
     of_task: Option<RequestId>,
+}
+
+/// What was done in vain to reach them, for the present request.
+#[derive(Default)]
+struct Tries {
+    quick: usize,
+    /// When it had been tried quickly.
+    begun: Option<Instant>,
+    /// Who is to be polled for the next try.
+    waiting: Vec<Waker>,
+    /// When that is.
+    timer: Option<Timer>,
 }
 
 struct Left {
@@ -55,7 +74,7 @@ impl WakeList {
         WakeList {
             wakers: Mutex::new(Wakers { next: 0, left: BTreeMap::new(), of_task: None }),
             unreached: AtomicUsize::new(0),
-            tries: AtomicUsize::new(0),
+            tries: Mutex::new(Tries::default()),
             raise_held: AtomicBool::new(false),
         }
     }
@@ -73,21 +92,39 @@ impl WakeList {
 
     /// Wakes everybody in the list for a request of a timeout, which is around some of them.
     pub(crate) fn wake_for(&self, request: RequestId) {
+        {
+            let mut tries = self.tries.lock();
+            (tries.quick, tries.begun) = (0, None);
+        }
         let woken: Vec<_> = {
             let mut wakers = self.wakers.lock();
             self.unreached.store(wakers.left.len(), Relaxed);
-            self.tries.store(0, Relaxed);
             wakers.left.values_mut().map(|left| left.wake_for(request)).collect()
         };
         wake_each(woken);
     }
 
-    /// Whether to try once more, after one try in vain.
-    pub(crate) fn tries_again(&self) -> bool {
-        let again = self.tries.fetch_add(1, Relaxed) < MOST_TRIES;
-        if again {
+    /// Whether `cx` is woken for one more try, after one in vain.
+    pub(crate) fn tries_again(self: Arc<Self>, cx: &Context<'_>) -> bool {
+        if self.tries.lock().is_quick() {
+            cx.waker().wake_by_ref();
             // For the thread that is about to wake one of them.
             thread::yield_now();
+            return true;
+        }
+        let (now, waker) = (Instant::now(), cx.waker().clone());
+        let mut tries = self.tries.lock();
+        let rested = now.saturating_duration_since(*tries.begun.get_or_insert(now));
+        if rested >= PATIENCE {
+            return false;
+        }
+        if tries.timer.is_none() {
+            let next = now + rested.max(FIRST_REST);
+            tries.timer = time::wake_at(next, || Waker::from(self.clone()));
+        }
+        let again = tries.timer.is_some();
+        if again && !tries.waiting.iter().any(|other| other.will_wake(&waker)) {
+            tries.waiting.push(waker);
         }
         again
     }
@@ -153,6 +190,29 @@ fn wake_each(wakers: Vec<Arc<Waker>>) {
     for waker in wakers {
         run_caught("a waker", || waker.wake_by_ref());
         drop_caught("a waker", waker);
+    }
+}
+
+impl Tries {
+    fn is_quick(&mut self) -> bool {
+        let quick = self.quick < QUICK_TRIES;
+        self.quick += usize::from(quick);
+        quick
+    }
+}
+
+/// It is time for the next try.
+impl Wake for WakeList {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let (_timer, waiting) = {
+            let mut tries = self.tries.lock();
+            (tries.timer.take(), std::mem::take(&mut tries.waiting))
+        };
+        waiting.into_iter().for_each(wake_caught);
     }
 }
 

@@ -11,6 +11,7 @@
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::task::Context;
 
 use loopool_executors::caught::drop_caught;
 
@@ -191,24 +192,25 @@ impl Header {
         Some(due.unwrap_or_else(RequestId::new))
     }
 
-    /// For the runner, after a poll in which the request was only put off: the next one delivers it,
-    /// at once if it is `on_its_way`. If there is a newer one by now, that one stands for both.
-    pub(super) fn put_off(&self, request: RequestId, on_its_way: bool) {
+    /// For the runner, after a poll in which the request was only put off: the next one delivers it. If there
+    /// is a newer one by now, that one stands for both.
+    pub(super) fn put_off(&self, request: RequestId) {
         let mut requests = self.cold.get_or_make().requests.lock();
         // None is left when it was taken back in that very poll.
         if requests.count > 0 {
             requests.due.get_or_insert(request);
-            self.state.hold(on_its_way);
+            self.state.hold();
         }
     }
 
     /// For the runner, after a poll that was a pass: what became of the request.
-    pub(super) fn below(&self, record: &Record, before: Before) -> Below {
-        match self.cold.made() {
-            Some(cold) => record.below(before, &mut cold.requests.lock().holds),
+    pub(super) fn below(&self, record: &Record, before: Before, cx: &Context<'_>) -> Below {
+        let protected = match self.cold.made() {
+            Some(cold) => record.is_protected(before, &mut cold.requests.lock().holds),
             // A shutdown asks once, without a request of its own.
-            None => record.below(before, &mut Holds::default()),
-        }
+            None => record.is_protected(before, &mut Holds::default()),
+        };
+        record.below(before, protected, cx)
     }
 
     /// Whether the request came from who awaits the task.
@@ -321,8 +323,8 @@ pub(crate) fn is_woken(task: NonNull<Header>) -> bool {
     unsafe { task.as_ref() }.state.is_scheduled()
 }
 
-/// As [`requests`]: whether to try once more to reach its hidden waiters.
-pub(crate) fn tries_again(task: NonNull<Header>) -> bool {
+/// As [`requests`]: whether `cx` is woken to try once more to reach its hidden waiters.
+pub(crate) fn tries_again(task: NonNull<Header>, cx: &Context<'_>) -> bool {
     // SAFETY: as above.
-    unsafe { task.as_ref() }.existing_wake_list().is_some_and(|list| list.tries_again())
+    unsafe { task.as_ref() }.existing_wake_list().is_some_and(|list| list.tries_again(cx))
 }

@@ -95,12 +95,13 @@ impl Runnable {
             record.begin(request);
         }
         let before = pass.map(|_| record.before_all()).unwrap_or_default();
+        // SAFETY: the waker borrows our reference; `ManuallyDrop` keeps it from giving it up.
+        let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(pointer)) });
+        let mut cx = Context::from_waker(&waker);
         let ready = {
             let _entered = context::enter(&record);
-            // SAFETY: the waker borrows our reference; `ManuallyDrop` keeps it from giving it up.
-            let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(pointer)) });
             // SAFETY: `run` gave us RUNNING.
-            unsafe { (header.vtable().poll)(pointer, &mut Context::from_waker(&waker)) }
+            unsafe { (header.vtable().poll)(pointer, &mut cx) }
         };
         if ready {
             record.end();
@@ -111,10 +112,9 @@ impl Runnable {
             return cancelled(pointer, shared, Some(request));
         }
         if let Some(request) = pass {
-            match header.below(&record, before) {
+            match header.below(&record, before, &cx) {
                 Below::Nothing => return cancelled(pointer, shared, pass),
-                Below::Held => header.put_off(request, false),
-                Below::OnItsWay => header.put_off(request, true),
+                Below::Held | Below::OnItsWay => header.put_off(request),
                 Below::Answered => {}
             }
         }

@@ -205,11 +205,9 @@ impl State {
         self.0.fetch_and(!(NEW | DUE), Ordering::Relaxed) & (NEW | DUE) != 0
     }
 
-    /// The request was put off: the next poll is a pass again, and comes `at_once` or not. By the runner,
-    /// before `idle`.
-    pub(crate) fn hold(&self, at_once: bool) {
-        let also = if at_once { SCHEDULED } else { 0 };
-        self.0.fetch_or(DUE | also, Ordering::Relaxed);
+    /// The request was put off: the next poll is a pass again. By the runner, before `idle`.
+    pub(crate) fn hold(&self) {
+        self.0.fetch_or(DUE, Ordering::Relaxed);
     }
 
     /// The future stayed pending.

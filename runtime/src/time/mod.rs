@@ -8,8 +8,8 @@ mod timers;
 mod try_timeout;
 mod wheel;
 
-pub(crate) use self::sleep::from_now;
 pub use self::sleep::{Sleep, sleep, sleep_until};
+pub(crate) use self::sleep::{from_now, wake_at};
 pub use self::timeout::{Timeout, TimeoutError, timeout, timeout_at};
 pub(crate) use self::timers::{Timer, Timers};
 pub use self::try_timeout::{CancelCause, TryTimeout, try_timeout};

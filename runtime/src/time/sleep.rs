@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::timers::{Timer, TimerState};
@@ -107,17 +107,10 @@ impl Sleep {
     /// Sets the timer. It wakes even if its time is past.
     #[track_caller]
     pub(super) fn arm(&mut self, cx: &Context<'_>) {
-        let armed = context::with_core(|core| {
-            let (shared, place) = (core.shared(), core.place());
-            assert!(!shared.is_forked(), "{Forked}");
-            let timers = &shared.loops[place].timers;
-            self.alarm = Alarm::Set(timers.insert(self.deadline, cx.waker().clone()));
-            if place != core.index() {
-                // Its owner may be back, and asleep until a later timer.
-                shared.timer_was_set_at(place);
-            }
-        });
-        armed.expect("a sleep or timeout was polled outside a running loopool event loop");
+        let timer = wake_at(self.deadline, || cx.waker().clone());
+        let timer =
+            timer.expect("a sleep or timeout was polled outside a running loopool event loop");
+        self.alarm = Alarm::Set(timer);
     }
 
     /// Whether the time is past. The clock is not read again if it was when the sleep was made and the
@@ -151,6 +144,21 @@ impl Sleep {
         self.arm(cx);
         Poll::Pending
     }
+}
+
+/// A timer of the loop that this thread drives, if it does.
+#[inline]
+pub(crate) fn wake_at(deadline: Instant, waker: impl FnOnce() -> Waker) -> Option<Timer> {
+    context::with_core(|core| {
+        let (shared, place) = (core.shared(), core.place());
+        assert!(!shared.is_forked(), "{Forked}");
+        let timer = shared.loops[place].timers.insert(deadline, waker());
+        if place != core.index() {
+            // Its owner may be back, and asleep until a later timer.
+            shared.timer_was_set_at(place);
+        }
+        timer
+    })
 }
 
 impl fmt::Debug for Sleep {

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 
 use super::sleep::{Sleep, sleep, sleep_until};
 use crate::cancel::{Below, Closed, FiredPoll, Holds, Memory, Record, RequestId};
-use crate::{context, task};
+use crate::context;
 
 /// Waits for `future`, at most `limit`.
 ///
@@ -148,22 +148,18 @@ impl<F: Future> Timeout<F> {
             }
             Below::Answered
         } else {
-            if *this.progress == Progress::Due && !record.goes_first(this.memory, fresh) {
-                if let Some(task) = record.task() {
-                    task::wake_hidden_for_timeout(task, request);
-                }
+            let first = *this.progress == Progress::Due;
+            let poll = FiredPoll::deliver(record, request, this.memory, fresh, first);
+            if poll.is_own() {
                 *this.progress = Progress::Tried;
             }
-            let poll = FiredPoll::deliver(record, request, this.memory, fresh);
             if let Poll::Ready(output) = future.poll(cx) {
                 return Poll::Ready(Ok(output));
             }
-            poll.end(this.holds)
+            poll.end(this.holds, cx)
         };
-        match below {
-            Below::Answered => *this.progress = Progress::Delivered,
-            Below::OnItsWay => cx.waker().wake_by_ref(),
-            Below::Held | Below::Nothing => {}
+        if below == Below::Answered {
+            *this.progress = Progress::Delivered;
         }
         let drop_it = if record.another_is_raised_since(marks, request) {
             false

@@ -1,6 +1,7 @@
 //! Combinators that are not ours: R3, R14, and what they make of R5.
 
 use std::future::{Future, pending};
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -227,12 +228,16 @@ fn join_and_select_macros() {
     assert_eq!(outcome(task).unwrap(), (true, true));
 }
 
-/// A set that meets somebody who is about to wake one of its children stops there, and wakes its task to go
-/// on. So does this one, a few times in a row, before it polls its only child again.
+/// A set that meets somebody who is about to wake one of its children stops there, a few times in a row, before
+/// it polls its only child again.
 struct Stumbling<F> {
     child: Pin<Box<F>>,
     bell: Arc<Bell>,
-    polls: u32,
+    polls: Count,
+    /// Those that do not get to the child.
+    stumbles: Range<usize>,
+    /// Whether it has seen whom it met: then it wakes its task to go on.
+    sees: bool,
 }
 
 struct Bell(futures::task::AtomicWaker);
@@ -243,14 +248,23 @@ impl Wake for Bell {
     }
 }
 
+impl<F: Future> Stumbling<F> {
+    fn new(child: F, polls: &Count, stumbles: Range<usize>, sees: bool) -> Self {
+        let bell = Arc::new(Bell(futures::task::AtomicWaker::new()));
+        Stumbling { child: Box::pin(child), bell, polls: polls.clone(), stumbles, sees }
+    }
+}
+
 impl<F: Future> Future for Stumbling<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         self.bell.0.register(cx.waker());
-        self.polls += 1;
-        if (2..5).contains(&self.polls) {
-            cx.waker().wake_by_ref();
+        self.polls.add();
+        if self.stumbles.contains(&self.polls.get()) {
+            if self.sees {
+                cx.waker().wake_by_ref();
+            }
             return Poll::Pending;
         }
         let waker = Waker::from(self.bell.clone());
@@ -260,12 +274,39 @@ impl<F: Future> Future for Stumbling<F> {
 
 #[test]
 fn a_set_that_stops_half_way_is_asked_again() {
-    let hands = Hands::new();
-    let task = hands.start(Stumbling {
-        child: Box::pin(cancellable(pending::<()>())),
-        bell: Arc::new(Bell(futures::task::AtomicWaker::new())),
-        polls: 0,
+    for sees in [true, false] {
+        let hands = Hands::new();
+        let polls = Count::default();
+        let child = cancellable(pending::<()>());
+        let mut task = hands.start(Stumbling::new(child, &polls, 2..5, sees));
+        let request = task.cancel();
+        let taken = hands.run(&mut task).unwrap().unwrap_err();
+        assert_eq!(taken.request(), request.unwrap());
+        assert_eq!(polls.get(), 5);
+    }
+}
+
+#[test]
+fn inside_a_timeout_too() {
+    Deadline::test(|hands, deadline| {
+        let (time, polls) = (deadline.time(), Count::default());
+        let child = cancellable(pending::<()>());
+        let set = Stumbling::new(child, &polls, 2..5, true);
+        let mut task = hands.start(loopool::timeout_at(time, set));
+        deadline.come(hands);
+        assert!(hands.run(&mut task).unwrap().unwrap().is_err());
+        assert_eq!(polls.get(), 5);
     });
-    let request = hands.cancel(&task);
-    assert_eq!(outcome(task).unwrap().unwrap_err().request(), request.unwrap());
+}
+
+#[test]
+fn a_set_that_is_not_polled_any_more_puts_the_end_off_for_a_moment_only() {
+    let hands = Hands::new();
+    let polls = Count::default();
+    let child = cancellable(pending::<()>());
+    let mut task = hands.start(Stumbling::new(child, &polls, 2..usize::MAX, false));
+    task.cancel();
+    assert!(hands.run(&mut task).unwrap_err().is_cancelled());
+    // The first one, the pass, two more at once, and one after each of ever longer rests.
+    assert!((4..16).contains(&polls.get()), "{} polls", polls.get());
 }

@@ -53,6 +53,11 @@ impl Hands {
         request
     }
 
+    /// Turns the loop until the task is done.
+    pub(crate) fn run<T>(&self, task: &mut Task<T>) -> Result<T, JoinError> {
+        self.0.run_until_complete(task).expect("the loop is open")
+    }
+
     /// Lets go on what waits there.
     pub(crate) fn go(&self, wait: &Wait) {
         wait.go();

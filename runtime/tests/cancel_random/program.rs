@@ -92,12 +92,6 @@ impl Program {
         Program { root, steps }
     }
 
-    /// Whether each poll of the program is one of all that should see a request. A set gives up early when
-    /// two of its members wake themselves, which a set does, too.
-    pub(crate) fn polls_all(&self) -> bool {
-        restless(&self.root) <= 1
-    }
-
     pub(crate) fn has_sets(&self) -> bool {
         format!("{:?}", self.root).contains("Set(")
     }
@@ -181,20 +175,6 @@ fn answered(random: &mut Random, size: usize, depth: usize) -> (Arc<Node>, Answe
     let inside = Arc::new(node(random, size - clean_up, depth - 1));
     let clean_up = (clean_up > 0).then(|| Arc::new(node(random, clean_up, depth - 1)));
     (inside, Answer { clean_up, raise: random.below(2) == 0 })
-}
-
-/// How many parts may wake themselves.
-fn restless(node: &Node) -> usize {
-    let clean_up = |how: &Answer| how.clean_up.as_deref().map_or(0, restless);
-    match node {
-        Node::Suspend | Node::Ask => 0,
-        Node::Yield => 1,
-        Node::Seq(parts) | Node::Join(parts) => parts.iter().map(|part| restless(part)).sum(),
-        Node::Set(parts) => 1 + parts.iter().map(|part| restless(part)).sum::<usize>(),
-        Node::Select(left, right) => restless(left) + restless(right),
-        Node::Scope(inside, how) | Node::Task(inside, how) => restless(inside) + clean_up(how),
-        Node::Timeout(inside, _) | Node::Protect(inside) | Node::Shield(inside) => restless(inside),
-    }
 }
 
 fn smaller(node: &Arc<Node>) -> Vec<Arc<Node>> {

@@ -13,8 +13,6 @@ use crate::program::{Act, Program};
 pub(crate) struct World {
     /// All that happens to it happens on the loop's thread.
     pub(crate) alone: bool,
-    /// See [`Program::polls_all`].
-    pub(crate) polls_all: bool,
     pub(crate) has_sets: bool,
     pub(crate) task: OnceLock<Task<()>>,
     pub(crate) begin: Instant,
@@ -98,7 +96,6 @@ impl World {
     pub(crate) fn new(alone: bool, program: &Program, begin: Instant, fire: Instant) -> Arc<Self> {
         Arc::new(World {
             alone,
-            polls_all: program.polls_all(),
             has_sets: program.has_sets(),
             task: OnceLock::new(),
             begin,
