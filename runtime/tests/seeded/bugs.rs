@@ -151,8 +151,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "12: a timeout injects its request again",
         file: TIMEOUT,
-        find: "Below::Answered => *this.progress = Progress::Delivered,",
-        replace: "Below::Answered => {}",
+        find: "if below == Below::Answered {",
+        replace: "if false && below == Below::Answered {",
         test: "timeouts::r12_what_answers_may_take_its_time_and_give_a_value",
     },
     Bug {
