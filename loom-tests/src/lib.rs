@@ -10,6 +10,7 @@ mod swapped;
 
 mod atomic_usize;
 mod model;
+mod short_lock;
 mod sleep;
 mod token;
 
@@ -27,5 +28,6 @@ pub mod shim {
 }
 
 pub use model::{Bounds, model};
+pub use short_lock::ShortLock;
 pub use sleep::{Alarm, Eventfd};
 pub use token::{Drops, Token};

@@ -8,6 +8,11 @@ mod ending;
 #[path = "../../runtime/src/scheduler/registry.rs"]
 mod registry;
 
+/// Stand-in: how the lock works is modelled with the timers; here it is one that loom knows.
+mod short_lock {
+    pub(crate) use loopool_loom_tests::ShortLock;
+}
+
 #[allow(dead_code, reason = "the models use a part")]
 #[path = "../../runtime/src/scheduler/idle.rs"]
 mod idle;
@@ -26,6 +31,7 @@ use self::ending::{End, Ending, Phase};
 use self::idle::Idle;
 use self::life::Life;
 use self::registry::{Registry, count_all};
+use self::short_lock::ShortLock;
 use self::task::Task;
 
 /// Stand-in: of a task only its place in a registry matters here.
@@ -74,7 +80,7 @@ struct Runtime {
     ending: Ending<()>,
     idle: Idle,
     eventfd: Eventfd,
-    registries: [shim::Mutex<Registry>; 2],
+    registries: [ShortLock<Registry>; 2],
     queue: Mutex<Vec<Task>>,
 }
 
@@ -84,13 +90,13 @@ impl Runtime {
             ending: Ending::new(owners),
             idle: Idle::new(1, 0),
             eventfd: Eventfd::default(),
-            registries: [0, 1].map(|_| shim::Mutex::new(Registry::new())),
+            registries: [0, 1].map(|_| ShortLock::new(Registry::new())),
             queue: Mutex::default(),
         })
     }
 
     fn enter(&self, task: &Task) -> bool {
-        self.registries[task.home].lock().insert(NonNull::from(&*task.header))
+        self.registries[task.home].with(|registry| registry.insert(NonNull::from(&*task.header)))
     }
 
     /// `Shared::admit`, by a thread outside. True when the task was taken in.
@@ -112,7 +118,8 @@ impl Runtime {
     }
 
     fn take_out(&self, task: &Task) {
-        let emptied = self.registries[task.home].lock().remove(NonNull::from(&*task.header));
+        let header = NonNull::from(&*task.header);
+        let emptied = self.registries[task.home].with(|registry| registry.remove(header));
         if emptied && self.ending.phase() != Phase::Open {
             self.wake();
         }
@@ -213,7 +220,7 @@ fn a_task_that_is_made_while_the_runtime_ends_is_dropped_or_refused() {
             }
         });
         runtime.ending.advance(Phase::Stopped);
-        runtime.registries.iter().for_each(|registry| registry.lock().close());
+        runtime.registries.iter().for_each(|registry| registry.with(Registry::close));
         assert!(runtime.ending.leave());
         runtime.finish();
         let dropped = runtime.ending.take_tally().dropped.len();
@@ -233,7 +240,8 @@ fn a_task_from_outside_is_among_those_that_are_cancelled_or_is_refused() {
         });
         runtime.ending.advance(Phase::Closing);
         // `Shared::cancel_all`.
-        let cancelled = [0, 1].map(|index| runtime.registries[index].lock().count());
+        let cancelled =
+            [0, 1].map(|index| runtime.registries[index].with(|registry| registry.count()));
         let taken = spawning.join().unwrap();
         // Those that were on the way in were found, too, and are gone.
         assert!(taken <= cancelled.iter().sum(), "{taken} {cancelled:?}");

@@ -5,8 +5,6 @@
 mod time {
     #[path = "../../runtime/src/time/nodes.rs"]
     mod nodes;
-    #[path = "../../runtime/src/time/short_lock.rs"]
-    mod short_lock;
     #[allow(dead_code, reason = "the models use a part")]
     #[path = "../../runtime/src/time/timers.rs"]
     pub(crate) mod timers;
@@ -14,6 +12,9 @@ mod time {
     #[path = "../../runtime/src/time/wheel.rs"]
     pub(crate) mod wheel;
 }
+
+#[path = "../../runtime/src/short_lock.rs"]
+mod short_lock;
 
 #[allow(dead_code, reason = "the models use a part")]
 #[path = "../../executors/src/caught.rs"]

@@ -41,6 +41,7 @@ mod placement;
 mod reactor;
 mod runtime;
 mod scheduler;
+mod short_lock;
 pub mod signal;
 mod spawn;
 pub mod sync;

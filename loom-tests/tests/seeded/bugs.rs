@@ -38,7 +38,7 @@ const PERMITS: &str = "runtime/src/sync/permits/state.rs";
 const ACQUIRE: &str = "runtime/src/sync/permits/acquire.rs";
 const EVENT: &str = "runtime/src/sync/event.rs";
 const MPSC: &str = "runtime/src/sync/mpsc/queue.rs";
-const SHORT_LOCK: &str = "runtime/src/time/short_lock.rs";
+const SHORT_LOCK: &str = "runtime/src/short_lock.rs";
 const TIMERS: &str = "runtime/src/time/timers.rs";
 const NODES: &str = "runtime/src/time/nodes.rs";
 const WHEEL: &str = "runtime/src/time/wheel.rs";
@@ -402,10 +402,10 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "who ends a task looks at the phase before the task has left its registry",
         file: ENDING_CALLERS,
-        find: "        let emptied = self.registries[task.home].lock().remove(NonNull::from(&*task.header));
+        find: "        let emptied = self.registries[task.home].with(|registry| registry.remove(header));
         if emptied && self.ending.phase() != Phase::Open {",
         replace: "        let over = self.ending.phase() != Phase::Open;
-        let emptied = self.registries[task.home].lock().remove(NonNull::from(&*task.header));
+        let emptied = self.registries[task.home].with(|registry| registry.remove(header));
         if emptied && over {",
         test: "ending",
         model: "whoever_waits_for_the_last_task_is_woken",
@@ -425,9 +425,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "tasks are counted one registry after the other",
         file: REGISTRY,
-        find: "    let all: Vec<_> = registries.map(Mutex::lock).collect();
-    all.iter().map(|registry| registry.count()).sum()",
-        replace: "    registries.map(|registry| registry.lock().count()).sum()",
+        find: "    first.with(|registry| registry.count() + count_all(registries))",
+        replace: "    first.with(|registry| registry.count()) + count_all(registries)",
         test: "ending",
         model: "a_task_that_makes_another_one_elsewhere_does_not_look_like_the_last",
     },

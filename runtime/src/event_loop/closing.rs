@@ -37,7 +37,7 @@ impl Core {
     pub(super) fn holds_what_stays(&self) -> bool {
         !self.ready.borrow().is_empty()
             || !self.callback_timers.borrow().is_empty()
-            || self.local_tasks(&self.half().registry.lock()) > 0
+            || self.half().registry.with(|registry| self.local_tasks(registry)) > 0
     }
 
     /// Ends a local task of this loop at once, wherever it waits; not one that is being polled.
@@ -47,8 +47,8 @@ impl Core {
             if let Some(runnable) = self.take_ready(task) {
                 return runnable.shut_down(self.shared());
             }
-            let claimed =
-                self.half().registry.lock().claim(|other| std::ptr::eq(other, task.as_ptr()));
+            let is_it = |other: &Header| std::ptr::eq(other, task.as_ptr());
+            let claimed = self.half().registry.with(|registry| registry.claim(is_it));
             let found = !claimed.is_empty();
             for claimed in claimed {
                 claimed.finish(self.shared());
@@ -85,12 +85,14 @@ impl Core {
     /// Closes the list of tasks, if no local one is left. One that is left is being woken by another
     /// thread, which has not queued it yet.
     fn close_registry(&self) -> bool {
-        let mut registry = self.half().registry.lock();
-        let done = self.local_tasks(&registry) == 0;
-        if done {
-            registry.close();
-        } else {
-            drop(registry);
+        let done = self.half().registry.with(|registry| {
+            let done = self.local_tasks(registry) == 0;
+            if done {
+                registry.close();
+            }
+            done
+        });
+        if !done {
             std::thread::yield_now();
         }
         done
@@ -118,7 +120,7 @@ impl Core {
             some = true;
             callback.cancel();
         }
-        let claimed = self.half().registry.lock().claim(Header::is_local);
+        let claimed = self.half().registry.with(|registry| registry.claim(Header::is_local));
         for task in claimed {
             some = true;
             task.finish(self.shared());

@@ -2,14 +2,14 @@
 
 use crossbeam_deque::Worker;
 
-use super::{Message, Shared};
+use super::{Message, Registry, Shared};
 use crate::runtime::LeftTask;
 
 impl Shared {
     /// From now on every new task is dropped at once.
     pub(crate) fn close_registries(&self) {
         for half in &self.loops {
-            half.registry.lock().close();
+            half.registry.with(Registry::close);
         }
     }
 
@@ -49,9 +49,11 @@ impl Shared {
     pub(crate) fn left_tasks(&self) -> Vec<LeftTask> {
         let mut left = Vec::new();
         for half in &self.loops {
-            half.registry.lock().for_each(|task| {
-                // SAFETY: in the registry, under its lock.
-                left.push(LeftTask::of(unsafe { task.as_ref() }));
+            half.registry.with(|registry| {
+                registry.for_each(|task| {
+                    // SAFETY: in the registry, under its lock.
+                    left.push(LeftTask::of(unsafe { task.as_ref() }));
+                });
             });
         }
         left
@@ -91,7 +93,7 @@ impl Shared {
     fn drop_idle(&self) -> bool {
         let mut some = false;
         for half in &self.loops {
-            let claimed = half.registry.lock().claim(|task| !task.is_local());
+            let claimed = half.registry.with(|registry| registry.claim(|task| !task.is_local()));
             for task in claimed {
                 some = true;
                 task.finish(self);

@@ -55,8 +55,8 @@ use crate::fork::Process;
 use crate::metrics::{Counters, PollTimeCounters};
 use crate::reactor::Reactor;
 use crate::runtime::{DefaultExecutor, LeftTask};
-use crate::shim::Mutex;
 use crate::shim::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::short_lock::ShortLock;
 use crate::task::{Header, JoinError, Runnable, Task};
 use crate::time::{Timer, Timers};
 
@@ -102,7 +102,7 @@ pub(crate) struct LoopShared {
     pub(crate) stall: Stall,
     pub(crate) reactor: Reactor,
     pub(crate) timers: Timers,
-    pub(crate) registry: Mutex<Registry>,
+    pub(crate) registry: ShortLock<Registry>,
     /// Last, since few polls touch it.
     pub(crate) poll_times: PollTimeCounters,
 }
@@ -244,7 +244,7 @@ impl Shared {
 
     /// Enters a new task. False when the runtime takes none: then its future is to be dropped.
     fn register(&self, task: &Runnable) -> bool {
-        self.loops[task.home()].registry.lock().insert(task.header_pointer())
+        self.loops[task.home()].registry.with(|registry| registry.insert(task.header_pointer()))
     }
 
     /// A task is about to be complete.
@@ -257,7 +257,7 @@ impl Shared {
 
     /// Out of the registry of `home`. The end of the last task is waited for.
     fn take_out(&self, task: NonNull<Header>, home: usize) {
-        let emptied = self.loops[home].registry.lock().remove(task);
+        let emptied = self.loops[home].registry.with(|registry| registry.remove(task));
         if emptied && self.phase() != Phase::Open {
             self.wake_loop(0);
         }
@@ -481,9 +481,11 @@ impl Shared {
     pub(crate) fn cancel_all(&self) {
         for half in &self.loops {
             let mut wakers = Vec::new();
-            half.registry.lock().for_each(|task| {
-                // SAFETY: in the registry, under its lock.
-                wakers.push(unsafe { crate::task::handle_for_cancel(task) });
+            half.registry.with(|registry| {
+                registry.for_each(|task| {
+                    // SAFETY: in the registry, under its lock.
+                    wakers.push(unsafe { crate::task::handle_for_cancel(task) });
+                });
             });
             for task in wakers {
                 task.cancel();
@@ -539,7 +541,7 @@ impl LoopShared {
             mailbox: Mailbox::new(),
             reactor: Reactor::new()?,
             timers: Timers::new(),
-            registry: Mutex::new(Registry::new()),
+            registry: ShortLock::new(Registry::new()),
             counters: Counters::default(),
             typical: AtomicU64::new(thrift::UNKNOWN),
             reluctant: AtomicBool::new(false),

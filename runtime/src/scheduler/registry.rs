@@ -7,7 +7,7 @@
 
 use std::ptr::NonNull;
 
-use crate::shim::Mutex;
+use crate::short_lock::ShortLock;
 use crate::task::{Claimed, Header, Links, claim_for_shutdown};
 
 pub(crate) struct Registry {
@@ -95,10 +95,11 @@ fn links<R>(task: NonNull<Header>, f: impl FnOnce(&mut Links) -> R) -> R {
     unsafe { task.as_ref().links.with_mut(|links| f(&mut *links)) }
 }
 
-/// How many tasks there are in all of them, at one moment.
-pub(crate) fn count_all<'a>(registries: impl Iterator<Item = &'a Mutex<Registry>>) -> usize {
-    // In the order of the loops, so that two who count do not wait for each other; all others take one
-    // lock at a time.
-    let all: Vec<_> = registries.map(Mutex::lock).collect();
-    all.iter().map(|registry| registry.count()).sum()
+/// How many tasks there are in all of them, at one moment. Takes the locks in the order of the loops, so that
+/// two who count do not wait for each other; all others take one at a time.
+pub(crate) fn count_all<'a>(
+    mut registries: impl Iterator<Item = &'a ShortLock<Registry>>,
+) -> usize {
+    let Some(first) = registries.next() else { return 0 };
+    first.with(|registry| registry.count() + count_all(registries))
 }

@@ -184,13 +184,15 @@ impl Shared {
             What::Task(location) => culprit.spawned_at = Some(location),
             What::TaskAt(address) => {
                 for half in &self.loops {
-                    half.registry.lock().for_each(|task| {
-                        if address_of(task) == address {
-                            // SAFETY: in the registry, under its lock.
-                            let task = unsafe { task.as_ref() };
-                            culprit.task = task.name();
-                            culprit.spawned_at = Some(task.location());
-                        }
+                    half.registry.with(|registry| {
+                        registry.for_each(|task| {
+                            if address_of(task) == address {
+                                // SAFETY: in the registry, under its lock.
+                                let task = unsafe { task.as_ref() };
+                                culprit.task = task.name();
+                                culprit.spawned_at = Some(task.location());
+                            }
+                        });
                     });
                 }
             }

@@ -12,7 +12,7 @@ use super::cell::Header;
 use super::cold::Requested;
 use super::join::JoinError;
 use super::state::{DropOutcome, IdleOutcome, WakeOutcome};
-use crate::cancel::{Below, Record, RequestId};
+use crate::cancel::{Before, Below, Record, RequestId};
 use crate::context;
 use crate::event_loop::Core;
 use crate::scheduler::{End, Shared};
@@ -84,24 +84,22 @@ impl Runnable {
             return cancelled(pointer, shared, None);
         }
         let record = Record::new(Some(pointer));
-        let pass = if outcome.cancel { header.take_due() } else { None };
-        if let Some(request) = pass {
+        let mut pass = None;
+        if outcome.cancel
+            && let Some(request) = header.take_due()
+        {
             if outcome.first {
                 // Not a line of it has run, and none will.
-                return cancelled(pointer, shared, pass);
+                return cancelled(pointer, shared, Some(request));
             }
-            // For one that came after the look above.
-            header.wake_hidden(request);
-            record.begin(request);
+            pass = Some(Pass::begin(header, &record, request));
         }
-        let before = pass.map(|_| record.before_all()).unwrap_or_default();
-        // SAFETY: the waker borrows our reference; `ManuallyDrop` keeps it from giving it up.
-        let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(pointer)) });
-        let mut cx = Context::from_waker(&waker);
         let ready = {
             let _entered = context::enter(&record);
+            // SAFETY: the waker borrows our reference; `ManuallyDrop` keeps it from giving it up.
+            let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(pointer)) });
             // SAFETY: `run` gave us RUNNING.
-            unsafe { (header.vtable().poll)(pointer, &mut cx) }
+            unsafe { (header.vtable().poll)(pointer, &mut Context::from_waker(&waker)) }
         };
         if ready {
             record.end();
@@ -111,12 +109,10 @@ impl Runnable {
         if let Some(request) = record.raised() {
             return cancelled(pointer, shared, Some(request));
         }
-        if let Some(request) = pass {
-            match header.below(&record, before, &cx) {
-                Below::Nothing => return cancelled(pointer, shared, pass),
-                Below::Held | Below::OnItsWay => header.put_off(request),
-                Below::Answered => {}
-            }
+        if let Some(pass) = pass
+            && let Err(request) = pass.end(pointer, &record)
+        {
+            return cancelled(pointer, shared, Some(request));
         }
         record.end();
         match header.state.idle() {
@@ -156,6 +152,38 @@ impl Drop for Runnable {
         // Every queue is drained by `shut_down`; a runnable that is dropped instead would leave a
         // future alive in a runtime that is gone.
         debug_assert!(std::thread::panicking(), "a queued task was dropped without being run");
+    }
+}
+
+/// A poll of a task that delivers a request.
+struct Pass {
+    request: RequestId,
+    before: Before,
+}
+
+impl Pass {
+    #[cold]
+    fn begin(header: &Header, record: &Record, request: RequestId) -> Self {
+        // For a request that came after the look before the task was RUNNING.
+        header.wake_hidden(request);
+        record.begin(request);
+        Pass { request, before: record.before_all() }
+    }
+
+    /// The future stayed pending. The request, if the task is to end by it.
+    #[cold]
+    fn end(self, pointer: NonNull<Header>, record: &Record) -> Result<(), RequestId> {
+        let Pass { request, before } = self;
+        // SAFETY: the caller has RUNNING and a reference, which the waker borrows: `ManuallyDrop` keeps it
+        // from giving it up.
+        let (header, waker) =
+            unsafe { (pointer.as_ref(), ManuallyDrop::new(Waker::from_raw(raw_waker(pointer)))) };
+        match header.below(record, before, &Context::from_waker(&waker)) {
+            Below::Nothing => return Err(request),
+            Below::Held | Below::OnItsWay => header.put_off(request),
+            Below::Answered => {}
+        }
+        Ok(())
     }
 }
 

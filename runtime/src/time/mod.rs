@@ -1,7 +1,6 @@
 //! Time: each loop's wheel of timers, and the futures that wait for it.
 
 mod nodes;
-mod short_lock;
 mod sleep;
 mod timeout;
 mod timers;

@@ -21,9 +21,9 @@ use std::time::Instant;
 
 use loopool_executors::caught::drop_caught;
 
-use super::short_lock::ShortLock;
 use super::wheel::{Action, Due, Pass, Progress, TimerKey, Wheel};
 use crate::fork::Process;
+use crate::short_lock::ShortLock;
 
 /// The runtime's hold.
 pub(crate) struct Timers(Hold);

@@ -1,9 +1,9 @@
 //! A lock for critical sections of a few dozen steps.
 //!
 //! One word. It is taken by a compare-exchange and given back by a store, so a section costs one atomic
-//! read-modify-write operation where a lock with a queue of waiters costs two. Who finds it taken gives the
-//! processor away, and after some rounds sleeps for a moment: the holder may wait for this very
-//! processor, with a lower priority.
+//! read-modify-write operation where a lock with a queue of waiters costs two. Who finds it taken looks again
+//! for about the time that a section takes, then gives the processor away, and after some rounds sleeps for a
+//! moment: the holder may wait for this very processor, with a lower priority.
 //!
 //! The section is a closure: no guard can be kept. No foreign code may run in it.
 
@@ -15,6 +15,8 @@ use crate::shim::thread;
 
 const FREE: usize = 0;
 const TAKEN: usize = 1;
+/// So often it looks at once. (Models need not follow that.)
+const LOOKS: u32 = if cfg!(loopool_loom) { 1 } else { 16 };
 /// So often the processor is given away before it sleeps.
 const YIELDS: u32 = 32;
 const NAP: Duration = Duration::from_micros(50);
@@ -54,8 +56,10 @@ impl<T> ShortLock<T> {
     fn wait(&self) {
         let mut rounds = 0;
         while !self.try_take() {
-            if rounds < YIELDS {
-                rounds += 1;
+            rounds += 1;
+            if rounds < LOOKS {
+                std::hint::spin_loop();
+            } else if rounds < LOOKS + YIELDS {
                 thread::yield_now();
             } else {
                 thread::sleep(NAP);
