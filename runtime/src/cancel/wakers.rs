@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -57,11 +57,14 @@ struct Tries {
     quick: usize,
     /// When it had been tried quickly.
     begun: Option<Instant>,
-    /// Who is to be polled for the next try.
-    waiting: Vec<Waker>,
-    /// When that is.
+    /// For the next try, until its time comes.
     timer: Option<Timer>,
+    next: Weak<NextTry>,
 }
+
+/// Who is to be polled for the next try; none any more once the time has come. The timer alone holds it:
+/// these wakers hold the task, which holds the list.
+struct NextTry(Mutex<Option<Vec<Waker>>>);
 
 struct Left {
     waker: Arc<Waker>,
@@ -105,27 +108,31 @@ impl WakeList {
     }
 
     /// Whether `cx` is woken for one more try, after one in vain.
-    pub(crate) fn tries_again(self: Arc<Self>, cx: &Context<'_>) -> bool {
+    pub(crate) fn tries_again(&self, cx: &Context<'_>) -> bool {
         if self.tries.lock().is_quick() {
             cx.waker().wake_by_ref();
             // For the thread that is about to wake one of them.
             thread::yield_now();
             return true;
         }
-        let (now, waker) = (Instant::now(), cx.waker().clone());
-        let mut tries = self.tries.lock();
-        let rested = now.saturating_duration_since(*tries.begun.get_or_insert(now));
+        let now = Instant::now();
+        let (rested, next) = self.tries.lock().rested(now);
         if rested >= PATIENCE {
             return false;
         }
-        if tries.timer.is_none() {
-            let next = now + rested.max(FIRST_REST);
-            tries.timer = time::wake_at(next, || Waker::from(self.clone()));
+        if let Some(next) = next {
+            next.add(cx.waker().clone());
+            return true;
         }
-        let again = tries.timer.is_some();
-        if again && !tries.waiting.iter().any(|other| other.will_wake(&waker)) {
-            tries.waiting.push(waker);
-        }
+        let next = Arc::new(NextTry::of(cx.waker().clone()));
+        let weak = Arc::downgrade(&next);
+        let timer = time::wake_at(now + rested.max(FIRST_REST), || Waker::from(next));
+        let again = timer.is_some();
+        let _past = {
+            let mut tries = self.tries.lock();
+            tries.next = weak;
+            std::mem::replace(&mut tries.timer, timer)
+        };
         again
     }
 
@@ -199,20 +206,50 @@ impl Tries {
         self.quick += usize::from(quick);
         quick
     }
+
+    /// How long it has been tried with rests, and who waits for the next one.
+    fn rested(&mut self, now: Instant) -> (Duration, Option<Arc<NextTry>>) {
+        let begun = *self.begun.get_or_insert(now);
+        (now.saturating_duration_since(begun), self.next.upgrade())
+    }
+}
+
+impl NextTry {
+    fn of(waker: Waker) -> Self {
+        NextTry(Mutex::new(Some(vec![waker])))
+    }
+
+    /// Has it woken with the others, at once if they were.
+    fn add(&self, waker: Waker) {
+        let mut waiting = self.0.lock();
+        let rest = match &mut *waiting {
+            Some(wakers) if wakers.iter().any(|other| other.will_wake(&waker)) => {
+                Some((waker, false))
+            }
+            Some(wakers) => {
+                wakers.push(waker);
+                None
+            }
+            None => Some((waker, true)),
+        };
+        drop(waiting);
+        match rest {
+            Some((waker, true)) => wake_caught(waker),
+            Some((waker, false)) => drop_caught("a waker", waker),
+            None => {}
+        }
+    }
 }
 
 /// It is time for the next try.
-impl Wake for WakeList {
+impl Wake for NextTry {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let (_timer, waiting) = {
-            let mut tries = self.tries.lock();
-            (tries.timer.take(), std::mem::take(&mut tries.waiting))
-        };
-        waiting.into_iter().for_each(wake_caught);
+        let waiting = self.0.lock().take();
+        waiting.into_iter().flatten().for_each(wake_caught);
     }
 }
 

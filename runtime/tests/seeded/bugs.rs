@@ -186,8 +186,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "14: a thread that is put aside while it wakes somebody is not waited for",
         file: WAKERS,
-        find: "let again = tries.timer.is_some();",
-        replace: "let again = false && tries.timer.is_some();",
+        find: "let again = timer.is_some();",
+        replace: "let again = false && timer.is_some();",
         test: "combinators::a_set_that_stops_half_way_is_asked_again",
     },
     Bug {
