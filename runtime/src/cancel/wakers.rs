@@ -29,9 +29,9 @@ use crate::time::{self, Timer};
 const QUICK_TRIES: usize = 2;
 /// That thread may have been put aside. So it is tried again after this time, and each time after twice that,
 const FIRST_REST: Duration = Duration::from_micros(50);
-/// until so much time has passed: then those who are left are taken for out of reach. Some time slices of a
-/// busy machine, and little for who waits for a task to end.
-const PATIENCE: Duration = Duration::from_millis(10);
+/// so often, which makes 51 milliseconds: then those who are left are taken for out of reach. Rests are counted,
+/// not time, because a machine that puts all threads aside gives that one no chance.
+const MOST_RESTS: u32 = 10;
 
 /// The wakers of one task, in the order in which they were left.
 pub(crate) struct WakeList {
@@ -55,8 +55,7 @@ struct Wakers {
 #[derive(Default)]
 struct Tries {
     quick: usize,
-    /// When it had been tried quickly.
-    begun: Option<Instant>,
+    rests: u32,
     /// For the next try, until its time comes.
     timer: Option<Timer>,
     next: Weak<NextTry>,
@@ -97,7 +96,7 @@ impl WakeList {
     pub(crate) fn wake_for(&self, request: RequestId) {
         {
             let mut tries = self.tries.lock();
-            (tries.quick, tries.begun) = (0, None);
+            (tries.quick, tries.rests) = (0, 0);
         }
         let woken: Vec<_> = {
             let mut wakers = self.wakers.lock();
@@ -115,21 +114,22 @@ impl WakeList {
             thread::yield_now();
             return true;
         }
-        let now = Instant::now();
-        let (rested, next) = self.tries.lock().rested(now);
-        if rested >= PATIENCE {
-            return false;
-        }
+        let (rests, next) = self.tries.lock().rests();
         if let Some(next) = next {
             next.add(cx.waker().clone());
             return true;
         }
+        if rests == MOST_RESTS {
+            return false;
+        }
         let next = Arc::new(NextTry::of(cx.waker().clone()));
         let weak = Arc::downgrade(&next);
-        let timer = time::wake_at(now + rested.max(FIRST_REST), || Waker::from(next));
+        let rest = FIRST_REST * 2_u32.pow(rests);
+        let timer = time::wake_at(Instant::now() + rest, || Waker::from(next));
         let again = timer.is_some();
         let _past = {
             let mut tries = self.tries.lock();
+            tries.rests += 1;
             tries.next = weak;
             std::mem::replace(&mut tries.timer, timer)
         };
@@ -207,10 +207,9 @@ impl Tries {
         quick
     }
 
-    /// How long it has been tried with rests, and who waits for the next one.
-    fn rested(&mut self, now: Instant) -> (Duration, Option<Arc<NextTry>>) {
-        let begun = *self.begun.get_or_insert(now);
-        (now.saturating_duration_since(begun), self.next.upgrade())
+    /// How many rests there were, with the present one, and who waits for its end.
+    fn rests(&self) -> (u32, Option<Arc<NextTry>>) {
+        (self.rests, self.next.upgrade())
     }
 }
 
