@@ -38,6 +38,10 @@ impl<T> Job<T> {
         Job { cell }
     }
 
+    pub(crate) fn cell(&self) -> &Cell<T> {
+        &self.cell
+    }
+
     /// Blocks the calling thread until the job is done, at most `timeout`, and takes its outcome.
     ///
     /// Never call this on an event loop's thread: it stops the loop. Await the job there.
@@ -53,7 +57,7 @@ impl<T> Job<T> {
         if let Some(outcome) = self.look_for_outcome(deadline) {
             return outcome;
         }
-        let waker = Waker::from(std::sync::Arc::new(Unpark(std::thread::current())));
+        let waker = unpark_this_thread();
         let mut parked: Option<Instant> = None;
         loop {
             if let Poll::Ready(outcome) = self.cell.poll_take(&waker) {
@@ -63,15 +67,8 @@ impl<T> Job<T> {
                 return outcome;
             }
             parked.get_or_insert_with(Instant::now);
-            match deadline {
-                None => std::thread::park(),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Err(JobError::wait_timed_out());
-                    }
-                    std::thread::park_timeout(left);
-                }
+            if !park_until(deadline) {
+                return Err(JobError::wait_timed_out());
             }
         }
     }
@@ -187,7 +184,25 @@ fn with_patience<R>(f: impl FnOnce(&mut Patience) -> R) -> R {
     result
 }
 
-/// Wakes a thread that is parked in [`Job::result`].
+/// A waker for [`park_until`].
+pub(crate) fn unpark_this_thread() -> Waker {
+    Waker::from(std::sync::Arc::new(Unpark(std::thread::current())))
+}
+
+/// Parks this thread, perhaps for nothing. False when it is past the deadline.
+pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
+    let Some(deadline) = deadline else {
+        std::thread::park();
+        return true;
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    if !left.is_zero() {
+        std::thread::park_timeout(left);
+    }
+    !left.is_zero()
+}
+
+/// Wakes a thread that is parked.
 struct Unpark(std::thread::Thread);
 
 impl Wake for Unpark {

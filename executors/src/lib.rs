@@ -16,6 +16,7 @@ mod counters;
 mod cpu;
 mod error;
 mod job;
+pub mod jobs;
 mod local_job;
 mod os;
 #[doc(hidden)]

@@ -64,6 +64,8 @@ enum State {
 struct Inner<T> {
     state: State,
     cancelled: bool,
+    /// The outcome is, or was, an error and no cancellation.
+    failed: bool,
     outcome: Option<Outcome<T>>,
     callbacks: Vec<Callback<T>>,
     waiter: Option<Waker>,
@@ -105,7 +107,10 @@ impl<T> Cell<T> {
             return Err(outcome);
         }
         inner.state = State::Settling;
-        inner.cancelled = matches!(&outcome, Err(error) if error.is_cancelled());
+        if let Err(error) = &outcome {
+            inner.cancelled = error.is_cancelled();
+            inner.failed = !inner.cancelled;
+        }
         drop(inner);
         count(&outcome);
         self.publish(outcome);
@@ -148,18 +153,41 @@ impl<T> Cell<T> {
     }
 
     pub(crate) fn poll_take(&self, waker: &Waker) -> Poll<Outcome<T>> {
+        let taken = self
+            .poll_with(waker, |inner| (inner.state == State::Done).then(|| inner.outcome.take()));
+        taken.map(|outcome| outcome.unwrap_or_else(|| Err(JobError::already_taken())))
+    }
+
+    /// Whether it is done, and if so, whether it failed. Takes nothing.
+    pub(crate) fn poll_done(&self, waker: &Waker) -> Poll<bool> {
+        self.poll_with(waker, |inner| {
+            matches!(inner.state, State::Done | State::Lent).then_some(inner.failed)
+        })
+    }
+
+    /// Rule 5: what `look` finds, or the waker is left.
+    fn poll_with<R>(
+        &self,
+        waker: &Waker,
+        look: impl FnOnce(&mut Inner<T>) -> Option<R>,
+    ) -> Poll<R> {
         let waker = waker.clone();
         let mut inner = self.inner.lock();
-        if inner.state == State::Done {
-            let outcome = inner.outcome.take();
+        if let Some(found) = look(&mut inner) {
             drop(inner);
             drop_caught("a waker", waker);
-            return Poll::Ready(outcome.unwrap_or_else(|| Err(JobError::already_taken())));
+            return Poll::Ready(found);
         }
         let previous = inner.waiter.replace(waker);
         drop(inner);
         drop_caught("a waker", previous);
         Poll::Pending
+    }
+
+    /// Who waits does so no more.
+    pub(crate) fn forget_waiter(&self) {
+        let waiter = self.inner.lock().waiter.take();
+        drop_caught("a waker", waiter);
     }
 
     /// Takes the outcome if it is there, without leaving a waker.
@@ -245,6 +273,7 @@ impl<T> Promise<T> {
         let inner = Inner {
             state: State::Pending,
             cancelled: false,
+            failed: false,
             outcome: None,
             callbacks: Vec::new(),
             waiter: None,

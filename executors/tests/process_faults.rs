@@ -126,6 +126,10 @@ fn a_stack_overflow_is_told_apart_from_a_segfault() {
 }
 
 #[test]
+#[cfg_attr(
+    loopool_plain_memory,
+    ignore = "AddressSanitizer reserves far more memory than the limit"
+)]
 fn a_memory_bomb_dies_of_the_limit() {
     let pool = ProcessPoolExecutor::builder().workers(1).memory_limit(512 << 20).build().unwrap();
     let report = crash_of(&pool, exhaust);

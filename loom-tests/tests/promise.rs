@@ -16,6 +16,10 @@ mod job;
 #[path = "../../executors/src/patience.rs"]
 mod patience;
 
+#[allow(dead_code, unreachable_pub, reason = "the models use a part")]
+#[path = "../../executors/src/jobs.rs"]
+mod jobs;
+
 /// Stand-in: statistics.
 mod counters {
     use crate::promise::Outcome;
@@ -86,12 +90,14 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker};
 
+use futures_core::Stream;
 use loom::sync::Arc;
 use loom::thread;
 use loopool_loom_tests::{Alarm, Bounds, Drops, Token, model, shim};
 
 use self::error::JobError;
 use self::job::Job;
+use self::jobs::{AsCompleted, as_completed};
 use self::promise::{JobOwner, Outcome, Promise};
 
 const BOUNDS: Bounds = Bounds { small: 3, full: None };
@@ -390,4 +396,49 @@ impl Drop for Asking {
     fn drop(&mut self) {
         self.0.cancelled();
     }
+}
+
+/// The next job that is done.
+fn next<T>(jobs: &mut AsCompleted<T>) -> Option<Job<T>> {
+    let alarm = Alarm::new();
+    let waker = Alarm::waker(&alarm);
+    loop {
+        match Pin::new(&mut *jobs).poll_next(&mut Context::from_waker(&waker)) {
+            Poll::Ready(job) => return job,
+            Poll::Pending => alarm.wait(),
+        }
+    }
+}
+
+#[test]
+fn of_several_jobs_each_one_comes_once_when_it_is_done() {
+    model(BOUNDS, || {
+        let (first, one) = Promise::new();
+        let (second, two) = Promise::new();
+        let settling = thread::spawn(move || assert!(first.set_result(1).is_ok()));
+        let mut jobs = as_completed([one, two]);
+        assert!(second.set_result(2).is_ok());
+        let mut sum = 0;
+        while let Some(mut job) = next(&mut jobs) {
+            let outcome = poll(&mut job, Waker::noop());
+            assert!(matches!(&outcome, Poll::Ready(Ok(1 | 2))), "it is done");
+            if let Poll::Ready(Ok(value)) = outcome {
+                sum += value;
+            }
+        }
+        settling.join().unwrap();
+        assert_eq!(sum, 3);
+    });
+}
+
+/// Who waits no more is not woken later than that, and leaves the jobs as they are.
+#[test]
+fn a_job_that_is_watched_no_more_can_be_awaited() {
+    model(BOUNDS, || {
+        let (promise, job) = Promise::new();
+        let settling = thread::spawn(move || assert!(promise.set_result(1).is_ok()));
+        let mut left = as_completed([job]).into_jobs();
+        assert!(matches!(join(&mut left[0]), Ok(1)));
+        settling.join().unwrap();
+    });
 }

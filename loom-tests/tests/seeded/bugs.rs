@@ -18,6 +18,7 @@ const JOIN: &str = "runtime/src/task/join.rs";
 const COLD: &str = "runtime/src/task/cold.rs";
 const WAKERS: &str = "runtime/src/cancel/wakers.rs";
 const PROMISE: &str = "executors/src/promise.rs";
+const JOBS: &str = "executors/src/jobs.rs";
 const IDLE: &str = "runtime/src/scheduler/idle.rs";
 /// The callers of `idle.rs` are copies.
 const CALLERS: &str = "loom-tests/tests/park.rs";
@@ -218,6 +219,24 @@ pub(crate) const BUGS: &[Bug] = &[
         replace: "matches!(inner.state, State::Done | State::Lent)",
         test: "promise",
         model: "one_of_two_outcomes_wins",
+    },
+    Bug {
+        what: "who awaits several jobs looks, and leaves a waker later",
+        file: JOBS,
+        find: "            (false, numbers.waiter.replace(waker))",
+        replace: "            drop(numbers);
+            numbers = self.board.0.lock();
+            (false, numbers.waiter.replace(waker))",
+        test: "promise",
+        model: "of_several_jobs_each_one_comes_once_when_it_is_done",
+    },
+    Bug {
+        what: "a job that was done before anybody watched it is not seen",
+        file: JOBS,
+        find: "if job.cell().poll_done(&mark).is_ready() {",
+        replace: "if false && job.cell().poll_done(&mark).is_ready() {",
+        test: "promise",
+        model: "of_several_jobs_each_one_comes_once_when_it_is_done",
     },
     Bug {
         what: "a late callback leaves the job done, without its outcome",
