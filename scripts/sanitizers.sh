@@ -12,7 +12,7 @@ address() {
     LSAN_OPTIONS="suppressions=$PWD/scripts/lsan-suppressions.txt:print_suppressions=0" \
         RUSTFLAGS="-Zsanitizer=address --cfg loopool_plain_memory" cargo +nightly test \
         --target "$target" --target-dir target/address \
-        -p loopool -p loopool-executors --features loopool/hyper --lib --tests
+        -p loopool -p loopool-executors --features loopool/hyper --lib --tests --no-fail-fast
 }
 
 thread() {
