@@ -35,9 +35,9 @@ fn wait_until_nothing_happens(prefix: &str) {
         let before = switches(prefix);
         thread::sleep(Duration::from_millis(300));
         let after = switches(prefix);
-        // The other loop, the watch thread and at least one spare worker at rest.
-        assert!((3..=4).contains(&after.0), "{prefix}: {after:?}");
-        before == after
+        // The other loop, the watch thread and at least one spare worker at rest. The system's list leaves
+        // one out now and then, while threads of other tests end.
+        (3..=4).contains(&after.0) && before == after
     };
     // The watch thread stays awake for a second.
     wait_until(prefix, same);
