@@ -17,8 +17,8 @@ mod job;
 mod patience;
 
 #[allow(dead_code, unreachable_pub, reason = "the models use a part")]
-#[path = "../../executors/src/jobs.rs"]
-mod jobs;
+#[path = "../../executors/src/jobs/several.rs"]
+mod several;
 
 /// Stand-in: statistics.
 mod counters {
@@ -97,8 +97,8 @@ use loopool_loom_tests::{Alarm, Bounds, Drops, Token, model, shim};
 
 use self::error::JobError;
 use self::job::Job;
-use self::jobs::{AsCompleted, as_completed};
 use self::promise::{JobOwner, Outcome, Promise};
+use self::several::{AsCompleted, as_completed};
 
 const BOUNDS: Bounds = Bounds { small: 3, full: None };
 

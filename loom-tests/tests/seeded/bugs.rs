@@ -18,7 +18,7 @@ const JOIN: &str = "runtime/src/task/join.rs";
 const COLD: &str = "runtime/src/task/cold.rs";
 const WAKERS: &str = "runtime/src/cancel/wakers.rs";
 const PROMISE: &str = "executors/src/promise.rs";
-const JOBS: &str = "executors/src/jobs.rs";
+const SEVERAL: &str = "executors/src/jobs/several.rs";
 const IDLE: &str = "runtime/src/scheduler/idle.rs";
 /// The callers of `idle.rs` are copies.
 const CALLERS: &str = "loom-tests/tests/park.rs";
@@ -222,7 +222,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "who awaits several jobs looks, and leaves a waker later",
-        file: JOBS,
+        file: SEVERAL,
         find: "            (false, numbers.waiter.replace(waker))",
         replace: "            drop(numbers);
             numbers = self.board.0.lock();
@@ -232,7 +232,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "a job that was done before anybody watched it is not seen",
-        file: JOBS,
+        file: SEVERAL,
         find: "if job.cell().poll_done(&mark).is_ready() {",
         replace: "if false && job.cell().poll_done(&mark).is_ready() {",
         test: "promise",

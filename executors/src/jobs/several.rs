@@ -1,9 +1,6 @@
-//! Several jobs: [`wait`] for enough of them, or take them one by one [`as_completed`].
+//! Waiting for several jobs.
 //!
-//! `concurrent.futures.wait` and `as_completed` for Python's users. They take the jobs and give them back: so
-//! nobody else waits for one meanwhile, and none comes twice.
-
-// Every job gets a waker with its number, which puts that number on a board when the job is done.
+//! Every job gets a waker with its number, which puts that number on a board when the job is done.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,0 +1,208 @@
+//! A function over items. After CPython's `executor.py`.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_core::Stream;
+use loopool_executors::jobs::map;
+use loopool_executors::{
+    CpuExecutor, Executor, Job, JobError, Promise, Rejected, ThreadPoolExecutor, Work,
+};
+
+/// Only a hang lasts so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// An iterator that counts what is taken from it.
+fn counted(items: impl Iterator<Item = usize>) -> (Arc<AtomicUsize>, impl Iterator<Item = usize>) {
+    let taken = Arc::<AtomicUsize>::default();
+    let count = taken.clone();
+    (taken, items.inspect(move |_| _ = count.fetch_add(1, Ordering::SeqCst)))
+}
+
+/// Runs everything at once.
+struct Inline;
+
+impl<W: Work> Executor<W> for Inline {
+    fn submit(&self, work: W) -> Result<Job<W::Output>, Rejected<W>> {
+        let (promise, job) = Promise::new();
+        promise.fulfil(|| work.run());
+        Ok(job)
+    }
+    fn shutdown(&self, _wait: bool, _cancel_futures: bool) {}
+}
+
+#[test]
+fn results_come_in_the_order_of_the_items_whatever_the_chunks() {
+    let (threads, cpus) = (ThreadPoolExecutor::new(3), CpuExecutor::new(2).unwrap());
+    let expected: Vec<_> = (0..100).map(|n| n * n).collect();
+    for chunksize in [1, 2, 7, 99, 100, 101, 5000] {
+        let on_threads = map(&threads, |n| n * n, 0..100).chunksize(chunksize).buffersize(10_000);
+        let squares: Result<Vec<u64>, _> = on_threads.into_iter().collect();
+        assert_eq!(squares.unwrap(), expected, "{chunksize}");
+        let on_cpus = map(&cpus, |n| n * n, 0..100).chunksize(chunksize);
+        let squares: Result<Vec<u64>, _> = on_cpus.into_iter().collect();
+        assert_eq!(squares.unwrap(), expected, "{chunksize}");
+    }
+}
+
+#[test]
+fn nothing_is_a_result_of_nothing() {
+    assert!(map(&Inline, |n: u8| n, []).into_iter().next().is_none());
+}
+
+#[test]
+fn items_are_taken_as_results_are() {
+    let (taken, items) = counted(0..);
+    let mut doubles = map(&Inline, |n| n * 2, items).buffersize(3).into_iter();
+    assert_eq!(taken.load(Ordering::SeqCst), 0, "not before it is asked");
+    for n in 0..50 {
+        assert_eq!(doubles.next().unwrap().unwrap(), n * 2);
+        assert_eq!(taken.load(Ordering::SeqCst), n + 3);
+    }
+}
+
+#[test]
+fn a_chunk_is_not_greater_than_the_buffer() {
+    let (taken, items) = counted(0..);
+    let mut same = map(&Inline, |n| n, items).chunksize(100).buffersize(8).into_iter();
+    for n in 0..20 {
+        assert_eq!(same.next().unwrap().unwrap(), n);
+        assert_eq!(taken.load(Ordering::SeqCst), n / 8 * 8 + 8);
+    }
+}
+
+#[test]
+fn a_panic_costs_its_own_item() {
+    let pool = ThreadPoolExecutor::new(2);
+    for chunksize in [1, 3, 10] {
+        let divided = map(&pool, |n: u32| 12 / n, [4, 0, 3, 0, 2]).chunksize(chunksize);
+        let results: Vec<_> = divided.into_iter().collect();
+        let values: Vec<_> = results.iter().map(|result| result.as_ref().ok().copied()).collect();
+        assert_eq!(values, [Some(3), None, Some(4), None, Some(6)]);
+        let errors: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+        assert!(errors.iter().all(JobError::is_panic) && errors.len() == 2);
+    }
+}
+
+#[test]
+fn good_results_come_up_to_the_failure_for_who_stops_there() {
+    let pool = ThreadPoolExecutor::new(2);
+    let mut good = Vec::new();
+    let mut results = map(&pool, |n: u32| 12 / n, [4, 3, 0, 2]).into_iter();
+    let ended: Result<(), JobError> = results.try_for_each(|result| {
+        good.push(result?);
+        Ok(())
+    });
+    assert!(ended.unwrap_err().is_panic());
+    assert_eq!(good, [3, 4]);
+}
+
+#[test]
+fn what_is_ready_when_the_time_is_up_is_given_before_the_error() {
+    let pool = ThreadPoolExecutor::new(2);
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let wait = move |n| {
+        if n == 1 {
+            let _ = gate.lock().unwrap().recv_timeout(PATIENCE);
+        }
+        n
+    };
+    let mut results = map(&pool, wait, 0..10).buffersize(2).timeout(MOMENT).into_iter();
+    // It may have been done or not when the time was up.
+    let mut next = results.next().unwrap();
+    if let Ok(n) = next {
+        assert_eq!(n, 0);
+        next = results.next().unwrap();
+    }
+    assert!(next.unwrap_err().is_wait_timeout());
+    assert!(results.next().is_none() && results.next().is_none());
+    release.send(()).unwrap();
+    pool.shutdown(true, false);
+}
+
+#[test]
+fn what_has_not_started_is_cancelled_with_the_iterator() {
+    let pool = ThreadPoolExecutor::new(1);
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let ran = Arc::<AtomicUsize>::default();
+    let count = ran.clone();
+    let wait = move |n| {
+        count.fetch_add(1, Ordering::SeqCst);
+        if n == 1 {
+            let _ = gate.lock().unwrap().recv_timeout(PATIENCE);
+        }
+    };
+    let mut results = map(&pool, wait, 0..100).buffersize(50).into_iter();
+    results.next().unwrap().unwrap();
+    drop(results);
+    release.send(()).unwrap();
+    pool.shutdown(true, false);
+    assert!(ran.load(Ordering::SeqCst) <= 2, "the first, and perhaps the second");
+    assert!(pool.stats().cancelled >= 48);
+}
+
+#[test]
+fn the_refusal_comes_after_what_was_taken() {
+    let pool = Arc::new(ThreadPoolExecutor::new(1));
+    let items = (0..10).inspect({
+        let pool = pool.clone();
+        move |&n| {
+            if n == 3 {
+                pool.shutdown(false, false);
+            }
+        }
+    });
+    let mut results = map(&*pool, |n| n, items).buffersize(100).into_iter();
+    let good: Vec<_> = results.by_ref().map_while(Result::ok).collect();
+    assert_eq!(good, [0, 1, 2]);
+    assert!(results.next().is_none(), "the refusal was the last");
+}
+
+#[test]
+fn a_full_queue_is_waited_for() {
+    let pool = ThreadPoolExecutor::builder().max_workers(1).queue_limit(2).build();
+    let same: Result<Vec<_>, _> = map(&pool, |n| n, 0..200).buffersize(50).into_iter().collect();
+    assert!(same.unwrap().into_iter().eq(0..200));
+}
+
+#[test]
+fn a_queue_that_others_fill_is_an_error() {
+    let pool = ThreadPoolExecutor::builder().max_workers(1).queue_limit(1).build();
+    let (begin, begun) = mpsc::channel();
+    let (release, gate) = mpsc::channel::<()>();
+    let running = pool.submit(move || {
+        begin.send(()).unwrap();
+        let _ = gate.recv_timeout(PATIENCE);
+    });
+    begun.recv_timeout(PATIENCE).unwrap();
+    let waiting = pool.submit(|| ());
+    let mut results = map(&pool, |n: u8| n, 0..3).into_iter();
+    assert!(results.next().unwrap().unwrap_err().is_rejected());
+    assert!(results.next().is_none());
+    release.send(()).unwrap();
+    running.unwrap().result(PATIENCE).unwrap();
+    waiting.unwrap().result(PATIENCE).unwrap();
+}
+
+#[test]
+fn it_can_be_awaited() {
+    let mut doubles = map(&Inline, |n: u32| n * 2, 0..3).buffersize(2);
+    let mut cx = Context::from_waker(Waker::noop());
+    for n in 0..3 {
+        let next = Pin::new(&mut doubles).poll_next(&mut cx);
+        assert!(matches!(next, Poll::Ready(Some(Ok(double))) if double == n * 2));
+    }
+    assert!(matches!(Pin::new(&mut doubles).poll_next(&mut cx), Poll::Ready(None)));
+}
+
+#[test]
+#[should_panic(expected = "at least one item")]
+fn a_chunk_of_nothing_is_refused() {
+    let _ = map(&Inline, |n: u8| n, []).chunksize(0);
+}
