@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use crate::caught::drop_each_caught;
 use crate::counters::Counters;
-use crate::error::{RejectReason, Rejected};
+use crate::error::{JobError, RejectReason, Rejected};
 use crate::job::Job;
 use crate::local_job::{LocalJob, Pair};
 use crate::os;
@@ -145,7 +145,7 @@ impl CpuExecutor {
         let cancelled = if cancel_futures { state.queue.drain() } else { Default::default() };
         drop(state);
         for job in cancelled {
-            job.cancel(&self.shared.counters);
+            job.end(JobError::cancelled(), &self.shared.counters);
         }
         if wait {
             assert!(

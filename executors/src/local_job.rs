@@ -13,9 +13,9 @@ pub(crate) trait RunJob: Send {
     fn start(&self) -> bool;
     fn is_cancelled(&self) -> bool;
     fn run(self: Box<Self>, counters: &Counters);
-    /// Cancels it, and counts that unless it was cancelled before. For jobs that were taken out of the
+    /// Ends it unrun, and counts that unless it was cancelled before. For jobs that were taken out of the
     /// queue.
-    fn cancel(self: Box<Self>, counters: &Counters);
+    fn end(self: Box<Self>, error: JobError, counters: &Counters);
 }
 
 pub(crate) type LocalJob = Box<dyn RunJob>;
@@ -55,9 +55,9 @@ impl<W: Work> RunJob for Pair<W> {
         promise.fulfil_counted(|| work.run(), counters);
     }
 
-    fn cancel(self: Box<Self>, counters: &Counters) {
+    fn end(self: Box<Self>, error: JobError, counters: &Counters) {
         let Pair { promise, work } = *self;
-        promise.finish_counted(Err(JobError::cancelled()), counters);
-        drop_caught("a cancelled job", work);
+        promise.finish_counted(Err(error), counters);
+        drop_caught("a job that was not run", work);
     }
 }

@@ -15,15 +15,18 @@
 //!    once more *in the critical section* in which it stops looking.
 //! 6. A worker that ends takes itself off the list of threads *in the critical section in which it
 //!    looked* for work, so no submission can count on it.
+//! 7. A thread is a worker once its initializer has succeeded. The first that fails breaks the pool: in one
+//!    critical section the queue is emptied and closed, so each job fails, or is refused.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, MutexGuard};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-use crate::caught::drop_each_caught;
+use crate::caught::{drop_each_caught, tell, text_of};
 use crate::counters::Counters;
-use crate::error::{RejectReason, Rejected};
+use crate::error::{JobError, RejectReason, Rejected};
 use crate::job::Job;
 use crate::local_job::{LocalJob, Pair};
 use crate::os;
@@ -70,7 +73,10 @@ struct Options {
     name_prefix: String,
     keep_alive: Duration,
     nice: u8,
+    initializer: Option<Initializer>,
 }
+
+type Initializer = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 struct State {
     queue: JobQueue<LocalJob>,
@@ -84,6 +90,8 @@ struct State {
     /// Of the threads, and of those that have ended and were not joined.
     handles: Vec<JoinHandle<()>>,
     shut_down: bool,
+    /// Why nothing is run any more (rule 7).
+    broken: Option<String>,
     /// How many of the threads wait in [`shutdown`](ThreadPoolExecutor::shutdown), called by their jobs.
     waiting_inside: usize,
 }
@@ -95,13 +103,26 @@ struct Signal {
 }
 
 /// Options of a [`ThreadPoolExecutor`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ThreadPoolBuilder {
     max_workers: usize,
     queue_limit: Option<usize>,
     name_prefix: String,
     keep_alive: Duration,
     nice: u8,
+    initializer: Option<Initializer>,
+}
+
+impl fmt::Debug for ThreadPoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPoolBuilder")
+            .field("max_workers", &self.max_workers)
+            .field("queue_limit", &self.queue_limit)
+            .field("name_prefix", &self.name_prefix)
+            .field("keep_alive", &self.keep_alive)
+            .field("nice", &self.nice)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for ThreadPoolBuilder {
@@ -113,6 +134,7 @@ impl Default for ThreadPoolBuilder {
             name_prefix: "loopool-thread".to_owned(),
             keep_alive: Duration::from_secs(10),
             nice: 0,
+            initializer: None,
         }
     }
 }
@@ -148,6 +170,35 @@ impl ThreadPoolBuilder {
         self
     }
 
+    /// What each thread does before its first job: to fill a thread-local variable, say.
+    ///
+    /// If it returns an error or panics, the pool is broken: the jobs that wait fail with that reason
+    /// ([`is_rejected`](JobError::is_rejected)), and later ones are [refused](RejectReason::Broken) with it. Jobs
+    /// that run on other threads go on.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use loopool_executors::{Executor, ThreadPoolExecutor};
+    ///
+    /// thread_local!(static DEPTH: Cell<u32> = const { Cell::new(0) });
+    ///
+    /// let pool = ThreadPoolExecutor::builder()
+    ///     .initializer(|| {
+    ///         DEPTH.set(8);
+    ///         Ok(())
+    ///     })
+    ///     .build();
+    /// assert_eq!(pool.submit(|| DEPTH.get())?.result(None)?, 8);
+    /// # Ok::<(), loopool_executors::JobError>(())
+    /// ```
+    pub fn initializer(
+        mut self,
+        initializer: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.initializer = Some(Arc::new(initializer));
+        self
+    }
+
     /// Makes the pool. No thread is started yet.
     pub fn build(self) -> ThreadPoolExecutor {
         let state = State {
@@ -158,6 +209,7 @@ impl ThreadPoolBuilder {
             next_name: 0,
             handles: Vec::new(),
             shut_down: false,
+            broken: None,
             waiting_inside: 0,
         };
         let options = Options {
@@ -165,6 +217,7 @@ impl ThreadPoolBuilder {
             name_prefix: self.name_prefix,
             keep_alive: self.keep_alive,
             nice: self.nice,
+            initializer: self.initializer,
         };
         let shared = Shared {
             state: Mutex::new(state),
@@ -222,6 +275,10 @@ impl<W: Work> Executor<W> for ThreadPoolExecutor {
         if state.shut_down {
             return Err(Rejected::new(work, RejectReason::ShutDown));
         }
+        if let Some(why) = &state.broken {
+            let reason = RejectReason::Broken(why.clone());
+            return Err(Rejected::new(work, reason));
+        }
         if state.queue.is_full() {
             return Err(Rejected::new(work, RejectReason::QueueFull));
         }
@@ -272,7 +329,11 @@ impl Shared {
         let shared = self.clone();
         let handle = std::thread::Builder::new().name(name).spawn(move || {
             os::lower_priority_of_this_thread(shared.options.nice);
-            shared.work();
+            let _thread = Thread { shared: &shared, id: std::thread::current().id() };
+            match shared.initialize() {
+                Ok(()) => shared.work(),
+                Err(why) => shared.break_down(why),
+            }
         })?;
         state.next_name += 1;
         state.threads.push(handle.thread().id());
@@ -282,10 +343,41 @@ impl Shared {
         Ok(())
     }
 
+    /// Rule 7. Why not, if it fails.
+    fn initialize(&self) -> Result<(), String> {
+        let Some(initializer) = &self.options.initializer else { return Ok(()) };
+        match catch_unwind(AssertUnwindSafe(|| initializer())) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(format!("the initializer of its threads failed: {error}")),
+            Err(payload) => {
+                Err(format!("the initializer of its threads panicked: {}", text_of(payload)))
+            }
+        }
+    }
+
+    /// Rule 7.
+    fn break_down(&self, why: String) {
+        let mut state = self.lock();
+        let first = state.broken.is_none();
+        state.broken.get_or_insert_with(|| why.clone());
+        let waiting = state.queue.drain();
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        for worker in idle {
+            worker.condvar.notify_one();
+        }
+        if first {
+            tell(|| tracing::error!(reason = why, "a pool of threads is broken"));
+        }
+        let reason = RejectReason::Broken(why);
+        for job in waiting {
+            job.end(JobError::rejected(&reason), &self.counters);
+        }
+    }
+
     /// The life of one thread.
     fn work(&self) {
         let me = std::thread::current().id();
-        let _thread = Thread { shared: self, id: me };
         let signal = Arc::new(Signal::default());
         let mut garbage = Vec::new();
         let mut patience = Patience::new();
@@ -306,7 +398,7 @@ impl Shared {
                 state = self.lock();
                 continue;
             }
-            if state.shut_down {
+            if state.shut_down || state.broken.is_some() {
                 break;
             }
             if !std::mem::replace(&mut has_looked, true) && !state.looking {
@@ -354,7 +446,8 @@ impl Shared {
         // What is found is taken with the rest, by the caller.
         let _ = patience.look(rounds, |_| {
             let state = self.lock();
-            (state.queue.waiting() > 0 || state.shut_down).then_some(())
+            let over = state.shut_down || state.broken.is_some();
+            (state.queue.waiting() > 0 || over).then_some(())
         });
         state = self.lock();
         state.looking = false;
@@ -404,7 +497,7 @@ impl Shared {
             worker.condvar.notify_one();
         }
         for job in cancelled {
-            job.cancel(&self.counters);
+            job.end(JobError::cancelled(), &self.counters);
         }
     }
 }

@@ -1,15 +1,16 @@
 //! The pools of threads and of cores: reuse, limits, cancellation, panics, shutdown.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use loopool_executors::{
-    BoxedWork, CpuExecutor, Executor, Job, Rejected, ThreadPoolExecutor, call,
+    BoxedWork, CpuExecutor, Executor, Job, RejectReason, Rejected, ThreadPoolExecutor, call,
 };
 
 /// What both pools must do, on a pool of one thread with room for two waiting jobs.
@@ -466,4 +467,86 @@ fn workers_that_shut_their_pool_down_do_not_wait_for_each_other() {
     }
     pool.shutdown(true, false);
     assert_eq!(pool.stats().workers, 0);
+}
+
+#[test]
+fn every_thread_is_initialized_once_before_its_jobs() {
+    thread_local!(static READY: Cell<usize> = const { Cell::new(0) });
+    let times = Arc::<AtomicUsize>::default();
+    let count = times.clone();
+    let pool = ThreadPoolExecutor::builder()
+        .max_workers(3)
+        .initializer(move || {
+            READY.set(READY.get() + 1);
+            count.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        })
+        .build();
+    assert_eq!(times.load(Ordering::SeqCst), 0, "no thread is started without a job");
+    let all = Arc::new(Barrier::new(3));
+    for _ in 0..2 {
+        let meet = |all: Arc<Barrier>| {
+            move || {
+                all.wait();
+                READY.get()
+            }
+        };
+        let jobs: Vec<_> = (0..3).map(|_| pool.submit(meet(all.clone())).unwrap()).collect();
+        for mut job in jobs {
+            assert_eq!(job.result(HANG).unwrap(), 1);
+        }
+    }
+    assert_eq!(times.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn an_initializer_that_fails_breaks_the_pool_with_its_reason() {
+    type Fails = fn() -> Result<(), String>;
+    let fails: [(Fails, &str); 2] = [
+        (|| Err("no such device".to_owned()), "failed: no such device"),
+        (|| panic!("it is cold"), "panicked: it is cold"),
+    ];
+    for (initializer, reason) in fails {
+        let (begin, may_begin) = mpsc::channel::<()>();
+        let may_begin = Mutex::new(may_begin);
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(1)
+            .initializer(move || {
+                may_begin.lock().unwrap().recv_timeout(HANG).unwrap();
+                initializer()
+            })
+            .build();
+        let waiting: Vec<_> = (0..3).map(|_| pool.submit(|| ()).unwrap()).collect();
+        let cancelled = pool.submit(|| ()).unwrap();
+        assert!(cancelled.cancel());
+        begin.send(()).unwrap();
+        for mut job in waiting {
+            let error = job.result(HANG).unwrap_err();
+            assert!(error.is_rejected() && error.to_string().contains(reason), "{error}");
+        }
+        let refused = pool.submit(|| ()).unwrap_err();
+        assert!(matches!(refused.reason(), RejectReason::Broken(why) if why.contains(reason)));
+        assert_eq!((pool.stats().failed, pool.stats().cancelled), (3, 1));
+        // The thread is gone.
+        pool.shutdown(true, false);
+        assert_eq!(pool.stats().workers, 0);
+    }
+}
+
+#[test]
+fn a_pool_that_breaks_lets_running_jobs_end() {
+    let threads = Arc::<AtomicUsize>::default();
+    let pool = ThreadPoolExecutor::builder()
+        .max_workers(2)
+        .initializer(move || match threads.fetch_add(1, Ordering::SeqCst) {
+            0 => Ok(()),
+            _ => Err("one is enough".to_owned()),
+        })
+        .build();
+    let (release, mut running) = block(&pool);
+    let mut second = pool.submit(|| ()).unwrap();
+    assert!(second.result(HANG).unwrap_err().is_rejected());
+    release.send(()).unwrap();
+    running.result(HANG).unwrap();
+    pool.shutdown(true, false);
 }
