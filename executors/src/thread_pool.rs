@@ -24,7 +24,7 @@ use std::sync::{Arc, Condvar, MutexGuard};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-use crate::caught::{drop_each_caught, tell, text_of};
+use crate::caught::{drop_caught, drop_each_caught, tell, text_of};
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::job::Job;
@@ -77,6 +77,13 @@ struct Options {
 }
 
 type Initializer = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+impl Drop for Options {
+    /// By whoever lets go of the pool last: a thread of it, or somebody with a job.
+    fn drop(&mut self) {
+        drop_caught("an initializer", self.initializer.take());
+    }
+}
 
 struct State {
     queue: JobQueue<LocalJob>,
@@ -172,9 +179,11 @@ impl ThreadPoolBuilder {
 
     /// What each thread does before its first job: to fill a thread-local variable, say.
     ///
-    /// If it returns an error or panics, the pool is broken: the jobs that wait fail with that reason
-    /// ([`is_rejected`](JobError::is_rejected)), and later ones are [refused](RejectReason::Broken) with it. Jobs
-    /// that run on other threads go on.
+    /// Jobs that run on other threads when it fails go on.
+    ///
+    /// # Errors
+    /// If it returns an error or panics, the pool is broken for good: the jobs that wait fail with that reason
+    /// ([`is_rejected`](JobError::is_rejected)), and later ones are [refused](RejectReason::Broken) with it.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -346,6 +355,14 @@ impl Shared {
     /// Rule 7. Why not, if it fails.
     fn initialize(&self) -> Result<(), String> {
         let Some(initializer) = &self.options.initializer else { return Ok(()) };
+        let over = {
+            let state = self.lock();
+            state.broken.is_some() || (state.shut_down && state.queue.waiting() == 0)
+        };
+        if over {
+            // There is nothing to do for it.
+            return Ok(());
+        }
         match catch_unwind(AssertUnwindSafe(|| initializer())) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(format!("the initializer of its threads failed: {error}")),

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Barrier, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn results_come_in_the_order_of_the_items_whatever_the_chunks() {
     let (threads, cpus) = (ThreadPoolExecutor::new(3), CpuExecutor::new(2).unwrap());
     let expected: Vec<_> = (0..100).map(|n| n * n).collect();
     for chunksize in [1, 2, 7, 99, 100, 101, 5000] {
-        let on_threads = map(&threads, |n| n * n, 0..100).chunksize(chunksize).buffersize(10_000);
+        let on_threads = map(&threads, |n| n * n, 0..100).chunksize(chunksize).buffersize(1000);
         let squares: Result<Vec<u64>, _> = on_threads.into_iter().collect();
         assert_eq!(squares.unwrap(), expected, "{chunksize}");
         let on_cpus = map(&cpus, |n| n * n, 0..100).chunksize(chunksize);
@@ -66,13 +66,25 @@ fn items_are_taken_as_results_are() {
 }
 
 #[test]
-fn a_chunk_is_not_greater_than_the_buffer() {
+fn several_chunks_are_under_way_whatever_their_size() {
     let (taken, items) = counted(0..);
-    let mut same = map(&Inline, |n| n, items).chunksize(100).buffersize(8).into_iter();
-    for n in 0..20 {
+    let mut same = map(&Inline, |n| n, items).chunksize(100).buffersize(2).into_iter();
+    for n in 0..1000 {
         assert_eq!(same.next().unwrap().unwrap(), n);
-        assert_eq!(taken.load(Ordering::SeqCst), n / 8 * 8 + 8);
+        // While one is given, others are under way.
+        let whole = n / 100 * 100;
+        assert_eq!(taken.load(Ordering::SeqCst), whole + if n == whole { 200 } else { 300 });
     }
+}
+
+#[test]
+fn two_threads_work_for_one_who_asks() {
+    let pool = ThreadPoolExecutor::new(2);
+    let both = Barrier::new(2);
+    let meet = move |_| both.wait().is_leader();
+    let leaders = map(&pool, meet, 0..20).chunksize(5).buffersize(2);
+    let leaders: Result<Vec<_>, _> = leaders.into_iter().collect();
+    assert_eq!(leaders.unwrap().into_iter().filter(|leader| *leader).count(), 10);
 }
 
 #[test]
@@ -112,7 +124,7 @@ fn what_is_ready_when_the_time_is_up_is_given_before_the_error() {
         }
         n
     };
-    let mut results = map(&pool, wait, 0..10).buffersize(2).timeout(MOMENT).into_iter();
+    let mut results = map(&pool, wait, 0..10).buffersize(2).timeout(MOMENT);
     // It may have been done or not when the time was up.
     let mut next = results.next().unwrap();
     if let Ok(n) = next {
@@ -172,7 +184,7 @@ fn a_full_queue_is_waited_for() {
 }
 
 #[test]
-fn a_queue_that_others_fill_is_an_error() {
+fn a_queue_that_others_fill_is_an_error_that_loses_nothing() {
     let pool = ThreadPoolExecutor::builder().max_workers(1).queue_limit(1).build();
     let (begin, begun) = mpsc::channel();
     let (release, gate) = mpsc::channel::<()>();
@@ -183,11 +195,65 @@ fn a_queue_that_others_fill_is_an_error() {
     begun.recv_timeout(PATIENCE).unwrap();
     let waiting = pool.submit(|| ());
     let mut results = map(&pool, |n: u8| n, 0..3).into_iter();
-    assert!(results.next().unwrap().unwrap_err().is_rejected());
-    assert!(results.next().is_none());
+    for _ in 0..2 {
+        assert!(results.next().unwrap().unwrap_err().is_rejected());
+    }
     release.send(()).unwrap();
     running.unwrap().result(PATIENCE).unwrap();
     waiting.unwrap().result(PATIENCE).unwrap();
+    assert_eq!(results.collect::<Result<Vec<_>, _>>().unwrap(), [0, 1, 2]);
+}
+
+#[test]
+fn the_time_is_up_also_for_what_is_always_ready() {
+    let mut results = map(&Inline, |n| n, 0..).buffersize(3).timeout(Duration::ZERO);
+    assert!(results.next().unwrap().unwrap_err().is_wait_timeout());
+    assert!(results.next().is_none());
+
+    // Far enough for the first result.
+    let (taken, items) = counted(0..);
+    let mut results = map(&Inline, |n| n, items).buffersize(3).timeout(PATIENCE / 600);
+    let mut expected = 0..;
+    while let Some(Ok(n)) = results.next() {
+        assert_eq!(Some(n), expected.next());
+    }
+    assert!(results.next().is_none());
+    assert_eq!(
+        taken.load(Ordering::SeqCst),
+        expected.start.max(1) + 1,
+        "those, and one more to see"
+    );
+}
+
+#[test]
+fn when_all_was_given_there_is_no_error_however_late() {
+    let mut results = map(&Inline, |n| n, 0..3).buffersize(3).timeout(PATIENCE);
+    assert!((0..3).all(|n| results.next().unwrap().unwrap() == n));
+    assert!(results.next().is_none());
+    let mut results = map(&Inline, |n: u8| n, []).timeout(Duration::ZERO);
+    assert!(results.next().is_none());
+}
+
+#[test]
+fn the_items_of_a_chunk_that_is_cancelled_are_cancelled() {
+    let pool = ThreadPoolExecutor::new(1);
+    let (begin, begun) = mpsc::channel();
+    let (release, gate) = mpsc::channel::<()>();
+    let running = pool.submit(move || {
+        begin.send(()).unwrap();
+        let _ = gate.recv_timeout(PATIENCE);
+    });
+    begun.recv_timeout(PATIENCE).unwrap();
+    let mut results = map(&pool, |n: u8| n, 0..4).chunksize(4);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut results).poll_next(&mut cx).is_pending());
+    pool.shutdown(false, true);
+    let results: Vec<_> = results.into_iter().collect();
+    assert!(
+        results.len() == 4 && results.into_iter().all(|result| result.unwrap_err().is_cancelled())
+    );
+    release.send(()).unwrap();
+    running.unwrap().result(PATIENCE).unwrap();
 }
 
 #[test]

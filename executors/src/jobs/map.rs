@@ -19,13 +19,15 @@ use crate::work::{Executor, Work};
 
 /// Calls `function` with each item in `executor`; the results come in the order of the items.
 ///
-/// Nothing happens before the first result is asked for. Then so many items are under way as
-/// [`buffersize`](Map::buffersize) says, and another one is taken for each that is given: so `items` may be
+/// Nothing happens before the first result is asked for. Then so many jobs are under way as
+/// [`buffersize`](Map::buffersize) says, and another one is made for each that is given: so `items` may be
 /// endless. A panic, or whatever else takes a result away, is an error in its item's place; the others come
 /// all the same. Dropping it cancels what has not started.
 ///
-/// A [`Stream`] for who awaits, in any runtime; an iterator for a thread, which then blocks. On an event loop's
-/// thread that stops the loop.
+/// For executors that take closures: those of threads and cores, and one's own.
+///
+/// A [`Stream`] for who awaits, in any runtime; an iterator for a thread, which then blocks
+/// ([with a limit](Map::timeout), if wished). On an event loop's thread that stops the loop.
 ///
 /// ```
 /// use loopool_executors::ThreadPoolExecutor;
@@ -41,8 +43,9 @@ use crate::work::{Executor, Work};
 /// ```
 ///
 /// # Errors
-/// Each result may be the error of its job. When the executor takes no more work, or its queue is full of
-/// others' jobs, the reason is the last result.
+/// Each result may be the error of its job. When the executor takes no more work, the reason is the last
+/// result, after what it had taken. When its queue is full of others' jobs, that is a result, too, and the next
+/// one asked for tries again with the same items.
 pub fn map<E, F, I, R>(executor: &E, function: F, items: I) -> Map<'_, E, F, I::IntoIter, R>
 where
     E: Executor<Chunk<F, I::Item>> + ?Sized,
@@ -60,7 +63,6 @@ where
         given: Vec::new().into_iter(),
         chunksize: 1,
         buffersize: 4 * num_cpus::get(),
-        deadline: None,
     }
 }
 
@@ -80,7 +82,6 @@ pub struct Map<'e, E: ?Sized, F, I: Iterator, R> {
     given: vec::IntoIter<Outcome<R>>,
     chunksize: usize,
     buffersize: usize,
-    deadline: Option<Instant>,
 }
 
 /// What comes after what is under way.
@@ -125,11 +126,18 @@ impl<F, A> fmt::Debug for Chunk<F, A> {
     }
 }
 
-impl<E: ?Sized, F, I: Iterator, R> Map<'_, E, F, I, R> {
+impl<'e, E: ?Sized, F, I: Iterator, R> Map<'e, E, F, I, R> {
     /// So many items are one job. Default: 1. More cost less where the function is quick.
     ///
     /// # Panics
     /// When it is zero.
+    ///
+    /// ```
+    /// # use loopool_executors::{ThreadPoolExecutor, jobs::map};
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let lengths = map(&pool, str::len, ["one", "two", "three"]).chunksize(2);
+    /// assert_eq!(lengths.into_iter().map(Result::unwrap).sum::<usize>(), 11);
+    /// ```
     #[track_caller]
     pub fn chunksize(mut self, items: usize) -> Self {
         assert!(items > 0, "a chunk has at least one item");
@@ -137,24 +145,42 @@ impl<E: ?Sized, F, I: Iterator, R> Map<'_, E, F, I, R> {
         self
     }
 
-    /// So many items, at least a chunk, are in the executor or done and not given yet. Default: four times as
-    /// many as there are CPUs.
+    /// So many jobs are in the executor, or done and not begun to be given. Default: four times as many as there
+    /// are CPUs.
     ///
     /// # Panics
     /// When it is zero.
+    ///
+    /// ```
+    /// # use loopool_executors::{ThreadPoolExecutor, jobs::map};
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let mut doubles = map(&pool, |n| n * 2, 0_u64..).buffersize(2).into_iter();
+    /// assert_eq!(doubles.next().unwrap().unwrap(), 0); // and two items were taken
+    /// ```
     #[track_caller]
-    pub fn buffersize(mut self, items: usize) -> Self {
-        assert!(items > 0, "at least one item has to be under way");
-        self.buffersize = items;
+    pub fn buffersize(mut self, jobs: usize) -> Self {
+        assert!(jobs > 0, "at least one job has to be under way");
+        self.buffersize = jobs;
         self
     }
 
-    /// The iterator gives up so long from now: what is done by then is still given, then comes an error with
-    /// [`is_wait_timeout`](JobError::is_wait_timeout), and then nothing any more. Who awaits limits the await.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
+    /// An iterator that gives up when so much time has passed from now. Then it takes no more items, gives what
+    /// is done up to the first result that is not, then an error with
+    /// [`is_wait_timeout`](JobError::is_wait_timeout), and then nothing any more. What has not started is
+    /// cancelled.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use loopool_executors::{ThreadPoolExecutor, jobs::map};
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let nap = |()| std::thread::sleep(Duration::from_millis(50));
+    /// let mut naps = map(&pool, nap, [()]).timeout(Duration::from_millis(1));
+    /// assert!(naps.next().unwrap().unwrap_err().is_wait_timeout());
+    /// assert!(naps.next().is_none());
+    /// ```
+    pub fn timeout(self, timeout: Duration) -> MapIter<'e, E, F, I, R> {
         // A time that is too far for the clock never comes.
-        self.deadline = Instant::now().checked_add(timeout);
-        self
+        MapIter { map: self, deadline: Instant::now().checked_add(timeout) }
     }
 }
 
@@ -166,36 +192,38 @@ where
     I::Item: Send + 'static,
     R: Send + 'static,
 {
-    /// Puts as many items under way as there is room for.
-    fn fill(&mut self) {
-        let counts = self.under_way.iter().map(|chunk| chunk.items);
-        let mut room = self.buffersize.saturating_sub(counts.sum());
-        let chunksize = self.chunksize.min(self.buffersize);
-        while room >= chunksize {
-            let Some(chunk) = self.next_chunk(chunksize) else { return };
+    /// Puts as many jobs under way as there is room for. The error is that others fill the executor's queue.
+    fn fill(&mut self) -> Result<(), JobError> {
+        while self.under_way.len() < self.buffersize {
+            let Some(chunk) = self.next_chunk() else { break };
             let items = chunk.items.len();
             match self.executor.submit(chunk) {
                 Ok(job) => self.under_way.push_back(UnderWay { job, items }),
-                Err(full) if full.is_queue_full() && !self.under_way.is_empty() => {
+                Err(full) if full.is_queue_full() => {
+                    let error = JobError::rejected(full.reason());
                     self.next = Next::Chunk(full.into_work());
-                    return;
+                    return if self.under_way.is_empty() { Err(error) } else { Ok(()) };
                 }
-                Err(refused) => {
-                    self.next = Next::Refusal(refused.into());
-                    return;
-                }
+                Err(refused) => self.next = Next::Refusal(refused.into()),
             }
-            room = room.saturating_sub(items);
         }
+        Ok(())
     }
 
-    fn next_chunk(&mut self, size: usize) -> Option<Chunk<F, I::Item>> {
-        match std::mem::replace(&mut self.next, Next::Items) {
-            Next::Items => {
-                let items: Vec<_> = self.items.by_ref().take(size).collect();
-                (!items.is_empty()).then(|| Chunk { function: self.function.clone(), items })
+    fn next_chunk(&mut self) -> Option<Chunk<F, I::Item>> {
+        match std::mem::replace(&mut self.next, Next::Nothing) {
+            Next::Chunk(chunk) => {
+                self.next = Next::Items;
+                Some(chunk)
             }
-            Next::Chunk(chunk) => Some(chunk),
+            Next::Items => {
+                let items: Vec<_> = self.items.by_ref().take(self.chunksize).collect();
+                if items.is_empty() {
+                    return None;
+                }
+                self.next = Next::Items;
+                Some(Chunk { function: self.function.clone(), items })
+            }
             over => {
                 self.next = over;
                 None
@@ -205,17 +233,41 @@ where
 
     /// What is there without waiting; else the oldest job has to be waited for.
     fn next_ready(&mut self) -> Poll<Option<Outcome<R>>> {
+        let filled = self.fill();
         if let Some(result) = self.given.next() {
             return Poll::Ready(Some(result));
         }
-        self.fill();
         if !self.under_way.is_empty() {
             return Poll::Pending;
         }
-        match std::mem::replace(&mut self.next, Next::Nothing) {
-            Next::Refusal(refusal) => Poll::Ready(Some(Err(refusal))),
-            _ => Poll::Ready(None),
+        if let Err(full) = filled {
+            return Poll::Ready(Some(Err(full)));
         }
+        Poll::Ready(self.take_refusal().map(Err))
+    }
+
+    fn take_refusal(&mut self) -> Option<JobError> {
+        match std::mem::replace(&mut self.next, Next::Nothing) {
+            Next::Refusal(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// As [`next_ready`](Self::next_ready), once no more items are taken. `None`: it gives up here.
+    fn next_of_those_done(&mut self) -> Option<Option<Outcome<R>>> {
+        if let Some(result) = self.given.next() {
+            return Some(Some(result));
+        }
+        if let Some(oldest) = self.under_way.front_mut() {
+            let outcome = oldest.job.done().then(|| oldest.job.result(Duration::ZERO))?;
+            return Some(self.take_oldest(outcome));
+        }
+        if let Some(chunk) = self.next_chunk() {
+            // There would have been more.
+            self.next = Next::Chunk(chunk);
+            return None;
+        }
+        Some(self.take_refusal().map(Err))
     }
 
     fn oldest(&mut self) -> &mut Job<Vec<Outcome<R>>> {
@@ -227,7 +279,9 @@ where
         let items = self.under_way.pop_front().map_or(0, |chunk| chunk.items);
         let results = outcome.unwrap_or_else(|error| {
             // It befell every item; the first one says what it was.
-            let others = (1..items).map(|_| Err(JobError::rejected("its chunk was lost")));
+            let cancelled = error.is_cancelled();
+            let another = || if cancelled { JobError::cancelled() } else { JobError::abandoned() };
+            let others = (1..items).map(|_| Err(another()));
             std::iter::once(Err(error)).chain(others).collect()
         });
         self.given = results.into_iter();
@@ -268,7 +322,7 @@ where
     type IntoIter = MapIter<'e, E, F, I, R>;
 
     fn into_iter(self) -> Self::IntoIter {
-        MapIter { map: self }
+        MapIter { map: self, deadline: None }
     }
 }
 
@@ -277,6 +331,7 @@ where
 #[must_use = "nothing is done before results are asked for"]
 pub struct MapIter<'e, E: ?Sized, F, I: Iterator, R> {
     map: Map<'e, E, F, I, R>,
+    deadline: Option<Instant>,
 }
 
 impl<E, F, I, R> Iterator for MapIter<'_, E, F, I, R>
@@ -290,13 +345,19 @@ where
     type Item = Outcome<R>;
 
     fn next(&mut self) -> Option<Outcome<R>> {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return self.map.next_of_those_done().unwrap_or_else(|| {
+                self.map.give_up();
+                Some(Err(JobError::wait_timed_out()))
+            });
+        }
         if let Poll::Ready(result) = self.map.next_ready() {
             return result;
         }
-        let left =
-            self.map.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match self.map.oldest().result(left) {
-            Err(error) if error.is_wait_timeout() => {
+            // Not the outcome of the job, which may be of this kind, too.
+            Err(error) if error.is_wait_timeout() && !self.map.oldest().done() => {
                 self.map.give_up();
                 Some(Err(error))
             }

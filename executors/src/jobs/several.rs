@@ -85,7 +85,8 @@ pub fn wait<T>(
 /// The jobs one by one, each when it is done: those first that are done already.
 ///
 /// A [`Stream`] for who awaits, in any runtime; an iterator for a thread, which then blocks
-/// ([with a limit](AsCompleted::timeout), if wished). Dropping it drops the jobs that are left, which go on.
+/// ([with a limit](AsCompleted::timeout), if wished). On an event loop's thread that stops the loop. Dropping it
+/// drops the jobs that are left, which go on.
 ///
 /// ```
 /// use loopool_executors::jobs::as_completed;
@@ -116,8 +117,10 @@ pub struct AsCompleted<T> {
 }
 
 impl<T> AsCompleted<T> {
-    /// An iterator that gives up when so much time has passed from now: then it gives an error, and then
-    /// nothing any more.
+    /// An iterator that gives up when so much time has passed from now, and gives nothing after that.
+    ///
+    /// # Errors
+    /// [`Unfinished`], as its last item, when the time was up before all jobs were done.
     ///
     /// ```
     /// use std::time::Duration;
@@ -166,6 +169,7 @@ impl<T> IntoIterator for AsCompleted<T> {
 
 /// A blocking iterator over [`AsCompleted`].
 #[derive(Debug)]
+#[must_use = "a job that is dropped goes on, but its outcome is lost"]
 pub struct AsCompletedIter<T> {
     watched: Watched<T>,
 }
@@ -194,6 +198,7 @@ impl<T> FusedIterator for AsCompletedIter<T> {}
 /// A blocking iterator over [`AsCompleted`] that does not wait for ever. Made by
 /// [`timeout`](AsCompleted::timeout).
 #[derive(Debug)]
+#[must_use = "a job that is dropped goes on, but its outcome is lost"]
 pub struct AsCompletedTimeout<T> {
     watched: Watched<T>,
     deadline: Option<Instant>,
@@ -339,8 +344,9 @@ impl<T> Watched<T> {
             if !in_time {
                 return false;
             }
-            numbers.waiter = Some(waker.clone());
+            let previous = numbers.waiter.replace(waker.clone());
             drop(numbers);
+            drop_caught("a waker", previous);
             in_time = park_until(deadline);
         }
     }
@@ -367,6 +373,8 @@ impl<T> Watched<T> {
 impl<T> Drop for Watched<T> {
     fn drop(&mut self) {
         self.forget();
+        let waiter = self.board.0.lock().waiter.take();
+        drop_caught("a waker", waiter);
     }
 }
 
