@@ -1,4 +1,4 @@
-//! A lock for critical sections of a few dozen steps.
+//! A lock for critical sections of a few dozen steps; of more where that is rare, as when a runtime ends.
 //!
 //! One word. It is taken by a compare-exchange and given back by a store, so a section costs one atomic
 //! read-modify-write operation where a lock with a queue of waiters costs two. Who finds it taken looks again

@@ -138,7 +138,7 @@ pub(crate) struct Marks {
 impl Below {
     /// Held if a protected future below is pending, whether or not it was polled, or if a set reached some
     /// of its children but not all: it will go on with the others. With none reached, those who are left
-    /// are where nobody polls them now.
+    /// may be where nobody polls them now, which is found out by trying.
     pub(super) fn or_held(
         self,
         record: &Record,

@@ -4,8 +4,9 @@
 //! poll only those who were woken. Whoever waits with a waker that is not the task's leaves a copy of it
 //! in a list of the task. The wakers in the list are woken before a request is delivered.
 //!
-//! The list belongs to the task and to those who are in it; nothing here keeps a task alive. Wakers
-//! are foreign code: cloned, woken and dropped without the lock.
+//! The list belongs to the task and to those who are in it; nothing here keeps a task alive, but for the
+//! timer of a next try, for as long as that lasts. Wakers are foreign code: cloned, woken and dropped without
+//! the lock.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -56,7 +57,7 @@ struct Wakers {
 struct Tries {
     quick: usize,
     rests: u32,
-    /// For the next try, until its time comes.
+    /// For the last one, or the next.
     timer: Option<Timer>,
     next: Weak<NextTry>,
 }
@@ -115,8 +116,7 @@ impl WakeList {
             return true;
         }
         let (rests, next) = self.tries.lock().rests();
-        if let Some(next) = next {
-            next.add(cx.waker().clone());
+        if next.is_some_and(|next| next.adds(cx.waker())) {
             return true;
         }
         if rests == MOST_RESTS {
@@ -218,25 +218,22 @@ impl NextTry {
         NextTry(Mutex::new(Some(vec![waker])))
     }
 
-    /// Has it woken with the others, at once if they were.
-    fn add(&self, waker: Waker) {
+    /// Has it woken with the others. False when they were woken.
+    fn adds(&self, waker: &Waker) -> bool {
+        let mut waker = Some(waker.clone());
         let mut waiting = self.0.lock();
-        let rest = match &mut *waiting {
-            Some(wakers) if wakers.iter().any(|other| other.will_wake(&waker)) => {
-                Some((waker, false))
+        let adds = waiting.as_mut().is_some_and(|waiting| {
+            let known = waker
+                .as_ref()
+                .is_some_and(|waker| waiting.iter().any(|other: &Waker| other.will_wake(waker)));
+            if !known {
+                waiting.extend(waker.take());
             }
-            Some(wakers) => {
-                wakers.push(waker);
-                None
-            }
-            None => Some((waker, true)),
-        };
+            true
+        });
         drop(waiting);
-        match rest {
-            Some((waker, true)) => wake_caught(waker),
-            Some((waker, false)) => drop_caught("a waker", waker),
-            None => {}
-        }
+        drop_caught("a waker", waker);
+        adds
     }
 }
 

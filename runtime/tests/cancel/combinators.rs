@@ -230,7 +230,7 @@ fn join_and_select_macros() {
 
 /// A set that meets somebody who is about to wake one of its children stops there, a few times in a row, before
 /// it polls its only child again.
-struct Stumbling<F> {
+pub(crate) struct Stumbling<F> {
     child: Pin<Box<F>>,
     bell: Arc<Bell>,
     polls: Count,
@@ -249,7 +249,7 @@ impl Wake for Bell {
 }
 
 impl<F: Future> Stumbling<F> {
-    fn new(child: F, polls: &Count, stumbles: Range<usize>, sees: bool) -> Self {
+    pub(crate) fn new(child: F, polls: &Count, stumbles: Range<usize>, sees: bool) -> Self {
         let bell = Arc::new(Bell(futures::task::AtomicWaker::new()));
         Stumbling { child: Box::pin(child), bell, polls: polls.clone(), stumbles, sees }
     }

@@ -9,7 +9,8 @@ use futures::future::{join, ready};
 use futures::stream::{FuturesUnordered, iter};
 use loopool::{cancellable, protect, timeout_at, yield_now};
 
-use crate::support::{Hands, Log, Wait, assert_cancelled, outcome};
+use crate::combinators::Stumbling;
+use crate::support::{Count, Hands, Log, Wait, assert_cancelled, outcome};
 
 #[test]
 fn limit_1_what_is_received_inside_a_scope_that_waits_again_is_dropped_with_it() {
@@ -223,4 +224,20 @@ fn without_a_suspension_there_is_nothing_to_interrupt() {
     let task = hands.start(pending::<()>());
     hands.cancel(&task);
     assert_cancelled(task);
+}
+
+#[test]
+fn limit_9_a_scope_around_a_set_that_stops_without_a_word_takes_the_request() {
+    let hands = Hands::new();
+    let (polls, asked) = (Count::default(), Count::default());
+    let seen = asked.clone();
+    let child = async move {
+        let _ = cancellable(pending::<()>()).await;
+        seen.add();
+    };
+    let set = Stumbling::new(child, &polls, 2..usize::MAX, false);
+    let task = hands.start(async move { cancellable(set).await.is_err() });
+    hands.cancel(&task);
+    assert!(outcome(task).unwrap());
+    assert_eq!(asked.get(), 0);
 }
