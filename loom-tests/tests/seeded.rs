@@ -22,8 +22,10 @@ const QUICK: [&str; 3] = [
 ];
 
 /// The directories that the models include files from.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 13] = [
     "executors/src",
+    "executors/src/jobs",
+    "runtime/src",
     "runtime/src/cancel",
     "runtime/src/runtime",
     "runtime/src/task",
