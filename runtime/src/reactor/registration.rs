@@ -23,10 +23,11 @@ pub(crate) struct Registration<T: AsFd> {
     place: OnceLock<Place>,
 }
 
-/// So many more descriptors than on the emptiest loop are nothing to be evened out. Few connections
-/// stay together: one loop that is awake serves them at less cost than two, and calls others when it has more
-/// to do than it gets to.
-const SLACK: usize = 256;
+/// So many descriptors stay together: one loop that is awake serves few connections at less cost than two, and
+/// calls others when it has more to do than it gets to.
+const TOGETHER: usize = 256;
+/// Of a loop that has those, so many more than on the emptiest one are nothing to be evened out.
+const SLACK: usize = 8;
 
 struct Place {
     shared: Arc<Shared>,
@@ -35,8 +36,8 @@ struct Place {
 }
 
 impl Place {
-    /// With the loop that this thread drives, or for which it stands in; or with the one that has the
-    /// fewest descriptors, if that is [`SLACK`] fewer. Under load each loop gets through its descriptors
+    /// With the loop that this thread drives, or for which it stands in; or, if that one has [`TOGETHER`], with
+    /// the one that has the fewest descriptors, if that is [`SLACK`] fewer. Under load each loop gets through its descriptors
     /// in turn, so whoever is on the loop that has most waits longest, and stealing does not help while
     /// no loop is idle. Not for a task that may not move: each of its wakes would have to come back.
     fn new(fd: BorrowedFd<'_>) -> io::Result<Place> {
@@ -46,7 +47,7 @@ impl Place {
         })?;
         let shared = core.shared_arc();
         let loop_index = match context::inside_a_task_that_may_move() {
-            true => shared.place_for_source(core.place(), SLACK),
+            true => shared.place_for_source(core.place(), TOGETHER, SLACK),
             false => core.place(),
         };
         let source = shared.loops[loop_index].reactor.register(fd)?;

@@ -293,9 +293,12 @@ impl Shared {
         }
     }
 
-    /// The loop for a new descriptor that loop `index` would take: another one that is driven and has at
-    /// least `slack` fewer, the one that has the fewest of all.
-    pub(crate) fn place_for_source(&self, index: usize, slack: usize) -> usize {
+    /// The loop for a new descriptor that loop `index` would take: once that one has `together`, another one
+    /// that is driven and has at least `slack` fewer, the one that has the fewest of all.
+    pub(crate) fn place_for_source(&self, index: usize, together: usize, slack: usize) -> usize {
+        if self.loops[index].reactor.registered() < together {
+            return index;
+        }
         let least = (0..self.loop_count)
             .filter(|&other| other == index || !self.idle.is_absent(other))
             .min_by_key(|&other| self.loops[other].reactor.registered());
