@@ -53,7 +53,7 @@ impl<T> Job<T> {
         if let Some(outcome) = self.cell.try_take() {
             return outcome;
         }
-        let deadline = timeout.into().and_then(|limit| Instant::now().checked_add(limit));
+        let deadline = deadline_after(timeout.into());
         if let Some(outcome) = self.look_for_outcome(deadline) {
             return outcome;
         }
@@ -182,6 +182,11 @@ fn with_patience<R>(f: impl FnOnce(&mut Patience) -> R) -> R {
     // It has no destructor, so it is there till the end.
     let _ = PATIENCE.try_with(|cell| cell.replace(patience));
     result
+}
+
+/// So long from now; a time that is too far for the clock never comes.
+pub(crate) fn deadline_after(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
 /// A waker for [`park_until`].

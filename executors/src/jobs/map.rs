@@ -13,7 +13,7 @@ use std::vec;
 use futures_core::Stream;
 
 use crate::error::JobError;
-use crate::job::Job;
+use crate::job::{Job, deadline_after};
 use crate::promise::Outcome;
 use crate::work::{Executor, Work};
 
@@ -179,8 +179,7 @@ impl<'e, E: ?Sized, F, I: Iterator, R> Map<'e, E, F, I, R> {
     /// assert!(naps.next().is_none());
     /// ```
     pub fn timeout(self, timeout: Duration) -> MapIter<'e, E, F, I, R> {
-        // A time that is too far for the clock never comes.
-        MapIter { map: self, deadline: Instant::now().checked_add(timeout) }
+        MapIter { map: self, deadline: deadline_after(Some(timeout)) }
     }
 }
 
@@ -312,11 +311,9 @@ where
 
 impl<'e, E, F, I, R> IntoIterator for Map<'e, E, F, I, R>
 where
-    E: Executor<Chunk<F, I::Item>> + ?Sized,
-    F: Fn(I::Item) -> R + Send + Sync + 'static,
+    E: ?Sized,
     I: Iterator,
-    I::Item: Send + 'static,
-    R: Send + 'static,
+    MapIter<'e, E, F, I, R>: Iterator<Item = Outcome<R>>,
 {
     type Item = Outcome<R>;
     type IntoIter = MapIter<'e, E, F, I, R>;
@@ -366,13 +363,8 @@ where
     }
 }
 
-impl<E, F, I, R> FusedIterator for MapIter<'_, E, F, I, R>
-where
-    E: Executor<Chunk<F, I::Item>> + ?Sized,
-    F: Fn(I::Item) -> R + Send + Sync + 'static,
-    I: Iterator,
-    I::Item: Send + 'static,
-    R: Send + 'static,
+impl<'e, E: ?Sized, F, I: Iterator, R> FusedIterator for MapIter<'e, E, F, I, R> where
+    MapIter<'e, E, F, I, R>: Iterator
 {
 }
 

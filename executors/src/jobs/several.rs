@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures_core::Stream;
 
 use crate::caught::drop_caught;
-use crate::job::{Job, park_until, unpark_this_thread};
+use crate::job::{Job, deadline_after, park_until, unpark_this_thread};
 use crate::shim::Mutex;
 
 /// When [`wait`] returns.
@@ -248,11 +248,6 @@ impl fmt::Display for Unfinished {
 }
 
 impl std::error::Error for Unfinished {}
-
-fn deadline_after(timeout: Option<Duration>) -> Option<Instant> {
-    // A time that is too far for the clock never comes.
-    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
-}
 
 /// Jobs that are watched for their end.
 struct Watched<T> {
