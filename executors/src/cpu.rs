@@ -1,20 +1,29 @@
 //! [`CpuExecutor`]: a thread per core for work that computes, on rayon.
 //!
-//! Jobs wait in our own queue, so that they can be counted, bounded and cancelled; each submission
-//! gives rayon one closure that takes the next job out. A closure that finds nothing (its job was
-//! cancelled) returns.
+//! # Protocol
+//! 1. Jobs wait in our own queue, so that they can be counted, bounded and cancelled; each submission
+//!    gives rayon one closure that takes the next job out. A closure that finds nothing (its job was
+//!    cancelled, or run by whoever waited for it) returns.
+//! 2. A job is taken out of the queue and counted as under way in one critical section; so when none waits
+//!    and none is under way, all are over.
+//! 3. A job that waits for another one of this pool runs it, if nobody has begun it (`own_pool.rs`).
+//! 4. A job that waits in `shutdown` waits neither for those on its own thread nor for those on others that
+//!    wait there; and when all threads do, for nothing: none is left to run what is queued.
+//! 5. No panic reaches rayon but from what users give it themselves; that one its panic handler reports.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, MutexGuard};
 
-use crate::caught::drop_each_caught;
+use crate::caught::{drop_each_caught, report_panic};
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::job::Job;
 use crate::local_job::{LocalJob, Pair};
 use crate::os;
+use crate::own_pool;
 use crate::promise::JobOwner;
 use crate::queue::JobQueue;
+use crate::shim::Mutex;
 use crate::stats::ExecutorStats;
 use crate::work::{Executor, Work};
 
@@ -39,16 +48,23 @@ pub struct CpuExecutor {
 
 struct Shared {
     state: Mutex<State>,
-    /// Signalled when the last job is over.
-    quiet: Condvar,
+    /// Signalled when there is one job less, if somebody waits for that, and when a thread of ours does.
+    fewer: Condvar,
     counters: Counters,
+    threads: usize,
 }
 
 struct State {
     queue: JobQueue<LocalJob>,
-    /// Closures handed to rayon that have not returned.
-    outstanding: usize,
+    /// Jobs that were taken out of the queue, to be run or ended, and are not over (rule 2).
+    under_way: usize,
     shut_down: bool,
+    /// How many wait in [`shutdown`](CpuExecutor::shutdown).
+    waiting: usize,
+    /// How many of these are the pool's own threads.
+    waiting_inside: usize,
+    /// How many jobs are on these (rule 4).
+    suspended: usize,
 }
 
 /// Options of a [`CpuExecutor`].
@@ -90,21 +106,34 @@ impl CpuExecutorBuilder {
     /// # Errors
     /// When the system refuses a thread.
     pub fn build(self) -> Result<CpuExecutor, std::io::Error> {
+        let state = State {
+            queue: JobQueue::new(self.queue_limit),
+            under_way: 0,
+            shut_down: false,
+            waiting: 0,
+            waiting_inside: 0,
+            suspended: 0,
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            fewer: Condvar::new(),
+            counters: Counters::default(),
+            threads: self.threads,
+        });
         let (prefix, nice) = (self.name_prefix, self.nice);
+        // It lives as long as the threads, and with it what they know their pool by.
+        let pool = shared.clone();
         let rayon = rayon::ThreadPoolBuilder::new()
             .num_threads(self.threads)
             .thread_name(move |index| format!("{prefix}-{index}"))
-            .start_handler(move |_| os::lower_priority_of_this_thread(nice))
+            .start_handler(move |_| {
+                own_pool::work_for(&*pool);
+                os::lower_priority_of_this_thread(nice);
+            })
+            .panic_handler(|payload| report_panic("a closure given to rayon", payload))
             .build()
             .map_err(std::io::Error::other)?;
-        let state =
-            State { queue: JobQueue::new(self.queue_limit), outstanding: 0, shut_down: false };
-        let shared = Shared {
-            state: Mutex::new(state),
-            quiet: Condvar::new(),
-            counters: Counters::default(),
-        };
-        Ok(CpuExecutor { rayon, shared: Arc::new(shared) })
+        Ok(CpuExecutor { rayon, shared })
     }
 }
 
@@ -130,31 +159,27 @@ impl CpuExecutor {
     /// What the pool is doing.
     pub fn stats(&self) -> ExecutorStats {
         let waiting = self.shared.lock().queue.waiting();
-        self.shared.counters.stats(self.rayon.current_num_threads(), waiting)
+        self.shared.counters.stats(self.shared.threads, waiting)
     }
 
     /// Takes no more work. With `cancel_futures`, jobs that have not started are cancelled, else they
-    /// are still run. With `wait`, returns when all jobs are over. May be called again.
+    /// are still run. With `wait`, returns when all jobs are over (called by one of them, it waits neither
+    /// for that one nor for others that wait in this call). May be called again, also at the same time.
     ///
-    /// # Panics
-    /// With `wait` on one of the pool's own threads, which would wait for itself.
-    #[track_caller]
+    /// What a job gives rayon is a part of it, on whichever thread that runs: there, call this without
+    /// `wait`, or the job waits for its part and the part for the job.
     pub fn shutdown(&self, wait: bool, cancel_futures: bool) {
         let mut state = self.shared.lock();
         state.shut_down = true;
         let cancelled = if cancel_futures { state.queue.drain() } else { Default::default() };
+        state.under_way += cancelled.len();
         drop(state);
         for job in cancelled {
+            let _under_way = UnderWay(&self.shared);
             job.end(JobError::cancelled(), &self.shared.counters);
         }
         if wait {
-            assert!(
-                self.rayon.current_thread_index().is_none(),
-                "CpuExecutor::shutdown(wait = true) inside one of its own jobs would never return"
-            );
-            let state = self.shared.lock();
-            let all_over = self.shared.quiet.wait_while(state, |state| state.outstanding > 0);
-            drop(all_over);
+            self.shared.wait_for_jobs();
         }
     }
 }
@@ -168,9 +193,8 @@ impl<W: Work> Executor<W> for CpuExecutor {
         if state.queue.is_full() {
             return Err(Rejected::new(work, RejectReason::QueueFull));
         }
-        let (pair, job) = Pair::new(work, self.shared.clone());
+        let (pair, job) = Pair::new(work, self.shared.clone(), state.queue.next_id());
         state.queue.push(pair);
-        state.outstanding += 1;
         drop(state);
         let shared = self.shared.clone();
         self.rayon.spawn_fifo(move || shared.run_one());
@@ -197,41 +221,101 @@ impl fmt::Debug for CpuExecutor {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock()
     }
 
     fn run_one(&self) {
-        let _outstanding = Outstanding(self);
         let mut garbage = Vec::new();
-        let job = self.lock().queue.pop(&mut garbage);
+        let job = self.begin(|queue| queue.pop(&mut garbage));
         drop_each_caught("a cancelled job", garbage);
-        if let Some(job) = job {
-            job.run(&self.counters);
+        self.finish(job);
+    }
+
+    /// Rule 2.
+    fn begin(
+        &self,
+        take: impl FnOnce(&mut JobQueue<LocalJob>) -> Option<LocalJob>,
+    ) -> Option<LocalJob> {
+        let mut state = self.lock();
+        let job = take(&mut state.queue)?;
+        state.under_way += 1;
+        Some(job)
+    }
+
+    /// Runs what was begun.
+    fn finish(&self, job: Option<LocalJob>) {
+        let Some(job) = job else { return };
+        let _under_way = UnderWay(self);
+        let _inside = own_pool::enter(job.id());
+        job.run(&self.counters);
+    }
+
+    /// Rule 4.
+    fn wait_for_jobs(&self) {
+        let inside = own_pool::works_for(self);
+        let depth = if inside { own_pool::depth() } else { 0 };
+        let mut state = self.lock();
+        state.waiting += 1;
+        if inside {
+            state.waiting_inside += 1;
+            state.suspended += depth;
+            self.fewer.notify_all();
+        }
+        let others = |state: &mut State| {
+            let alone = inside && state.waiting_inside == self.threads;
+            let mine = if inside { state.suspended } else { 0 };
+            state.queue.waiting() + state.under_way > mine && !alone
+        };
+        let waited = self.state.while_released(|| self.fewer.wait_while(state, others));
+        let mut state = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        state.waiting -= 1;
+        if inside {
+            state.waiting_inside -= 1;
+            state.suspended -= depth;
         }
     }
 }
 
-/// A closure that rayon runs; counted until this is dropped.
-struct Outstanding<'a>(&'a Shared);
+/// A job that was taken out of the queue; counted until this is dropped.
+struct UnderWay<'a>(&'a Shared);
 
-impl Drop for Outstanding<'_> {
+impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.outstanding -= 1;
-        if state.outstanding == 0 {
-            self.0.quiet.notify_all();
+        state.under_way -= 1;
+        if state.waiting > 0 {
+            self.0.fewer.notify_all();
         }
     }
 }
 
 impl JobOwner for Shared {
     fn cancelled_while_pending(&self, _id: u64) {
-        let garbage = self.lock().queue.note_cancelled();
+        let mut state = self.lock();
+        let garbage = state.queue.note_cancelled();
+        if state.waiting > 0 {
+            self.fewer.notify_all();
+        }
+        drop(state);
         self.counters.record_cancelled();
         drop_each_caught("a cancelled job", garbage);
     }
 
     fn cancel_running(&self, _id: u64) -> bool {
         false
+    }
+
+    /// Rule 3.
+    fn before_wait(&self, id: u64) -> Result<(), JobError> {
+        if !own_pool::works_for(self) {
+            return Ok(());
+        }
+        if own_pool::is_in(id) {
+            return Err(JobError::endless_wait(
+                "the job is run by the thread that would wait, further down",
+            ));
+        }
+        self.finish(self.begin(|queue| queue.take(id, |job| job.id())));
+        Ok(())
     }
 }

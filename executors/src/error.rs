@@ -16,6 +16,7 @@ enum Kind {
     Panicked { message: String, location: Option<String>, payload: Option<Box<dyn Any + Send>> },
     TimedOut { limit: Duration },
     WaitTimedOut,
+    EndlessWait(String),
     Crashed(CrashReport),
     Codec { what: &'static str, message: String },
     Rejected(String),
@@ -48,6 +49,12 @@ impl JobError {
     /// The caller's wait ended before the job did; the job goes on.
     pub(crate) fn wait_timed_out() -> Self {
         Self::new(Kind::WaitTimedOut)
+    }
+
+    /// The caller's wait would not end, since the job can't be done before; the job stays as it is. For
+    /// whoever writes an executor.
+    pub fn endless_wait(reason: impl fmt::Display) -> Self {
+        Self::new(Kind::EndlessWait(reason.to_string()))
     }
 
     /// The process that ran the job died.
@@ -97,6 +104,12 @@ impl JobError {
     /// Whether only the *wait* in [`Job::result`](crate::Job::result) ran out; the job goes on.
     pub fn is_wait_timeout(&self) -> bool {
         matches!(*self.0, Kind::WaitTimedOut)
+    }
+
+    /// Whether the wait in [`Job::result`](crate::Job::result) was refused, because it would not end: the
+    /// caller occupies what the job needs. The job stays as it is.
+    pub fn is_endless_wait(&self) -> bool {
+        matches!(*self.0, Kind::EndlessWait(_))
     }
 
     /// Whether the executor refused the job or broke before it could run.
@@ -153,6 +166,7 @@ impl fmt::Display for JobError {
                 write!(f, "the job ran longer than its limit of {limit:?} and was killed")
             }
             Kind::WaitTimedOut => f.write_str("the job was not done in the time given to wait"),
+            Kind::EndlessWait(reason) => write!(f, "the wait would never end: {reason}"),
             Kind::Crashed(report) => write!(f, "{report}"),
             Kind::Codec { what, message } => write!(f, "the {what} could not cross: {message}"),
             Kind::Rejected(reason) => write!(f, "the job was not run: {reason}"),

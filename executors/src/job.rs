@@ -46,14 +46,21 @@ impl<T> Job<T> {
     ///
     /// Never call this on an event loop's thread: it stops the loop. Await the job there.
     ///
+    /// A job may wait for another job of its own pool. On a [`CpuExecutor`](crate::CpuExecutor) the waiting
+    /// thread runs that one itself if nobody has begun it (and to its end, whatever the `timeout`).
+    ///
     /// # Errors
     /// The job's own error, or one with [`is_wait_timeout`](JobError::is_wait_timeout) when the time
-    /// ran out: then the job goes on and may be asked again.
+    /// ran out, or one with [`is_endless_wait`](JobError::is_endless_wait) when the job needs the very thread
+    /// that would wait: with both the job goes on and may be asked again.
     pub fn result(&mut self, timeout: impl Into<Option<Duration>>) -> Outcome<T> {
         if let Some(outcome) = self.cell.try_take() {
             return outcome;
         }
         let deadline = deadline_after(timeout.into());
+        if deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            self.cell.before_wait()?;
+        }
         if let Some(outcome) = self.look_for_outcome(deadline) {
             return outcome;
         }

@@ -19,6 +19,7 @@ mod job;
 pub mod jobs;
 mod local_job;
 mod os;
+mod own_pool;
 #[doc(hidden)]
 pub mod patience;
 pub mod process;

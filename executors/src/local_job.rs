@@ -10,6 +10,8 @@ use crate::work::Work;
 
 /// Work with its promise, whatever its type.
 pub(crate) trait RunJob: Send {
+    /// Its number in the queue.
+    fn id(&self) -> u64;
     fn start(&self) -> bool;
     fn is_cancelled(&self) -> bool;
     fn run(self: Box<Self>, counters: &Counters);
@@ -35,13 +37,21 @@ pub(crate) struct Pair<W: Work> {
 }
 
 impl<W: Work> Pair<W> {
-    pub(crate) fn new(work: W, owner: std::sync::Arc<dyn JobOwner>) -> (Box<Self>, Job<W::Output>) {
-        let (promise, job) = Promise::owned_by(owner, 0);
+    pub(crate) fn new(
+        work: W,
+        owner: std::sync::Arc<dyn JobOwner>,
+        id: u64,
+    ) -> (Box<Self>, Job<W::Output>) {
+        let (promise, job) = Promise::owned_by(owner, id);
         (Box::new(Pair { promise, work }), job)
     }
 }
 
 impl<W: Work> RunJob for Pair<W> {
+    fn id(&self) -> u64 {
+        self.promise.id()
+    }
+
     fn start(&self) -> bool {
         self.promise.start()
     }

@@ -47,6 +47,19 @@ pub trait JobOwner: Send + Sync {
     /// Somebody wants the running job to end. Answers whether that will be tried; if so, the
     /// job's outcome follows as usual.
     fn cancel_running(&self, id: u64) -> bool;
+
+    /// The calling thread is about to block until the job is done, or for a limited time.
+    ///
+    /// If it is one of the executor's own threads, the job may never get another one: so the executor may
+    /// run the job here and now. By default nothing is done.
+    ///
+    /// # Errors
+    /// [`JobError::endless_wait`] when the job can't be done while this thread waits. The wait ends with it;
+    /// the job stays as it is.
+    fn before_wait(&self, id: u64) -> Result<(), JobError> {
+        let _ = id;
+        Ok(())
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -227,6 +240,14 @@ impl<T> Cell<T> {
         }
     }
 
+    /// To be called before a thread blocks until the job is done.
+    pub(crate) fn before_wait(&self) -> Result<(), JobError> {
+        match &self.owner {
+            Some((owner, id)) => owner.before_wait(*id),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         matches!(self.inner.lock().state, State::Done | State::Lent)
     }
@@ -288,6 +309,11 @@ impl<T> Promise<T> {
     #[must_use = "a cancelled job must not be run"]
     pub fn start(&self) -> bool {
         self.cell.start()
+    }
+
+    /// Under which its owner knows the job.
+    pub(crate) fn id(&self) -> u64 {
+        self.cell.owner.as_ref().map_or(0, |(_, id)| *id)
     }
 
     /// Whether the job was cancelled.

@@ -22,13 +22,14 @@ const PURGE_AT_LEAST: usize = 32;
 
 pub(crate) struct JobQueue<J> {
     entries: VecDeque<J>,
+    next_id: u64,
     cancelled: isize,
     limit: Option<usize>,
 }
 
 impl<J: Queued> JobQueue<J> {
     pub(crate) fn new(limit: Option<usize>) -> Self {
-        JobQueue { entries: VecDeque::new(), cancelled: 0, limit }
+        JobQueue { entries: VecDeque::new(), next_id: 0, cancelled: 0, limit }
     }
 
     /// How many entries wait that are not cancelled.
@@ -39,6 +40,12 @@ impl<J: Queued> JobQueue<J> {
     /// Whether as many entries wait as may.
     pub(crate) fn is_full(&self) -> bool {
         self.limit.is_some_and(|limit| self.waiting() >= limit)
+    }
+
+    /// A number for the entry that is pushed next, under the same lock, so that [`take`](Self::take) finds it.
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
     }
 
     /// Appends. Whoever pushes has asked [`is_full`](Self::is_full) under the same lock.
@@ -57,6 +64,13 @@ impl<J: Queued> JobQueue<J> {
             garbage.push(entry);
         }
         None
+    }
+
+    /// Takes the entry with this number out of turn and marks it as running, unless it was taken out or
+    /// cancelled before.
+    pub(crate) fn take(&mut self, id: u64, id_of: impl FnMut(&J) -> u64) -> Option<J> {
+        let place = self.entries.binary_search_by_key(&id, id_of).ok()?;
+        if self.entries[place].start() { self.entries.remove(place) } else { None }
     }
 
     /// Notes a cancellation; returns entries to be dropped without the lock.

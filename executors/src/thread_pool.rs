@@ -301,7 +301,7 @@ impl<W: Work> Executor<W> for ThreadPoolExecutor {
             let reason = RejectReason::Broken(format!("no thread could be started: {error}"));
             return Err(Rejected::new(work, reason));
         }
-        let (pair, job) = Pair::new(work, self.shared.clone());
+        let (pair, job) = Pair::new(work, self.shared.clone(), state.queue.next_id());
         state.queue.push(pair);
         let worker = if awaited { None } else { state.idle.pop() };
         drop(state);
