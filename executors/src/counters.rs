@@ -8,6 +8,7 @@ use crate::stats::ExecutorStats;
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    submitted: AtomicU64,
     running: AtomicUsize,
     finished: AtomicU64,
     failed: AtomicU64,
@@ -50,6 +51,16 @@ impl Counters {
         self.cancelled.fetch_add(1, Relaxed);
     }
 
+    /// Counts a job that was submitted.
+    pub(crate) fn record_submitted(&self) {
+        self.submitted.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a job whose time was up.
+    pub(crate) fn record_timed_out(&self) {
+        self.timed_out.fetch_add(1, Relaxed);
+    }
+
     /// Counts a job that could not be run.
     pub(crate) fn record_failed(&self) {
         self.failed.fetch_add(1, Relaxed);
@@ -58,6 +69,7 @@ impl Counters {
     pub(crate) fn stats(&self, workers: usize, waiting: usize) -> ExecutorStats {
         ExecutorStats {
             workers,
+            submitted: self.submitted.load(Relaxed),
             waiting,
             running: self.running.load(Relaxed),
             finished: self.finished.load(Relaxed),

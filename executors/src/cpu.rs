@@ -6,23 +6,27 @@
 //!    cancelled, or run by whoever waited for it) returns.
 //! 2. A job is taken out of the queue and counted as under way in one critical section; so when none waits
 //!    and none is under way, all are over.
-//! 3. A job that waits for another one of this pool runs it, if nobody has begun it (`own_pool.rs`).
+//! 3. A job that waits for another one of this pool runs it, if nobody has begun it (`own_pool.rs`). One that waits
+//!    for a place in its own pool's full queue gets none, which might be for ever: it runs its work itself.
 //! 4. A job that waits in `shutdown` waits neither for those on its own thread nor for those on others that
 //!    wait there; and when all threads do, for nothing: none is left to run what is queued.
 //! 5. No panic reaches rayon but from what users give it themselves; that one its panic handler reports.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, MutexGuard};
+use std::task::{Poll, Waker};
 
-use crate::caught::{drop_each_caught, report_panic};
+use crate::caught::report_panic;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::job::Job;
-use crate::local_job::{LocalJob, Pair};
+use crate::local_job::{LocalJob, LocalPool, new_job};
+use crate::options::{JobOptions, SubmitWith, With};
 use crate::os;
 use crate::own_pool;
+use crate::place::{HasPlaces, Place};
 use crate::promise::JobOwner;
-use crate::queue::JobQueue;
+use crate::queue::{JobQueue, Leftovers, Ticket};
 use crate::shim::Mutex;
 use crate::stats::ExecutorStats;
 use crate::work::{Executor, Work};
@@ -168,10 +172,14 @@ impl CpuExecutor {
     ///
     /// What a job gives rayon is a part of it, on whichever thread that runs: there, call this without
     /// `wait`, or the job waits for its part and the part for the job.
-    pub fn shutdown(&self, wait: bool, cancel_futures: bool) {
+    ///
+    /// Tells what became of every job: after a `wait` none is waiting or running any more.
+    pub fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
+        let mut leftovers = Leftovers::new();
         let mut state = self.shared.lock();
         state.shut_down = true;
-        let cancelled = if cancel_futures { state.queue.drain() } else { Default::default() };
+        state.queue.close(&mut leftovers);
+        let cancelled = if cancel_futures { state.queue.drain(&mut leftovers) } else { Vec::new() };
         state.under_way += cancelled.len();
         drop(state);
         for job in cancelled {
@@ -181,35 +189,73 @@ impl CpuExecutor {
         if wait {
             self.shared.wait_for_jobs();
         }
+        self.stats()
+    }
+
+    /// This pool, for jobs that are treated so.
+    pub fn with(&self, options: JobOptions) -> With<'_, Self> {
+        With::new(self, options)
     }
 }
 
-impl<W: Work> Executor<W> for CpuExecutor {
-    fn submit(&self, work: W) -> Result<Job<W::Output>, Rejected<W>> {
+impl<W: Work> SubmitWith<W> for CpuExecutor {
+    fn submit_with(
+        &self,
+        options: &JobOptions,
+        mut place: Place,
+        work: W,
+    ) -> Result<Job<W::Output>, Rejected<W>> {
         let mut state = self.shared.lock();
         if state.shut_down {
             return Err(Rejected::new(work, RejectReason::ShutDown));
         }
-        if state.queue.is_full() {
+        let has_place = state.queue.admits(&mut place.ticket);
+        let is_own = || place.was_waited_for() && own_pool::works_for(&*self.shared);
+        if !(has_place || is_own()) {
             return Err(Rejected::new(work, RejectReason::QueueFull));
         }
-        let (pair, job) = Pair::new(work, self.shared.clone(), state.queue.next_id());
-        state.queue.push(pair);
+        self.shared.counters.record_submitted();
+        let (local, job) = new_job(work, options, &self.shared, state.queue.next_number());
+        if !has_place {
+            // Rule 3.
+            state.under_way += 1;
+            drop(state);
+            self.shared.finish(Some(local));
+            return Ok(job);
+        }
+        state.queue.push(options.priority, local);
         drop(state);
         let shared = self.shared.clone();
         self.rayon.spawn_fifo(move || shared.run_one());
         Ok(job)
     }
+}
 
-    fn shutdown(&self, wait: bool, cancel_futures: bool) {
-        CpuExecutor::shutdown(self, wait, cancel_futures);
+impl<W: Work> Executor<W> for CpuExecutor {
+    fn submit(&self, work: W) -> Result<Job<W::Output>, Rejected<W>> {
+        self.submit_to(Place::default(), work)
+    }
+
+    fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
+        CpuExecutor::shutdown(self, wait, cancel_futures)
+    }
+
+    fn place(&self) -> Place {
+        Place::in_queue_of(self.shared.clone())
+    }
+
+    fn submit_to(&self, place: Place, work: W) -> Result<Job<W::Output>, Rejected<W>> {
+        self.submit_with(&JobOptions::default(), place, work)
     }
 }
 
 impl Drop for CpuExecutor {
     /// Takes no more work and lets what was submitted run to its end, without waiting.
     fn drop(&mut self) {
-        self.shared.lock().shut_down = true;
+        let mut leftovers = Leftovers::new();
+        let mut state = self.shared.lock();
+        state.shut_down = true;
+        state.queue.close(&mut leftovers);
     }
 }
 
@@ -225,9 +271,9 @@ impl Shared {
     }
 
     fn run_one(&self) {
-        let mut garbage = Vec::new();
-        let job = self.begin(|queue| queue.pop(&mut garbage));
-        drop_each_caught("a cancelled job", garbage);
+        let mut leftovers = Leftovers::new();
+        let job = self.begin(|queue| queue.pop(&mut leftovers));
+        leftovers.clear();
         self.finish(job);
     }
 
@@ -289,16 +335,32 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-impl JobOwner for Shared {
-    fn cancelled_while_pending(&self, _id: u64) {
+impl Shared {
+    /// A job that waited wants to be run no more.
+    fn note_gone(&self) {
+        let mut leftovers = Leftovers::new();
         let mut state = self.lock();
-        let garbage = state.queue.note_cancelled();
+        state.queue.note_gone(&mut leftovers);
         if state.waiting > 0 {
             self.fewer.notify_all();
         }
-        drop(state);
+    }
+}
+
+impl LocalPool for Shared {
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn expired_while_pending(&self) {
+        self.note_gone();
+    }
+}
+
+impl JobOwner for Shared {
+    fn cancelled_while_pending(&self, _id: u64) {
+        self.note_gone();
         self.counters.record_cancelled();
-        drop_each_caught("a cancelled job", garbage);
     }
 
     fn cancel_running(&self, _id: u64) -> bool {
@@ -310,12 +372,31 @@ impl JobOwner for Shared {
         if !own_pool::works_for(self) {
             return Ok(());
         }
-        if own_pool::is_in(id) {
-            return Err(JobError::endless_wait(
-                "the job is run by the thread that would wait, further down",
-            ));
-        }
-        self.finish(self.begin(|queue| queue.take(id, |job| job.id())));
+        own_pool::refuse_if_in(id)?;
+        let mut leftovers = Leftovers::new();
+        let job = self.begin(|queue| queue.take(id, &mut leftovers));
+        leftovers.clear();
+        self.finish(job);
         Ok(())
+    }
+}
+
+impl HasPlaces for Shared {
+    fn poll_place(&self, ticket: &mut Ticket, waker: &Waker) -> Poll<()> {
+        let waker = waker.clone();
+        let mut leftovers = Leftovers::new();
+        let mut state = self.lock();
+        let place = state.queue.poll_place(ticket, waker, &mut leftovers);
+        if place.is_pending() && own_pool::works_for(self) {
+            // Rule 3.
+            state.queue.give_back(ticket, &mut leftovers);
+            return Poll::Ready(());
+        }
+        place
+    }
+
+    fn give_back(&self, ticket: &mut Ticket) {
+        let mut leftovers = Leftovers::new();
+        self.lock().queue.give_back(ticket, &mut leftovers);
     }
 }

@@ -15,6 +15,7 @@ enum Kind {
     Cancelled,
     Panicked { message: String, location: Option<String>, payload: Option<Box<dyn Any + Send>> },
     TimedOut { limit: Duration },
+    QueueTimedOut { limit: Duration },
     WaitTimedOut,
     EndlessWait(String),
     Crashed(CrashReport),
@@ -41,9 +42,14 @@ impl JobError {
         Self::new(Kind::Panicked { message, location, payload: None })
     }
 
-    /// The job ran longer than `limit` and was killed.
+    /// The job ran longer than `limit`.
     pub(crate) fn timed_out(limit: Duration) -> Self {
         Self::new(Kind::TimedOut { limit })
+    }
+
+    /// The job waited longer than `limit` for its turn.
+    pub(crate) fn queue_timed_out(limit: Duration) -> Self {
+        Self::new(Kind::QueueTimedOut { limit })
     }
 
     /// The caller's wait ended before the job did; the job goes on.
@@ -96,9 +102,14 @@ impl JobError {
         matches!(*self.0, Kind::Panicked { .. })
     }
 
-    /// Whether the job was killed because it ran longer than its limit.
+    /// Whether the job ran longer than its limit: in a process it was killed, in a thread given up.
     pub fn is_timeout(&self) -> bool {
         matches!(*self.0, Kind::TimedOut { .. })
+    }
+
+    /// Whether the job was not run because it had waited for its turn longer than its limit.
+    pub fn is_queue_timeout(&self) -> bool {
+        matches!(*self.0, Kind::QueueTimedOut { .. })
     }
 
     /// Whether only the *wait* in [`Job::result`](crate::Job::result) ran out; the job goes on.
@@ -163,7 +174,10 @@ impl fmt::Display for JobError {
             }
             Kind::Panicked { message, .. } => write!(f, "the job panicked: {message}"),
             Kind::TimedOut { limit } => {
-                write!(f, "the job ran longer than its limit of {limit:?} and was killed")
+                write!(f, "the job ran longer than its limit of {limit:?}")
+            }
+            Kind::QueueTimedOut { limit } => {
+                write!(f, "the job was not run: it waited longer than its limit of {limit:?}")
             }
             Kind::WaitTimedOut => f.write_str("the job was not done in the time given to wait"),
             Kind::EndlessWait(reason) => write!(f, "the wait would never end: {reason}"),

@@ -46,32 +46,70 @@ impl<T> Job<T> {
     ///
     /// Never call this on an event loop's thread: it stops the loop. Await the job there.
     ///
-    /// A job may wait for another job of its own pool. On a [`CpuExecutor`](crate::CpuExecutor) the waiting
-    /// thread runs that one itself if nobody has begun it (and to its end, whatever the `timeout`).
+    /// Called without a limit by a job of the same pool, of threads or cores, for one that nobody has begun, this
+    /// runs it: so jobs may wait for jobs that they have submitted, however few threads there are.
     ///
     /// # Errors
     /// The job's own error, or one with [`is_wait_timeout`](JobError::is_wait_timeout) when the time
     /// ran out, or one with [`is_endless_wait`](JobError::is_endless_wait) when the job needs the very thread
     /// that would wait: with both the job goes on and may be asked again.
     pub fn result(&mut self, timeout: impl Into<Option<Duration>>) -> Outcome<T> {
-        if let Some(outcome) = self.cell.try_take() {
-            return outcome;
+        self.wait_for(timeout.into(), Cell::try_take, Cell::poll_take)?
+    }
+
+    /// Blocks as [`result`](Self::result) does, but takes only an error: a value stays, to be taken later.
+    ///
+    /// ```
+    /// # use loopool_executors::{Executor, ThreadPoolExecutor};
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let mut good = pool.submit(|| 1)?;
+    /// let mut bad = pool.submit(|| panic!("no"))?;
+    /// assert!(good.exception(None)?.is_none());
+    /// assert_eq!(good.result(None)?, 1);
+    /// let error: Option<loopool_executors::JobError> = bad.exception(None)?;
+    /// # let _: Result<(), _> = bad.result(None);
+    /// assert_eq!(error.unwrap().panic_message(), Some("no"));
+    /// # Ok::<(), loopool_executors::JobError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no knowing: one with [`is_wait_timeout`](JobError::is_wait_timeout) when the time ran out, or
+    /// with [`is_endless_wait`](JobError::is_endless_wait).
+    pub fn exception(
+        &mut self,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<Option<JobError>, JobError> {
+        let done = |cell: &Cell<T>| cell.is_done().then_some(());
+        let poll_done = |cell: &Cell<T>, waker: &Waker| cell.poll_done(waker).map(|_| ());
+        self.wait_for(timeout.into(), done, poll_done)?;
+        Ok(self.cell.try_take_error())
+    }
+
+    /// Blocks until `look` or `poll` finds something, at most so long.
+    fn wait_for<R>(
+        &mut self,
+        timeout: Option<Duration>,
+        look: impl Fn(&Cell<T>) -> Option<R>,
+        poll: impl Fn(&Cell<T>, &Waker) -> Poll<R>,
+    ) -> Result<R, JobError> {
+        if let Some(found) = look(&self.cell) {
+            return Ok(found);
         }
-        let deadline = deadline_after(timeout.into());
-        if deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        if timeout.is_none() {
             self.cell.before_wait()?;
         }
-        if let Some(outcome) = self.look_for_outcome(deadline) {
-            return outcome;
+        let deadline = deadline_after(timeout);
+        if let Some(found) = self.look_for(deadline, look) {
+            return Ok(found);
         }
         let waker = unpark_this_thread();
         let mut parked: Option<Instant> = None;
         loop {
-            if let Poll::Ready(outcome) = self.cell.poll_take(&waker) {
+            if let Poll::Ready(found) = poll(&self.cell, &waker) {
                 if let Some(parked) = parked {
                     with_patience(|patience| patience.slept(parked.elapsed(), true));
                 }
-                return outcome;
+                return Ok(found);
             }
             parked.get_or_insert_with(Instant::now);
             if !park_until(deadline) {
@@ -81,11 +119,15 @@ impl<T> Job<T> {
     }
 
     /// For as long as it usually pays on this thread.
-    fn look_for_outcome(&self, deadline: Option<Instant>) -> Option<Outcome<T>> {
+    fn look_for<R>(
+        &self,
+        deadline: Option<Instant>,
+        look: impl Fn(&Cell<T>) -> Option<R>,
+    ) -> Option<R> {
         with_patience(|patience| {
             let rounds = patience.rounds();
             let over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let look = |_| if over() { Some(None) } else { self.cell.try_take().map(Some) };
+            let look = |_| if over() { Some(None) } else { look(&self.cell).map(Some) };
             patience.look(rounds, look).flatten()
         })
     }
@@ -93,8 +135,8 @@ impl<T> Job<T> {
     /// Cancels the job.
     ///
     /// A job that has not started never will. A running one is killed where that can be done (a pool
-    /// of processes); a running thread can't be stopped, so there the answer is `false`. `true`, too,
-    /// when the job is already cancelled.
+    /// of processes). A running thread can't be stopped, so there the answer is `false`, and the job's
+    /// [`CancelToken`](crate::CancelToken) asks it to end. `true`, too, when the job is already cancelled.
     pub fn cancel(&self) -> bool {
         self.cell.cancel()
     }

@@ -10,6 +10,7 @@
 //! [`result`](Job::result). This crate knows nothing of any runtime; `loopool` builds on it.
 
 mod blob;
+mod cancel_token;
 #[doc(hidden)]
 pub mod caught;
 mod counters;
@@ -18,10 +19,12 @@ mod error;
 mod job;
 pub mod jobs;
 mod local_job;
+mod options;
 mod os;
 mod own_pool;
 #[doc(hidden)]
 pub mod patience;
+mod place;
 pub mod process;
 mod promise;
 mod queue;
@@ -29,12 +32,16 @@ mod queue;
 pub mod shim;
 mod stats;
 mod thread_pool;
+mod timekeeper;
 mod work;
 
 pub use blob::Blob;
+pub use cancel_token::CancelToken;
 pub use cpu::{CpuExecutor, CpuExecutorBuilder};
 pub use error::{JobError, RejectReason, Rejected, panic_message};
 pub use job::{CancelOnDrop, Job};
+pub use options::{JobOptions, Priority, With};
+pub use place::{Place, SubmitAsync};
 pub use process::{
     CrashCause, CrashReport, ProcessPoolBuilder, ProcessPoolError, ProcessPoolExecutor, worker_main,
 };

@@ -12,6 +12,8 @@
 
 use std::cell::{Cell, RefCell};
 
+use crate::error::JobError;
+
 thread_local! {
     static POOL: Cell<usize> = const { Cell::new(0) };
     /// Jobs of the pool, in the order in which they were begun.
@@ -39,8 +41,17 @@ pub(crate) fn depth() -> usize {
 }
 
 /// Whether the calling thread is in this job of its pool.
-pub(crate) fn is_in(job: u64) -> bool {
+fn is_in(job: u64) -> bool {
     JOBS.try_with(|jobs| jobs.borrow().contains(&job)).unwrap_or_default()
+}
+
+/// # Errors
+/// When the calling thread is in this job of its pool, which it wants to wait for.
+pub(crate) fn refuse_if_in(job: u64) -> Result<(), JobError> {
+    if !is_in(job) {
+        return Ok(());
+    }
+    Err(JobError::endless_wait("the job is run by the thread that would wait, further down"))
 }
 
 /// The calling thread is in this job of its pool until the guard is dropped, there.

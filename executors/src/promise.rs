@@ -16,22 +16,27 @@
 //!    publishes. No panic keeps it from that: foreign code is run caught.
 //! 3. The outcome is put in once and taken out once.
 //! 4. A cell leaves *Pending* exactly once: by [`Promise::start`] (the executor took it out of its
-//!    queue) or by `cancel` (the executor's [`JobOwner`] is told, once, that a place is free).
+//!    queue), by `cancel` (the executor's [`JobOwner`] is told, once, that a place is free) or by `expire`
+//!    (whoever set the time is told).
 //! 5. The waiter's waker is published under the same lock as the check for *Done*, so either the
 //!    waiter sees *Done* or the settler sees the waker.
 //! 6. What is counted of an outcome is counted in *Settling*, so statistics never lag behind an
 //!    outcome that somebody has seen.
 //! 7. An outcome that nobody takes is dropped, caught, by whoever lets go of the cell last: that may be
 //!    a thread of a pool.
+//! 8. Who wants a running job to end sets *asked to end*, and then takes the wakers of those in the job who wait
+//!    for that, under the lock. They leave theirs under the lock after they have looked: so one sees the other.
 //!
 //! Modelled in `loom-tests/tests/promise.rs`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Poll, Waker};
 
+use crate::cancel_token::{Askable, Heeded, while_current};
 use crate::caught::{drop_caught, run_caught};
 use crate::counters::Counters;
 use crate::error::JobError;
+use crate::shim::atomic::{AtomicBool, Ordering};
 use crate::shim::{Arc, Mutex};
 
 /// A job's value, or why there is none.
@@ -44,11 +49,11 @@ pub trait JobOwner: Send + Sync {
     /// The job was cancelled before it was started. Its place in the queue may be given away.
     fn cancelled_while_pending(&self, id: u64);
 
-    /// Somebody wants the running job to end. Answers whether that will be tried; if so, the
+    /// Somebody wants the running job to end. Answers whether it will be made to; if so, the
     /// job's outcome follows as usual.
     fn cancel_running(&self, id: u64) -> bool;
 
-    /// The calling thread is about to block until the job is done, or for a limited time.
+    /// The calling thread is about to block until the job is done, with no limit.
     ///
     /// If it is one of the executor's own threads, the job may never get another one: so the executor may
     /// run the job here and now. By default nothing is done.
@@ -82,6 +87,8 @@ struct Inner<T> {
     outcome: Option<Outcome<T>>,
     callbacks: Vec<Callback<T>>,
     waiter: Option<Waker>,
+    /// Of those in the job who wait until it is asked to end (rule 8).
+    heeding: Vec<Waker>,
 }
 
 impl<T> Drop for Inner<T> {
@@ -93,6 +100,8 @@ impl<T> Drop for Inner<T> {
 
 pub(crate) struct Cell<T> {
     inner: Mutex<Inner<T>>,
+    /// Set with Release in `ask_to_end`; the loads there and in `is_asked` acquire.
+    asked_to_end: AtomicBool,
     owner: Option<(std::sync::Arc<dyn JobOwner>, u64)>,
 }
 
@@ -214,6 +223,21 @@ impl<T> Cell<T> {
         Some(outcome.unwrap_or_else(|| Err(JobError::already_taken())))
     }
 
+    /// Takes the outcome if it is there and an error.
+    pub(crate) fn try_take_error(&self) -> Option<JobError> {
+        let mut inner = self.inner.lock();
+        if inner.state != State::Done {
+            return None;
+        }
+        match inner.outcome.take() {
+            Some(Err(error)) => Some(error),
+            other => {
+                inner.outcome = other;
+                None
+            }
+        }
+    }
+
     /// Cancels a pending job at once; asks the owner to end a running one.
     pub(crate) fn cancel(&self) -> bool {
         let mut inner = self.inner.lock();
@@ -231,6 +255,7 @@ impl<T> Cell<T> {
             }
             State::Running => {
                 drop(inner);
+                self.ask_to_end();
                 match &self.owner {
                     Some((owner, id)) => owner.cancel_running(*id),
                     None => false,
@@ -240,7 +265,44 @@ impl<T> Cell<T> {
         }
     }
 
-    /// To be called before a thread blocks until the job is done.
+    /// Its time to wait is up, or to run if it has been `started`: fails, if it still does that. `count` is called
+    /// in *Settling*, and only then.
+    pub(crate) fn expire(&self, started: bool, error: JobError, count: impl FnOnce()) {
+        let mut inner = self.inner.lock();
+        if inner.state != if started { State::Running } else { State::Pending } {
+            return;
+        }
+        inner.state = State::Settling;
+        inner.failed = true;
+        drop(inner);
+        if started {
+            self.ask_to_end();
+        }
+        count();
+        self.publish(Err(error));
+    }
+
+    /// Whether there are callbacks, which may take their time.
+    pub(crate) fn has_callbacks(&self) -> bool {
+        !self.inner.lock().callbacks.is_empty()
+    }
+
+    /// Rule 8.
+    fn ask_to_end(&self) {
+        // Release: with the loads in `is_asked`, so that who heeds it sees what was done before.
+        self.asked_to_end.store(true, Ordering::Release);
+        let heeding = std::mem::take(&mut self.inner.lock().heeding);
+        for waker in heeding {
+            run_caught("a waker in a job that is to end", || waker.wake());
+        }
+    }
+
+    /// Whether it still waits for its turn.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.inner.lock().state == State::Pending
+    }
+
+    /// To be called before a thread blocks, with no limit, until the job is done.
     pub(crate) fn before_wait(&self) -> Result<(), JobError> {
         match &self.owner {
             Some((owner, id)) => owner.before_wait(*id),
@@ -258,6 +320,37 @@ impl<T> Cell<T> {
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.inner.lock().cancelled
+    }
+}
+
+impl<T: Send> Askable for Cell<T> {
+    fn is_asked(&self) -> bool {
+        // Acquire: the store in `ask_to_end`.
+        self.asked_to_end.load(Ordering::Acquire)
+    }
+
+    fn poll_asked(&self, waker: &Waker) -> Poll<()> {
+        if self.is_asked() {
+            return Poll::Ready(());
+        }
+        let waker = waker.clone();
+        let mut inner = self.inner.lock();
+        if self.is_asked() {
+            drop(inner);
+            drop_caught("a waker", waker);
+            return Poll::Ready(());
+        }
+        let known = inner.heeding.iter().position(|other| other.will_wake(&waker));
+        let spare = match known {
+            Some(_) => Some(waker),
+            None => {
+                inner.heeding.push(waker);
+                None
+            }
+        };
+        drop(inner);
+        drop_caught("a waker", spare);
+        Poll::Pending
     }
 }
 
@@ -298,8 +391,10 @@ impl<T> Promise<T> {
             outcome: None,
             callbacks: Vec::new(),
             waiter: None,
+            heeding: Vec::new(),
         };
-        let cell = Arc::new(Cell { inner: Mutex::new(inner), owner });
+        let asked_to_end = AtomicBool::new(false);
+        let cell = Arc::new(Cell { inner: Mutex::new(inner), asked_to_end, owner });
         (Promise { cell: cell.clone() }, crate::Job::new(cell))
     }
 
@@ -311,14 +406,22 @@ impl<T> Promise<T> {
         self.cell.start()
     }
 
+    /// Whether the job was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.cell.is_cancelled()
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        self.cell.is_pending()
+    }
+
     /// Under which its owner knows the job.
     pub(crate) fn id(&self) -> u64 {
         self.cell.owner.as_ref().map_or(0, |(_, id)| *id)
     }
 
-    /// Whether the job was cancelled.
-    pub fn is_cancelled(&self) -> bool {
-        self.cell.is_cancelled()
+    pub(crate) fn cell(&self) -> &Arc<Cell<T>> {
+        &self.cell
     }
 
     /// Finishes the job with a value.
@@ -338,15 +441,23 @@ impl<T> Promise<T> {
         self.finish(Err(error));
     }
 
-    /// Finishes the job with what `work` returns, or with its panic.
-    pub fn fulfil(self, work: impl FnOnce() -> T) {
-        self.finish(catch_unwind(AssertUnwindSafe(work)).map_err(JobError::panicked));
+    /// Finishes the job with what `work` returns, or with its panic. In `work`, the job's
+    /// [`CancelToken`](crate::CancelToken) is the current one.
+    pub fn fulfil(self, work: impl FnOnce() -> T)
+    where
+        T: Send + 'static,
+    {
+        let outcome = self.outcome_of(work);
+        self.finish(outcome);
     }
 
     /// As [`fulfil`](Self::fulfil), and counts what became of it, before anybody can see it.
-    pub(crate) fn fulfil_counted(self, work: impl FnOnce() -> T, counters: &Counters) {
+    pub(crate) fn fulfil_counted(self, work: impl FnOnce() -> T, counters: &Counters)
+    where
+        T: Send + 'static,
+    {
         let running = counters.run();
-        let outcome = catch_unwind(AssertUnwindSafe(work)).map_err(JobError::panicked);
+        let outcome = self.outcome_of(work);
         drop(running);
         self.finish_counted(outcome, counters);
     }
@@ -356,6 +467,17 @@ impl<T> Promise<T> {
     pub(crate) fn finish_counted(self, outcome: Outcome<T>, counters: &Counters) {
         let settled = self.cell.settle(outcome, |outcome| counters.record(outcome));
         drop_caught("a job's outcome", settled);
+    }
+
+    /// What `work` returns, or how else it ends.
+    fn outcome_of(&self, work: impl FnOnce() -> T) -> Outcome<T>
+    where
+        T: Send + 'static,
+    {
+        let work = || while_current(&self.cell, work);
+        catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+            if payload.is::<Heeded>() { JobError::cancelled() } else { JobError::panicked(payload) }
+        })
     }
 
     /// Finishes the job with `outcome`; when that comes too late it is dropped, whatever its destructor

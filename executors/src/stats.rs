@@ -6,6 +6,8 @@
 pub struct ExecutorStats {
     /// Threads or processes that are there.
     pub workers: usize,
+    /// Jobs that were taken, since the executor was made. Each is one of the following.
+    pub submitted: u64,
     /// Jobs that wait for a worker.
     pub waiting: usize,
     /// Jobs that run.

@@ -1,9 +1,12 @@
 //! What executors run: closures, and calls that can cross to another process.
 
 use std::fmt;
+use std::time::Duration;
 
-use crate::error::Rejected;
+use crate::error::{RejectReason, Rejected};
 use crate::job::Job;
+use crate::place::{Place, SubmitAsync};
+use crate::stats::ExecutorStats;
 
 /// Work that an executor can run: any closure, or a [`Call`].
 pub trait Work: Send + 'static {
@@ -76,7 +79,7 @@ impl<A, R> fmt::Debug for Call<A, R> {
 /// of one's own is short:
 ///
 /// ```
-/// use loopool_executors::{Executor, Job, Promise, Rejected, Work};
+/// use loopool_executors::{Executor, ExecutorStats, Job, Promise, Rejected, Work};
 ///
 /// /// Runs everything at once, in the calling thread.
 /// struct Inline;
@@ -87,13 +90,15 @@ impl<A, R> fmt::Debug for Call<A, R> {
 ///         promise.fulfil(|| work.run());
 ///         Ok(job)
 ///     }
-///     fn shutdown(&self, _wait: bool, _cancel_futures: bool) {}
+///     fn shutdown(&self, _wait: bool, _cancel_futures: bool) -> ExecutorStats {
+///         ExecutorStats::default()
+///     }
 /// }
 ///
 /// assert_eq!(Inline.submit(|| 2 + 2).unwrap().result(None).unwrap(), 4);
 /// ```
 pub trait Executor<W: Work>: Send + Sync {
-    /// Takes `work` to be run.
+    /// Takes `work` to be run, at once or never: it does not wait for a place in a full queue.
     ///
     /// # Errors
     /// Hands the work back, with the reason, when the queue is full or the executor is shut down or
@@ -101,8 +106,68 @@ pub trait Executor<W: Work>: Send + Sync {
     fn submit(&self, work: W) -> Result<Job<W::Output>, Rejected<W>>;
 
     /// Takes no more work. With `cancel_futures`, what has not started is cancelled, else it is still
-    /// run. With `wait`, returns when all that is over.
-    fn shutdown(&self, wait: bool, cancel_futures: bool);
+    /// run. With `wait`, returns when all that is over. Tells what became of the jobs.
+    fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats;
+
+    /// As [`submit`](Self::submit), but blocks the calling thread while the queue is full, at most `timeout`.
+    ///
+    /// Never call this on an event loop's thread: it stops the loop. In a job of the same executor, whose place
+    /// might never become free, the work is run there and then instead.
+    ///
+    /// # Errors
+    /// Hands the work back, with the reason, when the executor is shut down or broken, or its queue is still full
+    /// when the time is up.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::builder().max_workers(1).queue_limit(10).build();
+    /// for line in 0..1000 {
+    ///     let _ = pool.submit_wait(move || line * 2, None)?;
+    /// }
+    /// assert_eq!(pool.shutdown(true, false).finished, 1000);
+    /// # Ok::<(), loopool_executors::JobError>(())
+    /// ```
+    fn submit_wait(
+        &self,
+        work: W,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<Job<W::Output>, Rejected<W>>
+    where
+        Self: Sized,
+    {
+        let mut place = self.place();
+        if place.wait(timeout.into()) {
+            self.submit_to(place, work)
+        } else {
+            Err(Rejected::new(work, RejectReason::QueueFull))
+        }
+    }
+
+    /// As [`submit`](Self::submit), but waits while the queue is full; in any runtime. (Who waits first is first.)
+    ///
+    /// # Errors
+    /// Hands the work back, with the reason, when the executor is shut down or broken.
+    fn submit_async(&self, work: W) -> SubmitAsync<'_, Self, W>
+    where
+        Self: Sized,
+    {
+        SubmitAsync::new(self, self.place(), work)
+    }
+
+    /// A place to be waited for in the executor's queue, if that is bounded. By default it is free at once.
+    fn place(&self) -> Place {
+        Place::default()
+    }
+
+    /// As [`submit`](Self::submit), to a place that was found free.
+    ///
+    /// # Errors
+    /// As for [`submit`](Self::submit).
+    fn submit_to(&self, place: Place, work: W) -> Result<Job<W::Output>, Rejected<W>> {
+        drop(place);
+        self.submit(work)
+    }
 }
 
 /// A closure in a box: what an executor behind `dyn` takes.

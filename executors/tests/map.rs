@@ -9,7 +9,8 @@ use std::time::Duration;
 use futures_core::Stream;
 use loopool_executors::jobs::map;
 use loopool_executors::{
-    CpuExecutor, Executor, Job, JobError, Promise, Rejected, ThreadPoolExecutor, Work,
+    CpuExecutor, Executor, ExecutorStats, Job, JobError, Promise, Rejected, ThreadPoolExecutor,
+    Work,
 };
 
 /// Only a hang lasts so long.
@@ -32,7 +33,9 @@ impl<W: Work> Executor<W> for Inline {
         promise.fulfil(|| work.run());
         Ok(job)
     }
-    fn shutdown(&self, _wait: bool, _cancel_futures: bool) {}
+    fn shutdown(&self, _wait: bool, _cancel_futures: bool) -> ExecutorStats {
+        ExecutorStats::default()
+    }
 }
 
 /// A job that runs until the sender is used, and has begun when this returns.

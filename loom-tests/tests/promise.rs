@@ -20,6 +20,25 @@ mod patience;
 #[path = "../../executors/src/jobs/several.rs"]
 mod several;
 
+/// Stand-in: what goes on in a job's thread. The token is the cell itself.
+mod cancel_token {
+    use std::task::{Poll, Waker};
+
+    use crate::promise::Cell;
+    use crate::shim::Arc;
+
+    pub(crate) trait Askable: Send + Sync {
+        fn is_asked(&self) -> bool;
+        fn poll_asked(&self, waker: &Waker) -> Poll<()>;
+    }
+
+    pub(crate) struct Heeded;
+
+    pub(crate) fn while_current<T, R>(_: &Arc<Cell<T>>, work: impl FnOnce() -> R) -> R {
+        work()
+    }
+}
+
 /// Stand-in: statistics.
 mod counters {
     use crate::promise::Outcome;
@@ -51,6 +70,13 @@ mod error {
         Abandoned,
         AlreadyTaken,
         WaitTimedOut,
+        TimedOut,
+    }
+
+    impl std::fmt::Display for JobError {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "{self:?}")
+        }
     }
 
     impl JobError {
@@ -95,6 +121,7 @@ use loom::sync::Arc;
 use loom::thread;
 use loopool_loom_tests::{Alarm, Bounds, Drops, Token, model, shim};
 
+use self::cancel_token::Askable;
 use self::error::JobError;
 use self::job::Job;
 use self::promise::{JobOwner, Outcome, Promise};
@@ -294,6 +321,99 @@ fn one_of_two_outcomes_wins() {
         let settled = settling.join().unwrap();
         assert!(settled != cancelled);
         assert_eq!(outcome.is_ok(), settled);
+        drop(outcome);
+        assert_eq!(drops.count(), 1);
+    });
+}
+
+/// A job that is asked to end, by one who cancels it, hears of that wherever it is: before it looks, or while it
+/// waits.
+#[test]
+fn a_running_job_that_is_asked_to_end_is_woken() {
+    model(BOUNDS, || {
+        let (promise, job) = Promise::<()>::new();
+        assert!(promise.start());
+        let cancelling = thread::spawn(move || assert!(!job.cancel()));
+        let alarm = Alarm::new();
+        let waker = Alarm::waker(&alarm);
+        while promise.cell().poll_asked(&waker).is_pending() {
+            alarm.wait();
+        }
+        assert!(promise.cell().is_asked());
+        promise.set_exception(JobError::Cancelled);
+        cancelling.join().unwrap();
+    });
+}
+
+/// What was done before somebody asks is seen by who hears of it.
+#[test]
+fn who_heeds_sees_what_was_done_before() {
+    model(BOUNDS, || {
+        let (promise, job) = Promise::<()>::new();
+        assert!(promise.start());
+        let why = Arc::new(shim::UnsafeCell::new(0));
+        let asking = thread::spawn({
+            let why = why.clone();
+            move || {
+                // SAFETY: it is read only by who has heard of the cancellation that follows.
+                why.with_mut(|why| unsafe { *why = 1 });
+                job.cancel();
+            }
+        });
+        if promise.cell().is_asked() {
+            // SAFETY: nobody writes after the cancellation.
+            assert_eq!(why.with(|why| unsafe { *why }), 1);
+        }
+        asking.join().unwrap();
+    });
+}
+
+/// The time to wait is up while the executor begins the job: it is run or has expired, and is counted once.
+#[test]
+fn a_job_is_started_or_expires() {
+    model(BOUNDS, || {
+        let (promise, mut job) = Promise::new();
+        let (drops, expired) = (Drops::default(), Count::default());
+        let token = drops.token();
+        let cell = promise.cell().clone();
+        let timekeeper = thread::spawn({
+            let expired = expired.clone();
+            move || cell.expire(false, JobError::TimedOut, || expired.add())
+        });
+        let started = promise.start();
+        if started {
+            assert!(!promise.cell().is_asked());
+            assert!(promise.set_result(token).is_ok());
+        } else {
+            drop((promise, token));
+        }
+        let outcome = join(&mut job);
+        timekeeper.join().unwrap();
+        assert_eq!(outcome.is_ok(), started);
+        assert_eq!(expired.get(), usize::from(!started));
+        drop(outcome);
+        assert_eq!(drops.count(), 1);
+    });
+}
+
+/// The time to run is up while the job ends: one of the two is its outcome, the other goes nowhere.
+#[test]
+fn a_running_job_ends_or_expires() {
+    model(BOUNDS, || {
+        let (promise, mut job) = Promise::new();
+        assert!(promise.start());
+        let (drops, expired) = (Drops::default(), Count::default());
+        let token = drops.token();
+        let cell = promise.cell().clone();
+        let timekeeper = thread::spawn({
+            let expired = expired.clone();
+            move || cell.expire(true, JobError::TimedOut, || expired.add())
+        });
+        let in_time = promise.set_result(token).map_err(drop).is_ok();
+        let outcome = join(&mut job);
+        timekeeper.join().unwrap();
+        assert_eq!(outcome.is_ok(), in_time);
+        assert_eq!(expired.get(), usize::from(!in_time));
         drop(outcome);
         assert_eq!(drops.count(), 1);
     });

@@ -40,7 +40,10 @@ pub struct DoneAndNotDone<T> {
 /// Blocks the calling thread until enough of the jobs are done, at most `timeout`.
 ///
 /// Never call this on an event loop's thread: it stops the loop. Await [`as_completed`] there, or all of them
-/// with `join_all`.
+/// with `join_all`. In a job of the same pool this runs those that nobody has begun, as [`Job::result`] does.
+///
+/// # Panics
+/// In a job that waits for nothing but itself.
 ///
 /// ```
 /// use loopool_executors::jobs::{ReturnWhen, wait};
@@ -255,6 +258,8 @@ struct Watched<T> {
     board: Arc<Board>,
     /// How many were not found done yet.
     left: usize,
+    /// So many of the first ones were begun by the thread that waits, if nobody else had.
+    tried: usize,
 }
 
 /// The numbers of the jobs that are done and were not given yet.
@@ -294,7 +299,7 @@ impl<T> Watched<T> {
                 board.0.lock().done.push_back(index);
             }
         }
-        Watched { left: jobs.len(), jobs, board }
+        Watched { left: jobs.len(), jobs, board, tried: 0 }
     }
 
     fn left(&self) -> usize {
@@ -327,9 +332,12 @@ impl<T> Watched<T> {
     }
 
     /// Blocks until there may be one that is done. False when the time is up.
-    fn wait(&self, deadline: Option<Instant>) -> bool {
+    fn wait(&mut self, deadline: Option<Instant>) -> bool {
         let waker = unpark_this_thread();
         let mut in_time = true;
+        if deadline.is_none() {
+            self.before_wait();
+        }
         loop {
             let mut numbers = self.board.0.lock();
             if !numbers.done.is_empty() {
@@ -343,6 +351,19 @@ impl<T> Watched<T> {
             drop(numbers);
             drop_caught("a waker", previous);
             in_time = park_until(deadline);
+        }
+    }
+
+    /// As for one job ([`Job::result`]), until one is done.
+    fn before_wait(&mut self) {
+        while let Some(job) = self.jobs.get(self.tried) {
+            if !self.board.0.lock().done.is_empty() {
+                return;
+            }
+            self.tried += 1;
+            if let Some(Err(error)) = job.as_ref().map(|job| job.cell().before_wait()) {
+                assert!(self.left > 1, "{error}");
+            }
         }
     }
 

@@ -23,6 +23,7 @@ use super::wire::{FromWorker, clip};
 use super::worker_handle::{Phase, Running, SendError, WorkerHandle};
 use crate::caught::run_caught;
 use crate::error::JobError;
+use crate::own_pool;
 
 /// How many frames of one worker are taken before the others get their turn.
 const FRAMES_A_TURN: usize = 16;
@@ -123,6 +124,7 @@ impl Manager {
     /// The life of the manager's thread.
     pub(super) fn run(mut self) {
         let shared = self.shared.clone();
+        own_pool::work_for(&*shared);
         run_caught("the manager of a process pool, whose jobs fail now,", || self.work());
         // Dropping it kills what is left and fails the jobs that ran.
         run_caught("the end of the manager of a process pool", || drop(self));

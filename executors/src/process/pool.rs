@@ -20,6 +20,8 @@ use super::wire::WorkerSettings;
 use super::{hook, takeover};
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::job::Job;
+use crate::own_pool;
+use crate::place::Place;
 use crate::promise::Promise;
 use crate::stats::ExecutorStats;
 use crate::work::{Call, Executor};
@@ -85,7 +87,6 @@ use crate::work::{Call, Executor};
 pub struct ProcessPoolExecutor {
     shared: Arc<Shared>,
     manager: Mutex<Option<JoinHandle<()>>>,
-    manager_id: std::thread::ThreadId,
 }
 
 /// Options of a [`ProcessPoolExecutor`].
@@ -188,8 +189,7 @@ impl ProcessPoolBuilder {
         let manager = std::thread::Builder::new()
             .name("loopool-procs".to_owned())
             .spawn(move || manager.run())?;
-        let manager_id = manager.thread().id();
-        Ok(ProcessPoolExecutor { shared, manager: Mutex::new(Some(manager)), manager_id })
+        Ok(ProcessPoolExecutor { shared, manager: Mutex::new(Some(manager)) })
     }
 }
 
@@ -251,10 +251,12 @@ impl ProcessPoolExecutor {
     /// Takes no more work. With `cancel_futures`, jobs that have not started are cancelled, else they
     /// are still run. With `wait`, returns when all processes of the pool have ended (called in a
     /// job's done-callback, it does not wait for that). May be called again.
-    pub fn shutdown(&self, wait: bool, cancel_futures: bool) {
+    ///
+    /// Tells what became of every job: after a `wait` none is waiting or running any more.
+    pub fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
         self.shared.shut_down(cancel_futures);
-        if !wait || std::thread::current().id() == self.manager_id {
-            return;
+        if !wait || own_pool::works_for(&*self.shared) {
+            return self.stats();
         }
         self.shared.wait();
         let manager = self.manager.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
@@ -262,6 +264,7 @@ impl ProcessPoolExecutor {
             // Its body catches every panic, so there is nothing to learn here.
             let _ = manager.join();
         }
+        self.stats()
     }
 }
 
@@ -276,16 +279,33 @@ where
     /// Hands the call back when the queue is full, the pool is shut down or broken, or the function
     /// does not live in the main program. (An argument that cannot be encoded fails the job.)
     fn submit(&self, work: Call<A, R>) -> Result<Job<R>, Rejected<Call<A, R>>> {
+        self.submit_to(Place::default(), work)
+    }
+
+    fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
+        ProcessPoolExecutor::shutdown(self, wait, cancel_futures)
+    }
+
+    fn place(&self) -> Place {
+        Place::in_queue_of(self.shared.clone())
+    }
+
+    fn submit_to(
+        &self,
+        mut place: Place,
+        work: Call<A, R>,
+    ) -> Result<Job<R>, Rejected<Call<A, R>>> {
         let Some(target) = Target::of(work.function) else {
             return Err(Rejected::new(work, RejectReason::ForeignFunction));
         };
-        if let Err(reason) = self.shared.admits() {
+        if let Err(reason) = self.shared.admits(&place.ticket) {
             return Err(Rejected::new(work, reason));
         }
         let body = match Body::encode(&work.argument) {
             Ok(body) => body,
             Err(why) => {
                 let (promise, job) = Promise::new();
+                self.shared.counters.record_submitted();
                 self.shared.counters.record_failed();
                 promise.set_exception(JobError::codec("argument", why));
                 return Ok(job);
@@ -293,14 +313,10 @@ where
         };
         let id = self.shared.next_id();
         let (promise, job) = Promise::owned_by(self.shared.clone(), id);
-        match self.shared.push(RemoteJob::new(id, target, body, promise)) {
+        match self.shared.push(RemoteJob::new(id, target, body, promise), &mut place.ticket) {
             Ok(()) => Ok(job),
             Err(reason) => Err(Rejected::new(work, reason)),
         }
-    }
-
-    fn shutdown(&self, wait: bool, cancel_futures: bool) {
-        ProcessPoolExecutor::shutdown(self, wait, cancel_futures);
     }
 }
 

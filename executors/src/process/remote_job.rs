@@ -79,15 +79,15 @@ impl Queued for RemoteJob {
         self.asker.start()
     }
 
-    fn is_cancelled(&self) -> bool {
-        self.asker.is_cancelled()
+    fn is_gone(&self) -> bool {
+        !self.asker.is_pending()
     }
 }
 
 /// Whoever waits for the job's outcome, whatever its type.
 trait Asker: Send {
     fn start(&self) -> bool;
-    fn is_cancelled(&self) -> bool;
+    fn is_pending(&self) -> bool;
     fn settle(self: Box<Self>, reply: Reply, counters: &Counters);
     fn give_up(self: Box<Self>, error: JobError, counters: &Counters);
 }
@@ -97,8 +97,8 @@ impl<R: DeserializeOwned + Send + 'static> Asker for Promise<R> {
         Promise::start(self)
     }
 
-    fn is_cancelled(&self) -> bool {
-        Promise::is_cancelled(self)
+    fn is_pending(&self) -> bool {
+        Promise::is_pending(self)
     }
 
     fn settle(self: Box<Self>, reply: Reply, counters: &Counters) {

@@ -11,12 +11,16 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::task::{Poll, Waker};
 
 use super::remote_job::RemoteJob;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason};
+use crate::options::Priority;
+use crate::own_pool;
+use crate::place::HasPlaces;
 use crate::promise::JobOwner;
-use crate::queue::JobQueue;
+use crate::queue::{JobQueue, Leftovers, Ticket};
 use crate::stats::ExecutorStats;
 
 pub(super) struct Shared {
@@ -86,21 +90,29 @@ impl Shared {
         self.next_id.fetch_add(1, Relaxed)
     }
 
-    /// Whether a job would be taken now.
-    pub(super) fn admits(&self) -> Result<(), RejectReason> {
-        self.lock().admits()
+    /// Whether a job would be taken now, as far as that is known.
+    pub(super) fn admits(&self, ticket: &Ticket) -> Result<(), RejectReason> {
+        let state = self.lock();
+        match state.refusal() {
+            Some(reason) => Err(reason),
+            None if ticket.is_unused() && state.queue.is_full() => Err(RejectReason::QueueFull),
+            None => Ok(()),
+        }
     }
 
     /// Queues a job, unless the pool has changed its mind since [`admits`](Self::admits).
-    pub(super) fn push(&self, job: RemoteJob) -> Result<(), RejectReason> {
+    pub(super) fn push(&self, job: RemoteJob, ticket: &mut Ticket) -> Result<(), RejectReason> {
         let mut state = self.lock();
-        if let Err(reason) = state.admits() {
+        let refusal = state.refusal();
+        let full = || (!state.queue.admits(ticket)).then_some(RejectReason::QueueFull);
+        if let Some(reason) = refusal.or_else(full) {
             // The job's destructor runs without the lock.
             drop(state);
             drop(job);
             return Err(reason);
         }
-        state.queue.push(job);
+        self.counters.record_submitted();
+        state.queue.push(Priority::Normal, job);
         if state.hungry {
             self.wake(state);
         }
@@ -108,9 +120,11 @@ impl Shared {
     }
 
     pub(super) fn shut_down(&self, cancel_futures: bool) {
+        let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         state.shut_down = true;
-        let cancelled = if cancel_futures { state.queue.drain() } else { Default::default() };
+        state.queue.close(&mut leftovers);
+        let cancelled = if cancel_futures { state.queue.drain(&mut leftovers) } else { Vec::new() };
         self.wake(state);
         for job in cancelled {
             job.give_up(JobError::cancelled(), &self.counters);
@@ -151,26 +165,24 @@ impl Shared {
     /// Rule 1: takes up to `idle` jobs and everything else there is to do. `could_start` says whether
     /// there is room for another worker.
     pub(super) fn orders(&self, idle: usize, could_start: bool) -> Orders {
-        let mut garbage = Vec::new();
+        let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         let jobs: Vec<_> =
-            std::iter::from_fn(|| state.queue.pop(&mut garbage)).take(idle).collect();
+            std::iter::from_fn(|| state.queue.pop(&mut leftovers)).take(idle).collect();
         state.asleep = true;
         state.hungry = jobs.len() < idle || could_start;
-        let orders = Orders {
+        Orders {
             jobs,
             cancels: std::mem::take(&mut state.cancels),
             waiting: state.queue.waiting(),
             shut_down: state.shut_down,
-        };
-        drop(state);
-        drop(garbage);
-        orders
+        }
     }
 
     /// Fails every job that waits.
     pub(super) fn fail_waiting(&self, why: &str) {
-        let waiting = self.lock().queue.drain();
+        let mut leftovers = Leftovers::new();
+        let waiting = self.lock().queue.drain(&mut leftovers);
         for job in waiting {
             job.give_up(JobError::rejected(why), &self.counters);
         }
@@ -178,7 +190,11 @@ impl Shared {
 
     /// Refuses jobs from now on, and those that wait.
     pub(super) fn break_down(&self, why: &str) {
-        self.lock().broken = Some(why.to_owned());
+        let mut leftovers = Leftovers::new();
+        let mut state = self.lock();
+        state.broken = Some(why.to_owned());
+        state.queue.close(&mut leftovers);
+        drop(state);
         self.fail_waiting(why);
     }
 
@@ -190,9 +206,11 @@ impl Shared {
 
     /// The manager's last act.
     pub(super) fn end(&self) {
+        let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         state.is_over = true;
         state.shut_down = true;
+        state.queue.close(&mut leftovers);
         state.workers.clear();
         state.fork_server = None;
         drop(state);
@@ -202,24 +220,20 @@ impl Shared {
 }
 
 impl State {
-    fn admits(&self) -> Result<(), RejectReason> {
+    /// Why no job is taken.
+    fn refusal(&self) -> Option<RejectReason> {
         if self.shut_down {
-            Err(RejectReason::ShutDown)
-        } else if let Some(why) = &self.broken {
-            Err(RejectReason::Broken(why.clone()))
-        } else if self.queue.is_full() {
-            Err(RejectReason::QueueFull)
-        } else {
-            Ok(())
+            return Some(RejectReason::ShutDown);
         }
+        self.broken.as_ref().map(|why| RejectReason::Broken(why.clone()))
     }
 }
 
 impl JobOwner for Shared {
     fn cancelled_while_pending(&self, _id: u64) {
-        let garbage = self.lock().queue.note_cancelled();
+        let mut leftovers = Leftovers::new();
+        self.lock().queue.note_gone(&mut leftovers);
         self.counters.record_cancelled();
-        drop(garbage);
     }
 
     fn cancel_running(&self, id: u64) -> bool {
@@ -230,5 +244,25 @@ impl JobOwner for Shared {
         state.cancels.push(id);
         self.wake(state);
         true
+    }
+}
+
+impl HasPlaces for Shared {
+    fn poll_place(&self, ticket: &mut Ticket, waker: &Waker) -> Poll<()> {
+        let waker = waker.clone();
+        let mut leftovers = Leftovers::new();
+        let mut state = self.lock();
+        let place = state.queue.poll_place(ticket, waker, &mut leftovers);
+        if place.is_pending() && own_pool::works_for(self) {
+            // The manager, in a done-callback: it would wait for itself.
+            state.queue.give_back(ticket, &mut leftovers);
+            return Poll::Ready(());
+        }
+        place
+    }
+
+    fn give_back(&self, ticket: &mut Ticket) {
+        let mut leftovers = Leftovers::new();
+        self.lock().queue.give_back(ticket, &mut leftovers);
     }
 }

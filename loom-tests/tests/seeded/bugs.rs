@@ -18,6 +18,7 @@ const JOIN: &str = "runtime/src/task/join.rs";
 const COLD: &str = "runtime/src/task/cold.rs";
 const WAKERS: &str = "runtime/src/cancel/wakers.rs";
 const PROMISE: &str = "executors/src/promise.rs";
+const QUEUE: &str = "executors/src/queue.rs";
 const SEVERAL: &str = "executors/src/jobs/several.rs";
 const IDLE: &str = "runtime/src/scheduler/idle.rs";
 /// The callers of `idle.rs` are copies.
@@ -839,5 +840,69 @@ pub(crate) const BUGS: &[Bug] = &[
         replace: "matches!(action, Action::Wake(_))",
         test: "timer",
         model: "whoever_polled_last_is_woken",
+    },
+    Bug {
+        what: "a place that was promised counts as free",
+        file: QUEUE,
+        find: "self.waiting() + self.granted.len() >= limit",
+        replace: "self.waiting() >= limit",
+        test: "queue",
+        model: "two_who_wait_get_one_place_each",
+    },
+    Bug {
+        what: "who goes away with a place keeps it",
+        file: QUEUE,
+        find: "        if self.take_grant(number) {\n            self.grant(leftovers);\n        } else if",
+        replace: "        if self.take_grant(number) {\n        } else if",
+        test: "queue",
+        model: "a_place_that_nobody_takes_is_handed_on",
+    },
+    Bug {
+        what: "a cancelled job's place is given to nobody",
+        file: QUEUE,
+        find: "        self.gone += 1;\n        self.grant(leftovers);",
+        replace: "        self.gone += 1;",
+        test: "queue",
+        model: "whoever_waits_for_a_place_gets_one",
+    },
+    Bug {
+        what: "a queue that is closed leaves who waits for a place alone",
+        file: QUEUE,
+        find: "        leftovers.woken.extend(self.for_place.drain(..).map(|(_, waker)| waker));\n",
+        replace: "",
+        test: "queue",
+        model: "a_closed_queue_leaves_nobody_waiting",
+    },
+    Bug {
+        what: "what is drained can still be cancelled",
+        file: QUEUE,
+        find: "entries.partition(Queued::start)",
+        replace: "entries.partition(|entry| !entry.is_gone())",
+        test: "queue",
+        model: "a_shutdown_tells_who_waits_and_ends_each_job_once",
+    },
+    Bug {
+        what: "who waits to be asked to end leaves the waker without another look",
+        file: PROMISE,
+        find: "        let mut inner = self.inner.lock();\n        if self.is_asked() {",
+        replace: "        let mut inner = self.inner.lock();\n        if false {",
+        test: "promise",
+        model: "a_running_job_that_is_asked_to_end_is_woken",
+    },
+    Bug {
+        what: "a job is asked to end with a relaxed store",
+        file: PROMISE,
+        find: "self.asked_to_end.store(true, Ordering::Release)",
+        replace: "self.asked_to_end.store(true, Ordering::Relaxed)",
+        test: "promise",
+        model: "who_heeds_sees_what_was_done_before",
+    },
+    Bug {
+        what: "a job expires that has been started",
+        file: PROMISE,
+        find: "if inner.state != if started { State::Running } else { State::Pending } {",
+        replace: "if started {",
+        test: "promise",
+        model: "a_job_is_started_or_expires",
     },
 ];

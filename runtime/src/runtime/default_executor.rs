@@ -124,7 +124,9 @@ impl DefaultExecutor {
 /// An executor is foreign code.
 fn shut_down(executor: Option<Arc<dyn Executor<BoxedWork>>>, cancel: bool) {
     if let Some(executor) = executor {
-        run_caught("an executor that was shut down", || executor.shutdown(false, cancel));
+        run_caught("an executor that was shut down", || {
+            executor.shutdown(false, cancel);
+        });
     }
 }
 

@@ -1,0 +1,167 @@
+//! [`CancelToken`]: how a job that runs learns that it is to end.
+//!
+//! A thread can't be stopped, so a job that runs on one is asked: the question is kept in the cell of its promise,
+//! and the thread knows the cell of the job that it runs.
+
+use std::cell::Cell as StdCell;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::job::{deadline_after, park_until, unpark_this_thread};
+use crate::promise::Cell;
+
+/// What a job asks whether it is to end: because somebody has called [`Job::cancel`](crate::Job::cancel), a
+/// [guard](crate::Job::cancel_on_drop) was dropped, or its time is up.
+///
+/// On the job's own thread it is the [current](Self::current) one; to other threads it is given, as a clone. (A
+/// job in a pool of processes needs none: its process is killed.)
+///
+/// ```
+/// use loopool_executors::{CancelToken, Executor, ThreadPoolExecutor};
+/// # use std::sync::mpsc;
+///
+/// let pool = ThreadPoolExecutor::new(1);
+/// # let (begin, begun) = mpsc::channel();
+/// let mut job = pool.submit(move || {
+///     # begin.send(()).unwrap();
+///     let token = CancelToken::current().unwrap();
+///     let mut rounds = 0u64;
+///     loop {
+///         token.check(); // Ends the job here, once it is cancelled.
+///         rounds = rounds.wrapping_add(1);
+///     }
+/// })?;
+/// # begun.recv().unwrap();
+/// job.cancel();
+/// let outcome: Result<(), _> = job.result(None);
+/// assert!(outcome.unwrap_err().is_cancelled());
+/// # Ok::<(), loopool_executors::JobError>(())
+/// ```
+#[derive(Clone)]
+pub struct CancelToken {
+    job: Arc<dyn Askable>,
+}
+
+impl CancelToken {
+    /// That of the job which the calling thread runs; `None` when it runs none.
+    pub fn current() -> Option<CancelToken> {
+        // Without, at the thread's end.
+        let current = CURRENT.try_with(StdCell::get).ok().flatten()?;
+        // SAFETY: `while_current` put it there and has not returned, or it would have taken it away: so what it
+        // borrows is still there. It is a thread's own.
+        Some(unsafe { current.as_ref() }.token())
+    }
+
+    /// Whether the job is to end.
+    pub fn is_cancelled(&self) -> bool {
+        self.job.is_asked()
+    }
+
+    /// Ends the job if it is to end, by unwinding: its outcome is
+    /// [`is_cancelled`](crate::JobError::is_cancelled), or that its time is up. What is on the stack is dropped,
+    /// nothing is reported.
+    ///
+    /// On another thread than the job's it unwinds that thread, so there it belongs into what hands a panic on to
+    /// the job: a scope, or `rayon::join`. In a program built with `panic = "abort"` it ends the program.
+    pub fn check(&self) {
+        if self.is_cancelled() {
+            std::panic::resume_unwind(Box::new(Heeded));
+        }
+    }
+
+    /// Sleeps until the job is to end, at most `timeout`; whether it is to end.
+    ///
+    /// For jobs that would otherwise sleep: they are woken by their cancellation.
+    pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> bool {
+        let deadline = deadline_after(timeout.into());
+        let waker = unpark_this_thread();
+        let mut in_time = true;
+        while self.job.poll_asked(&waker).is_pending() {
+            // What comes in the very last moment is found by the look above.
+            if !in_time {
+                return false;
+            }
+            in_time = park_until(deadline);
+        }
+        true
+    }
+
+    /// Is ready when the job is to end: for jobs that run a loop of their own.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when it is dropped.
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + use<> {
+        Cancelled(self.clone())
+    }
+}
+
+impl fmt::Debug for CancelToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelToken").field("cancelled", &self.is_cancelled()).finish()
+    }
+}
+
+struct Cancelled(CancelToken);
+
+impl Future for Cancelled {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.job.poll_asked(cx.waker())
+    }
+}
+
+/// A job that can be asked to end.
+pub(crate) trait Askable: Send + Sync {
+    /// Whether it has been.
+    fn is_asked(&self) -> bool;
+
+    /// Ready when it has been; until then the waker is kept.
+    fn poll_asked(&self, waker: &Waker) -> Poll<()>;
+}
+
+/// What a job unwinds with that ends because it was asked to.
+pub(crate) struct Heeded;
+
+/// Who knows the token of a job.
+trait HasToken {
+    fn token(&self) -> CancelToken;
+}
+
+impl<T: Send + 'static> HasToken for Arc<Cell<T>> {
+    fn token(&self) -> CancelToken {
+        CancelToken { job: self.clone() }
+    }
+}
+
+thread_local! {
+    static CURRENT: StdCell<Option<std::ptr::NonNull<dyn HasToken>>> = const { StdCell::new(None) };
+}
+
+/// Runs `work` as the job of `cell`.
+pub(crate) fn while_current<T: Send + 'static, R>(
+    cell: &Arc<Cell<T>>,
+    work: impl FnOnce() -> R,
+) -> R {
+    /// Brings the one before back, however `work` ends.
+    struct Restore(Option<std::ptr::NonNull<dyn HasToken>>);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // It has no destructor, so it is there till the thread's end.
+            let _ = CURRENT.try_with(|current| current.set(self.0));
+        }
+    }
+
+    let cell: &dyn HasToken = cell;
+    // SAFETY: only the lifetime is changed. It is taken away by `Restore` before the borrow ends, and nobody
+    // copies it from there to where it could outlast that.
+    let cell: &'static dyn HasToken = unsafe { std::mem::transmute(cell) };
+    let previous = CURRENT.try_with(|current| current.replace(Some(cell.into()))).ok().flatten();
+    let _restore = Restore(previous);
+    work()
+}

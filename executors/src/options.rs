@@ -1,0 +1,128 @@
+//! How a job is to be treated, besides being run.
+
+use std::time::{Duration, Instant};
+
+use crate::error::Rejected;
+use crate::job::Job;
+use crate::place::Place;
+use crate::stats::ExecutorStats;
+use crate::work::{Executor, Work};
+
+/// Who comes first among jobs that wait. Within a priority it is the one that was submitted first.
+///
+/// None waits for ever: of eight jobs that are taken while several priorities wait, one is the oldest of all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Before the others: somebody waits for it.
+    High,
+    /// What a job has if nobody says otherwise.
+    #[default]
+    Normal,
+    /// When there is nothing better to do.
+    Low,
+}
+
+impl Priority {
+    pub(crate) const COUNT: usize = 3;
+}
+
+/// How jobs are to be treated: for the `with` of an executor.
+///
+/// ```
+/// use std::time::Duration;
+/// use loopool_executors::{Executor, JobOptions, Priority, ThreadPoolExecutor};
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// let urgent = JobOptions::new().priority(Priority::High).job_timeout(Duration::from_secs(1));
+/// let mut job = pool.with(urgent).submit(|| 6 * 7)?;
+/// assert_eq!(job.result(None)?, 42);
+/// # Ok::<(), loopool_executors::JobError>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+#[must_use = "options have to be given to an executor"]
+pub struct JobOptions {
+    pub(crate) priority: Priority,
+    pub(crate) queue_timeout: Option<Duration>,
+    pub(crate) job_timeout: Option<Duration>,
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl JobOptions {
+    /// Normal priority, and no limits.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Who comes first.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// How long a job may wait for its turn. After that it is not run any more and fails
+    /// ([`is_queue_timeout`](crate::JobError::is_queue_timeout)).
+    pub fn queue_timeout(mut self, limit: Duration) -> Self {
+        self.queue_timeout = Some(limit);
+        self
+    }
+
+    /// How long a job may run. After that it fails ([`is_timeout`](crate::JobError::is_timeout)), and its
+    /// [`CancelToken`](crate::CancelToken) asks it to end. No thread can be stopped: one that runs a job which does
+    /// not heed that goes on with it, and what the job gives then is dropped.
+    pub fn job_timeout(mut self, limit: Duration) -> Self {
+        self.job_timeout = Some(limit);
+        self
+    }
+
+    /// When a job has to be done, whether it waits or runs then: the earlier of this and the other limits counts.
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    pub(crate) fn has_limits(&self) -> bool {
+        self.queue_timeout.is_some() || self.job_timeout.is_some() || self.deadline.is_some()
+    }
+}
+
+/// An executor with options for the jobs that are submitted to it. Made by its `with`.
+#[derive(Debug)]
+pub struct With<'e, E> {
+    executor: &'e E,
+    options: JobOptions,
+}
+
+impl<'e, E> With<'e, E> {
+    pub(crate) fn new(executor: &'e E, options: JobOptions) -> Self {
+        With { executor, options }
+    }
+}
+
+/// An executor that knows options.
+#[doc(hidden)]
+pub trait SubmitWith<W: Work>: Executor<W> {
+    fn submit_with(
+        &self,
+        options: &JobOptions,
+        place: Place,
+        work: W,
+    ) -> Result<Job<W::Output>, Rejected<W>>;
+}
+
+impl<W: Work, E: SubmitWith<W>> Executor<W> for With<'_, E> {
+    fn submit(&self, work: W) -> Result<Job<W::Output>, Rejected<W>> {
+        self.submit_to(Place::default(), work)
+    }
+
+    fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
+        self.executor.shutdown(wait, cancel_futures)
+    }
+
+    fn place(&self) -> Place {
+        self.executor.place()
+    }
+
+    fn submit_to(&self, place: Place, work: W) -> Result<Job<W::Output>, Rejected<W>> {
+        self.executor.submit_with(&self.options, place, work)
+    }
+}

@@ -1,0 +1,119 @@
+//! Waiting for a place in a full queue.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::error::Rejected;
+use crate::job::{Job, deadline_after, park_until, unpark_this_thread};
+use crate::queue::Ticket;
+use crate::work::{Executor, Work};
+
+/// Somebody's turn for a place in an executor's queue: made by [`Executor::place`], waited for, and used with
+/// [`Executor::submit_to`]. Dropped, it lets the next one have it.
+///
+/// Places are given in the order in which they were first waited for.
+#[derive(Default)]
+pub struct Place {
+    queue: Option<Arc<dyn HasPlaces>>,
+    pub(crate) ticket: Ticket,
+}
+
+/// An executor with a queue that may be full.
+pub(crate) trait HasPlaces: Send + Sync {
+    /// Ready when whoever has the ticket may submit, be it only to be refused; until then the waker is kept.
+    fn poll_place(&self, ticket: &mut Ticket, waker: &Waker) -> Poll<()>;
+
+    /// Whoever has the ticket goes away.
+    fn give_back(&self, ticket: &mut Ticket);
+}
+
+impl Place {
+    pub(crate) fn in_queue_of(executor: Arc<dyn HasPlaces>) -> Self {
+        Place { queue: Some(executor), ticket: Ticket::default() }
+    }
+
+    /// Ready when a submission to this place will not be refused because the queue is full.
+    pub fn poll_free(&mut self, waker: &Waker) -> Poll<()> {
+        match &self.queue {
+            Some(queue) => queue.poll_place(&mut self.ticket, waker),
+            None => Poll::Ready(()),
+        }
+    }
+
+    /// Whether it is one that can be waited for.
+    pub(crate) fn was_waited_for(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// Blocks until it is free, at most `timeout`; whether it is.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> bool {
+        let deadline = deadline_after(timeout);
+        let waker = unpark_this_thread();
+        let mut in_time = true;
+        while self.poll_free(&waker).is_pending() {
+            // What comes in the very last moment is found by the look above.
+            if !in_time {
+                return false;
+            }
+            in_time = park_until(deadline);
+        }
+        true
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(queue) = &self.queue
+            && !self.ticket.is_unused()
+        {
+            queue.give_back(&mut self.ticket);
+        }
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").finish_non_exhaustive()
+    }
+}
+
+/// A submission that waits for its place. Made by [`Executor::submit_async`].
+///
+/// # Cancel safety
+/// Dropped before it was ready, the work is dropped with it and was not submitted.
+#[must_use = "nothing is submitted before it is awaited"]
+pub struct SubmitAsync<'e, E: ?Sized, W> {
+    executor: &'e E,
+    place: Place,
+    work: Option<W>,
+}
+
+impl<'e, E: ?Sized, W> SubmitAsync<'e, E, W> {
+    pub(crate) fn new(executor: &'e E, place: Place, work: W) -> Self {
+        SubmitAsync { executor, place, work: Some(work) }
+    }
+}
+
+// Nothing in it is pinned.
+impl<E: ?Sized, W> Unpin for SubmitAsync<'_, E, W> {}
+
+impl<E: Executor<W> + ?Sized, W: Work> Future for SubmitAsync<'_, E, W> {
+    type Output = Result<Job<W::Output>, Rejected<W>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        std::task::ready!(self.place.poll_free(cx.waker()));
+        let place = std::mem::take(&mut self.place);
+        let work = self.work.take().expect("a future is not polled after it was ready");
+        Poll::Ready(self.executor.submit_to(place, work))
+    }
+}
+
+impl<E: ?Sized, W> fmt::Debug for SubmitAsync<'_, E, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubmitAsync").finish_non_exhaustive()
+    }
+}

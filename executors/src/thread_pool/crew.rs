@@ -1,0 +1,468 @@
+//! The workers of a pool, and what they share with whoever submits.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, MutexGuard};
+use std::task::{Poll, Waker};
+use std::thread::{JoinHandle, ThreadId};
+use std::time::{Duration, Instant};
+
+use super::growth::Growth;
+use crate::caught::{drop_caught, tell, text_of};
+use crate::counters::Counters;
+use crate::error::{JobError, RejectReason, Rejected};
+use crate::job::Job;
+use crate::local_job::{LocalJob, LocalPool, new_job};
+use crate::options::JobOptions;
+use crate::os;
+use crate::own_pool;
+use crate::patience::Patience;
+use crate::place::{HasPlaces, Place};
+use crate::promise::JobOwner;
+use crate::queue::{JobQueue, Leftovers, Ticket};
+use crate::shim::Mutex;
+use crate::stats::ExecutorStats;
+use crate::work::Work;
+
+pub(super) struct Crew {
+    state: Mutex<State>,
+    /// Signalled when a worker ends, or waits for the others' end.
+    ended: Condvar,
+    counters: Counters,
+    pub(super) options: Options,
+}
+
+pub(super) struct Options {
+    pub(super) max_workers: usize,
+    pub(super) name_prefix: String,
+    pub(super) keep_alive: Duration,
+    pub(super) nice: u8,
+    pub(super) initializer: Option<Initializer>,
+}
+
+pub(super) type Initializer = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+impl Drop for Options {
+    /// By whoever lets go of the pool last: a thread of it, or somebody with a job.
+    fn drop(&mut self) {
+        drop_caught("an initializer", self.initializer.take());
+    }
+}
+
+pub(super) struct State {
+    pub(super) queue: JobQueue<LocalJob>,
+    /// Idle workers, the warmest last.
+    idle: Vec<Arc<Signal>>,
+    /// A worker that is not on that list looks at the queue again and again (rule 5).
+    looking: bool,
+    /// How many have not ended (rule 6), those included whose thread is being started.
+    pub(super) workers: usize,
+    pub(super) growth: Growth,
+    next_name: u64,
+    /// Of the workers, and of those that have ended and were not joined.
+    handles: Vec<JoinHandle<()>>,
+    /// How many are starting threads without the lock, so that not all handles are there.
+    starting: usize,
+    shut_down: bool,
+    /// Why nothing is run any more (rule 7).
+    pub(super) broken: Option<String>,
+    /// Workers that wait in [`shutdown`](super::ThreadPoolExecutor::shutdown), called by their jobs.
+    waiting_inside: Vec<ThreadId>,
+}
+
+/// How one idle worker is woken.
+#[derive(Default)]
+struct Signal {
+    condvar: Condvar,
+}
+
+impl Crew {
+    pub(super) fn new(options: Options, queue_limit: Option<usize>) -> Self {
+        let state = State {
+            queue: JobQueue::new(queue_limit),
+            idle: Vec::new(),
+            looking: false,
+            workers: 0,
+            growth: Growth::default(),
+            next_name: 0,
+            handles: Vec::new(),
+            starting: 0,
+            shut_down: false,
+            broken: None,
+            waiting_inside: Vec::new(),
+        };
+        Crew {
+            state: Mutex::new(state),
+            ended: Condvar::new(),
+            counters: Counters::default(),
+            options,
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(super) fn stats(&self) -> ExecutorStats {
+        let state = self.lock();
+        self.counters.stats(state.workers, state.queue.waiting())
+    }
+
+    pub(super) fn idle_workers(&self) -> usize {
+        self.lock().idle.len()
+    }
+
+    /// Rule 1.
+    pub(super) fn submit<W: Work>(
+        self: &Arc<Self>,
+        options: &JobOptions,
+        mut place: Place,
+        work: W,
+    ) -> Result<Job<W::Output>, Rejected<W>> {
+        let mut state = self.lock();
+        if let Some(reason) = state.refusal() {
+            return Err(Rejected::new(work, reason));
+        }
+        let has_place = state.queue.admits(&mut place.ticket);
+        let is_own = || place.was_waited_for() && own_pool::works_for(&**self);
+        if !(has_place || is_own()) {
+            return Err(Rejected::new(work, RejectReason::QueueFull));
+        }
+        if state.workers == 0
+            && let Err(error) = self.start_first(&mut state)
+        {
+            let reason = RejectReason::Broken(format!("no thread could be started: {error}"));
+            return Err(Rejected::new(work, reason));
+        }
+        self.counters.record_submitted();
+        let (local, job) = new_job(work, options, self, state.queue.next_number());
+        if !has_place {
+            // Rule 9.
+            drop(state);
+            if local.start() {
+                self.run(local);
+            }
+            return Ok(job);
+        }
+        let awaited = state.looking && state.queue.waiting() == 0;
+        state.queue.push(options.priority, local);
+        let worker = if awaited { None } else { state.idle.pop() };
+        let watch = !awaited && worker.is_none() && self.is_to_be_watched(&mut state);
+        drop(state);
+        if let Some(worker) = worker {
+            worker.condvar.notify_one();
+        } else if watch {
+            self.watch();
+        }
+        Ok(job)
+    }
+
+    /// The first one that there is to be, under the lock: without it nothing is run.
+    fn start_first(self: &Arc<Self>, state: &mut State) -> std::io::Result<()> {
+        let handle = self.start(&state.next_thread_name(&self.options))?;
+        state.workers += 1;
+        state.handles.push(handle);
+        Ok(())
+    }
+
+    /// So many more.
+    pub(super) fn start_more(self: &Arc<Self>, count: usize, mut state: MutexGuard<'_, State>) {
+        state.workers += count;
+        state.starting += 1;
+        let names: Vec<_> = (0..count).map(|_| state.next_thread_name(&self.options)).collect();
+        drop(state);
+        let started: Vec<_> = names.iter().map_while(|name| self.start(name).ok()).collect();
+        let mut state = self.lock();
+        state.workers -= count - started.len();
+        state.starting -= 1;
+        // Those that have ended need no join.
+        state.handles.retain(|handle| !handle.is_finished());
+        state.handles.extend(started);
+        drop(state);
+        self.ended.notify_all();
+    }
+
+    fn start(self: &Arc<Self>, name: &str) -> std::io::Result<JoinHandle<()>> {
+        let crew = self.clone();
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            os::lower_priority_of_this_thread(crew.options.nice);
+            own_pool::work_for(&*crew);
+            let worker = Worker { crew: &crew, has_ended: false };
+            match crew.initialize() {
+                Ok(()) => worker.work(),
+                Err(why) => crew.break_down(why),
+            }
+        })
+    }
+
+    /// Rule 7. Why not, if it fails.
+    fn initialize(&self) -> Result<(), String> {
+        let Some(initializer) = &self.options.initializer else { return Ok(()) };
+        if self.lock().is_over() {
+            // There is nothing to do for it.
+            return Ok(());
+        }
+        match catch_unwind(AssertUnwindSafe(|| initializer())) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(format!("the initializer of its threads failed: {error}")),
+            Err(payload) => {
+                Err(format!("the initializer of its threads panicked: {}", text_of(payload)))
+            }
+        }
+    }
+
+    /// Rule 7.
+    fn break_down(&self, why: String) {
+        let mut leftovers = Leftovers::new();
+        let mut state = self.lock();
+        let first = state.broken.is_none();
+        state.broken.get_or_insert_with(|| why.clone());
+        let waiting = state.queue.drain(&mut leftovers);
+        state.queue.close(&mut leftovers);
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        for worker in idle {
+            worker.condvar.notify_one();
+        }
+        if first {
+            tell(|| tracing::error!(reason = why, "a pool of threads is broken"));
+        }
+        let reason = RejectReason::Broken(why);
+        for job in waiting {
+            job.end(JobError::rejected(&reason), &self.counters);
+        }
+    }
+
+    /// Runs a job that was started.
+    fn run(&self, job: LocalJob) {
+        let _inside = own_pool::enter(job.id());
+        job.run(&self.counters);
+    }
+
+    /// Waits until no worker is left, or only those that wait here themselves, if the caller is one.
+    pub(super) fn wait_for_workers(&self) {
+        let me = std::thread::current().id();
+        let inside = own_pool::works_for(self);
+        let mut state = self.lock();
+        if inside {
+            state.waiting_inside.push(me);
+            self.ended.notify_all();
+        }
+        let others = |state: &mut State| {
+            let like_me = if inside { state.waiting_inside.len() } else { 0 };
+            state.workers > like_me || state.starting > 0
+        };
+        let waited = self.state.while_released(|| self.ended.wait_while(state, others));
+        let mut state = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        let handles = std::mem::take(&mut state.handles);
+        let (left, ended): (Vec<_>, Vec<_>) = handles
+            .into_iter()
+            .partition(|handle| state.waiting_inside.contains(&handle.thread().id()));
+        state.handles = left;
+        state.waiting_inside.retain(|other| *other != me);
+        drop(state);
+        for handle in ended {
+            // For the destructors of its thread-locals. A worker catches every panic, so there is
+            // nothing to learn here.
+            let _ = handle.join();
+        }
+    }
+
+    pub(super) fn shut_down(&self, cancel_futures: bool) {
+        let mut leftovers = Leftovers::new();
+        let mut state = self.lock();
+        state.shut_down = true;
+        state.queue.close(&mut leftovers);
+        let cancelled = if cancel_futures { state.queue.drain(&mut leftovers) } else { Vec::new() };
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        for worker in idle {
+            worker.condvar.notify_one();
+        }
+        for job in cancelled {
+            job.end(JobError::cancelled(), &self.counters);
+        }
+    }
+}
+
+impl State {
+    /// Why no job is taken.
+    fn refusal(&self) -> Option<RejectReason> {
+        if self.shut_down {
+            return Some(RejectReason::ShutDown);
+        }
+        self.broken.as_ref().map(|why| RejectReason::Broken(why.clone()))
+    }
+
+    /// Whether there is nothing left to do for a worker, now and later.
+    fn is_over(&self) -> bool {
+        self.broken.is_some() || (self.shut_down && self.queue.waiting() == 0)
+    }
+
+    fn next_thread_name(&mut self, options: &Options) -> String {
+        let name = format!("{}-{}", options.name_prefix, self.next_name);
+        self.next_name += 1;
+        name
+    }
+}
+
+/// A thread of the pool. Counted out when it is dropped, or before.
+struct Worker<'a> {
+    crew: &'a Crew,
+    has_ended: bool,
+}
+
+impl Worker<'_> {
+    /// Its life.
+    fn work(mut self) {
+        let crew = self.crew;
+        let signal = Arc::new(Signal::default());
+        let mut leftovers = Leftovers::new();
+        let mut patience = Patience::new();
+        let mut has_looked = false;
+        let mut state = crew.lock();
+        loop {
+            if let Some(job) = state.queue.pop(&mut leftovers) {
+                state.growth.note_taken();
+                drop(state);
+                leftovers.clear();
+                crew.run(job);
+                has_looked = false;
+                state = crew.lock();
+                continue;
+            }
+            if !leftovers.is_empty() {
+                drop(state);
+                leftovers.clear();
+                state = crew.lock();
+                continue;
+            }
+            if state.shut_down || state.broken.is_some() {
+                break;
+            }
+            if !std::mem::replace(&mut has_looked, true) && !state.looking {
+                let rounds = patience.rounds();
+                if rounds > 0 {
+                    state = crew.look(state, &mut patience, rounds);
+                    continue;
+                }
+            }
+            state.idle.push(signal.clone());
+            let begun = Instant::now();
+            loop {
+                let keep_alive = crew.options.keep_alive;
+                let wait = || signal.condvar.wait_timeout(state, keep_alive);
+                let waited = crew.state.while_released(wait);
+                let (again, timed_out) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+                state = again;
+                let place = state.idle.iter().position(|other| Arc::ptr_eq(other, &signal));
+                match place {
+                    None => {
+                        patience.slept(begun.elapsed(), true);
+                        break;
+                    }
+                    Some(place) if timed_out.timed_out() => {
+                        state.idle.remove(place);
+                        return self.end(&mut state);
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        self.end(&mut state);
+    }
+
+    /// Rule 6.
+    fn end(&mut self, state: &mut State) {
+        self.has_ended = true;
+        state.workers -= 1;
+        self.crew.ended.notify_all();
+    }
+}
+
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let crew = self.crew;
+            self.end(&mut crew.lock());
+        }
+    }
+}
+
+impl Crew {
+    /// Looks for a job, or an end, so often. Rule 5.
+    fn look<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        patience: &mut Patience,
+        rounds: u32,
+    ) -> MutexGuard<'a, State> {
+        state.looking = true;
+        drop(state);
+        // What is found is taken with the rest, by the caller.
+        let _ = patience.look(rounds, |_| {
+            let state = self.lock();
+            (state.queue.waiting() > 0 || state.is_over()).then_some(())
+        });
+        state = self.lock();
+        state.looking = false;
+        state
+    }
+}
+
+impl LocalPool for Crew {
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn expired_while_pending(&self) {
+        let mut leftovers = Leftovers::new();
+        self.lock().queue.note_gone(&mut leftovers);
+    }
+}
+
+impl JobOwner for Crew {
+    fn cancelled_while_pending(&self, _id: u64) {
+        let mut leftovers = Leftovers::new();
+        self.lock().queue.note_gone(&mut leftovers);
+        self.counters.record_cancelled();
+    }
+
+    fn cancel_running(&self, _id: u64) -> bool {
+        false
+    }
+
+    /// Rule 9.
+    fn before_wait(&self, id: u64) -> Result<(), JobError> {
+        if !own_pool::works_for(self) {
+            return Ok(());
+        }
+        own_pool::refuse_if_in(id)?;
+        let mut leftovers = Leftovers::new();
+        let job = self.lock().queue.take(id, &mut leftovers);
+        leftovers.clear();
+        if let Some(job) = job {
+            self.run(job);
+        }
+        Ok(())
+    }
+}
+
+impl HasPlaces for Crew {
+    fn poll_place(&self, ticket: &mut Ticket, waker: &Waker) -> Poll<()> {
+        let waker = waker.clone();
+        let mut leftovers = Leftovers::new();
+        let mut state = self.lock();
+        let place = state.queue.poll_place(ticket, waker, &mut leftovers);
+        if place.is_pending() && own_pool::works_for(self) {
+            // Rule 9.
+            state.queue.give_back(ticket, &mut leftovers);
+            return Poll::Ready(());
+        }
+        place
+    }
+
+    fn give_back(&self, ticket: &mut Ticket) {
+        let mut leftovers = Leftovers::new();
+        self.lock().queue.give_back(ticket, &mut leftovers);
+    }
+}

@@ -1,0 +1,164 @@
+//! When there is to be another worker.
+//!
+//! A pool with many threads is bad for short jobs: they run one after the other, each on another thread (a
+//! microsecond's job on hundreds of threads costs ten times what it does on two). One with few is bad for jobs
+//! that block. So while a job waits that nobody idle could take, the pool is watched:
+//! 1. It is looked at every [`PAUSE`] at first, less often while nothing is amiss.
+//! 2. If the oldest job waited at the last look already, and no worker has taken more than one job since, they are
+//!    blocked, or as good as: there are to be twice as many.
+//! 3. If it waited but they do take jobs, there is to be one more at each [second](PATIENCE) such look: they may be
+//!    too few.
+//!
+//! The calls come from the process's timekeeper, so they come even when every worker is blocked.
+
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::crew::{Crew, State};
+use crate::timekeeper;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_micros(200);
+const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+
+/// At so many looks in a row a job has to have waited.
+const PATIENCE: u32 = 2;
+
+/// No more are started at a time: each takes some 15 µs, and the timekeeper has others to call.
+const AT_A_TIME: usize = 64;
+
+pub(super) struct Growth {
+    /// Somebody will look.
+    watched: bool,
+    /// Jobs with smaller numbers waited at the last look, if they wait now.
+    seen: u64,
+    /// Jobs that were taken since the last look.
+    taken: usize,
+    waited: u32,
+    pause: Duration,
+}
+
+impl Default for Growth {
+    fn default() -> Self {
+        Growth { watched: false, seen: 0, taken: 0, waited: 0, pause: PAUSE }
+    }
+}
+
+impl Growth {
+    pub(super) fn note_taken(&mut self) {
+        self.taken += 1;
+    }
+
+    /// A look at this queue: how many workers there are to be in addition.
+    fn look(&mut self, oldest: u64, next: u64, workers: usize) -> usize {
+        let has_waited = oldest < self.seen;
+        let blocked = self.taken <= workers;
+        self.waited = if has_waited { self.waited + 1 } else { 0 };
+        (self.seen, self.taken) = (next, 0);
+        let more = match has_waited {
+            true if blocked => workers.max(1),
+            true => usize::from(self.waited.is_multiple_of(PATIENCE)),
+            false => 0,
+        };
+        self.pause = if more > 0 { PAUSE } else { (2 * self.pause).min(LONGEST_PAUSE) };
+        more
+    }
+}
+
+impl Crew {
+    /// Whether the caller has to see to it that somebody [watches](Self::watch), once it has let go of the lock.
+    pub(super) fn is_to_be_watched(&self, state: &mut State) -> bool {
+        let growth = &mut state.growth;
+        if growth.watched || state.workers >= self.options.max_workers {
+            return false;
+        }
+        *growth = Growth { watched: true, seen: state.queue.next_number(), ..Growth::default() };
+        true
+    }
+
+    /// Has somebody look, some time soon.
+    pub(super) fn watch(self: &Arc<Self>) {
+        let pause = self.lock().growth.pause;
+        let crew = Arc::downgrade(self);
+        let look = move || {
+            if let Some(crew) = crew.upgrade() {
+                crew.look_for_the_blocked();
+            }
+        };
+        match timekeeper::call_at(Instant::now() + pause, look) {
+            Ok(alarm) => alarm.forget(),
+            Err(_) => {
+                // There are threads to be had no more; the next submission tries again.
+                self.lock().growth.watched = false;
+            }
+        }
+    }
+
+    fn look_for_the_blocked(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let more = self.missing(&mut state);
+        let goes_on = state.growth.watched;
+        if more > 0 {
+            self.start_more(more, state);
+        } else {
+            drop(state);
+        }
+        if goes_on {
+            self.watch();
+        }
+    }
+
+    /// How many workers there are too few. Ends the watch if that can't be any.
+    fn missing(&self, state: &mut MutexGuard<'_, State>) -> usize {
+        let waiting = state.queue.waiting();
+        let room = self.options.max_workers.saturating_sub(state.workers);
+        let (Some(oldest), next) = (state.queue.oldest(), state.queue.next_number()) else {
+            state.growth.watched = false;
+            return 0;
+        };
+        if waiting == 0 || room == 0 {
+            state.growth.watched = false;
+            return 0;
+        }
+        let workers = state.workers;
+        state.growth.look(oldest, next, workers).min(waiting).min(room).min(AT_A_TIME)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn growth() -> Growth {
+        Growth { watched: true, seen: 1, ..Growth::default() }
+    }
+
+    #[test]
+    fn workers_that_take_nothing_are_doubled() {
+        let mut growth = growth();
+        assert_eq!(growth.look(0, 100, 1), 1);
+        growth.note_taken();
+        assert_eq!(growth.look(1, 100, 2), 2, "the new one has taken a job, and that was that");
+        assert_eq!(growth.look(3, 100, 4), 4);
+    }
+
+    #[test]
+    fn workers_that_take_jobs_get_one_more_now_and_then() {
+        let mut growth = growth();
+        let mut looks = Vec::new();
+        for look in 0..6 {
+            (0..10).for_each(|_| growth.note_taken());
+            looks.push(growth.look(look, 100, 2));
+        }
+        assert_eq!(looks, [0, 1, 0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn a_job_that_came_after_the_last_look_has_not_waited() {
+        let mut growth = growth();
+        assert_eq!(growth.look(1, 2, 1), 0);
+        assert_eq!(growth.pause, 2 * PAUSE);
+        assert_eq!(growth.look(1, 2, 1), 1, "now it has");
+        assert_eq!(growth.pause, PAUSE);
+    }
+}
