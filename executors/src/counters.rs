@@ -39,7 +39,7 @@ impl Counters {
         let counter = match outcome {
             Ok(_) => &self.finished,
             Err(error) if error.is_cancelled() => &self.cancelled,
-            Err(error) if error.is_timeout() => &self.timed_out,
+            Err(error) if error.is_timeout() || error.is_queue_timeout() => &self.timed_out,
             Err(error) if error.crash().is_some() => &self.crashed,
             Err(_) => &self.failed,
         };
@@ -64,6 +64,12 @@ impl Counters {
     /// Counts a job that could not be run.
     pub(crate) fn record_failed(&self) {
         self.failed.fetch_add(1, Relaxed);
+    }
+
+    /// Counts jobs that were taken out of the queue to be ended unrun.
+    pub(crate) fn record_unrun(&self, jobs: usize, cancelled: bool) {
+        let counter = if cancelled { &self.cancelled } else { &self.failed };
+        counter.fetch_add(jobs as u64, Relaxed);
     }
 
     pub(crate) fn stats(&self, workers: usize, waiting: usize) -> ExecutorStats {

@@ -60,7 +60,7 @@ struct Shared {
 
 struct State {
     queue: JobQueue<LocalJob>,
-    /// Jobs that were taken out of the queue, to be run or ended, and are not over (rule 2).
+    /// Jobs that were taken out of the queue to be run, and are not over (rule 2).
     under_way: usize,
     shut_down: bool,
     /// How many wait in [`shutdown`](CpuExecutor::shutdown).
@@ -180,11 +180,10 @@ impl CpuExecutor {
         state.shut_down = true;
         state.queue.close(&mut leftovers);
         let cancelled = if cancel_futures { state.queue.drain(&mut leftovers) } else { Vec::new() };
-        state.under_way += cancelled.len();
+        self.shared.counters.record_unrun(cancelled.len(), true);
         drop(state);
         for job in cancelled {
-            let _under_way = UnderWay(&self.shared);
-            job.end(JobError::cancelled(), &self.shared.counters);
+            job.end(JobError::cancelled());
         }
         if wait {
             self.shared.wait_for_jobs();
@@ -310,7 +309,8 @@ impl Shared {
         let others = |state: &mut State| {
             let alone = inside && state.waiting_inside == self.threads;
             let mine = if inside { state.suspended } else { 0 };
-            state.queue.waiting() + state.under_way > mine && !alone
+            let at_work = state.queue.waiting() + state.under_way > mine && !alone;
+            at_work || state.queue.misses_a_note()
         };
         let waited = self.state.while_released(|| self.fewer.wait_while(state, others));
         let mut state = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -359,8 +359,8 @@ impl LocalPool for Shared {
 
 impl JobOwner for Shared {
     fn cancelled_while_pending(&self, _id: u64) {
-        self.note_gone();
         self.counters.record_cancelled();
+        self.note_gone();
     }
 
     fn cancel_running(&self, _id: u64) -> bool {

@@ -1,7 +1,7 @@
 //! A job that runs in this process: the work with its promise, as the thread and CPU pools queue it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::caught::{drop_caught, tell};
 use crate::counters::Counters;
@@ -20,8 +20,8 @@ pub(crate) trait RunJob: Send {
     fn start(&self) -> bool;
     fn is_pending(&self) -> bool;
     fn run(self: Box<Self>, counters: &Counters);
-    /// Ends it unrun, and counts that. For jobs that were taken out of the queue.
-    fn end(self: Box<Self>, error: JobError, counters: &Counters);
+    /// Ends it unrun. Whoever took it out of the queue has counted that.
+    fn end(self: Box<Self>, error: JobError);
 }
 
 pub(crate) type LocalJob = Box<dyn RunJob>;
@@ -81,8 +81,8 @@ impl<W: Work> RunJob for Pair<W> {
         (*self).run(counters);
     }
 
-    fn end(self: Box<Self>, error: JobError, counters: &Counters) {
-        (*self).end(error, counters);
+    fn end(self: Box<Self>, error: JobError) {
+        (*self).end(error);
     }
 }
 
@@ -92,9 +92,9 @@ impl<W: Work> Pair<W> {
         promise.fulfil_counted(|| work.run(), counters);
     }
 
-    fn end(self, error: JobError, counters: &Counters) {
+    fn end(self, error: JobError) {
         let Pair { promise, work } = self;
-        promise.finish_counted(Err(error), counters);
+        promise.set_exception(error);
         drop_caught("a job that was not run", work);
     }
 }
@@ -104,24 +104,22 @@ struct Limited<W: Work, P> {
     pair: Pair<W>,
     pool: Arc<P>,
     options: JobOptions,
+    may_wait: Duration,
     /// While it waits.
     alarm: Option<Alarm>,
 }
 
 impl<W: Work, P: LocalPool> Limited<W, P> {
     fn new(pair: Pair<W>, options: &JobOptions, pool: Arc<P>) -> Self {
-        let mut job = Limited { pair, pool, options: *options, alarm: None };
+        let may_wait = options.end_of(options.queue_timeout).map_or(Duration::MAX, |end| end.1);
+        let mut job = Limited { pair, pool, options: *options, may_wait, alarm: None };
         job.alarm = job.alarm(false, options.queue_timeout);
         job
     }
 
     /// Fails the job when it has waited, or has run, for so long from now, or is past its deadline.
     fn alarm(&self, started: bool, limit: Option<Duration>) -> Option<Alarm> {
-        let deadline = self.options.deadline;
-        let now = Instant::now();
-        let own = limit.and_then(|limit| now.checked_add(limit));
-        let at = [own, deadline].into_iter().flatten().min()?;
-        let limit = at.saturating_duration_since(now);
+        let (at, limit) = self.options.end_of(limit)?;
         let cell = self.pair.promise.cell().clone();
         let late = Late { cell, pool: self.pool.clone(), started, limit };
         let alarm = timekeeper::call_at(at, move || late.expire());
@@ -156,12 +154,12 @@ impl<T: Send + 'static, P: LocalPool> Late<T, P> {
             true => JobError::timed_out(self.limit),
             false => JobError::queue_timed_out(self.limit),
         };
-        self.cell.expire(self.started, error, || {
-            self.pool.counters().record_timed_out();
+        let free = || {
             if !self.started {
                 self.pool.expired_while_pending();
             }
-        });
+        };
+        self.cell.expire(self.started, error, || self.pool.counters().record_timed_out(), free);
     }
 }
 
@@ -180,13 +178,18 @@ impl<W: Work, P: LocalPool> RunJob for Limited<W, P> {
 
     fn run(mut self: Box<Self>, counters: &Counters) {
         self.alarm = None;
+        if self.options.is_past_deadline() {
+            // The alarm was about to ring.
+            counters.record_timed_out();
+            return self.pair.end(JobError::queue_timed_out(self.may_wait));
+        }
         let alarm = self.alarm(true, self.options.job_timeout);
         self.pair.run(counters);
         drop(alarm);
     }
 
-    fn end(mut self: Box<Self>, error: JobError, counters: &Counters) {
+    fn end(mut self: Box<Self>, error: JobError) {
         self.alarm = None;
-        self.pair.end(error, counters);
+        self.pair.end(error);
     }
 }

@@ -80,6 +80,18 @@ impl JobOptions {
         self
     }
 
+    /// When something that begins now and may take so long has to be over, and how long that is.
+    pub(crate) fn end_of(&self, limit: Option<Duration>) -> Option<(Instant, Duration)> {
+        let now = Instant::now();
+        let own = limit.and_then(|limit| now.checked_add(limit));
+        let end = [own, self.deadline].into_iter().flatten().min()?;
+        Some((end, end.saturating_duration_since(now)))
+    }
+
+    pub(crate) fn is_past_deadline(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
     pub(crate) fn has_limits(&self) -> bool {
         self.queue_timeout.is_some() || self.job_timeout.is_some() || self.deadline.is_some()
     }

@@ -266,19 +266,26 @@ impl<T> Cell<T> {
     }
 
     /// Its time to wait is up, or to run if it has been `started`: fails, if it still does that. `count` is called
-    /// in *Settling*, and only then.
-    pub(crate) fn expire(&self, started: bool, error: JobError, count: impl FnOnce()) {
+    /// under the lock (so whoever finds that the job is over finds it counted), `free` after that.
+    pub(crate) fn expire(
+        &self,
+        started: bool,
+        error: JobError,
+        count: impl FnOnce(),
+        free: impl FnOnce(),
+    ) {
         let mut inner = self.inner.lock();
         if inner.state != if started { State::Running } else { State::Pending } {
             return;
         }
         inner.state = State::Settling;
         inner.failed = true;
+        count();
         drop(inner);
         if started {
             self.ask_to_end();
         }
-        count();
+        free();
         self.publish(Err(error));
     }
 

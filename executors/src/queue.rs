@@ -246,6 +246,11 @@ impl<J: Queued> JobQueue<J> {
         }
     }
 
+    /// Whether an entry was taken out that is gone, and that is yet to be [noted](Self::note_gone) (rule 1).
+    pub(crate) fn misses_a_note(&self) -> bool {
+        self.gone < 0
+    }
+
     fn entries(&self) -> usize {
         self.bands.iter().map(VecDeque::len).sum()
     }

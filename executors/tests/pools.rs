@@ -550,3 +550,38 @@ fn a_pool_that_breaks_lets_running_jobs_end() {
     running.result(HANG).unwrap();
     pool.shutdown(true, false);
 }
+
+/// Three jobs that need each other, and nobody submits again.
+#[test]
+fn workers_that_are_all_blocked_are_noticed() {
+    let pool = ThreadPoolExecutor::new(3);
+    let barrier = Arc::new(Barrier::new(3));
+    let mut jobs: Vec<_> = (0..3)
+        .map(|_| {
+            let barrier = barrier.clone();
+            pool.submit(move || _ = barrier.wait()).unwrap()
+        })
+        .collect();
+    for job in &mut jobs {
+        job.result(Duration::from_secs(60)).unwrap();
+    }
+    assert_eq!(pool.stats().workers, 3);
+}
+
+/// A hundred jobs that need each other need a hundred threads, and there are never more than may be.
+#[test]
+fn as_many_workers_as_may_be_come_to_jobs_that_block() {
+    let pool = ThreadPoolExecutor::new(100);
+    let barrier = Arc::new(Barrier::new(100));
+    let mut jobs: Vec<_> = (0..150)
+        .map(|n| {
+            let barrier = barrier.clone();
+            pool.submit(move || _ = (n < 100).then(|| barrier.wait())).unwrap()
+        })
+        .collect();
+    for job in &mut jobs {
+        job.result(Duration::from_secs(60)).unwrap();
+    }
+    assert!(pool.stats().workers <= 100);
+    assert_eq!(pool.shutdown(true, false).finished, 150);
+}

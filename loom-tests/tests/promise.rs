@@ -378,7 +378,7 @@ fn a_job_is_started_or_expires() {
         let cell = promise.cell().clone();
         let timekeeper = thread::spawn({
             let expired = expired.clone();
-            move || cell.expire(false, JobError::TimedOut, || expired.add())
+            move || cell.expire(false, JobError::TimedOut, || expired.add(), || ())
         });
         let started = promise.start();
         if started {
@@ -407,7 +407,7 @@ fn a_running_job_ends_or_expires() {
         let cell = promise.cell().clone();
         let timekeeper = thread::spawn({
             let expired = expired.clone();
-            move || cell.expire(true, JobError::TimedOut, || expired.add())
+            move || cell.expire(true, JobError::TimedOut, || expired.add(), || ())
         });
         let in_time = promise.set_result(token).map_err(drop).is_ok();
         let outcome = join(&mut job);

@@ -217,6 +217,7 @@ impl Crew {
         let first = state.broken.is_none();
         state.broken.get_or_insert_with(|| why.clone());
         let waiting = state.queue.drain(&mut leftovers);
+        self.counters.record_unrun(waiting.len(), false);
         state.queue.close(&mut leftovers);
         let idle = std::mem::take(&mut state.idle);
         drop(state);
@@ -228,7 +229,17 @@ impl Crew {
         }
         let reason = RejectReason::Broken(why);
         for job in waiting {
-            job.end(JobError::rejected(&reason), &self.counters);
+            job.end(JobError::rejected(&reason));
+        }
+    }
+
+    /// A job that waited wants to be run no more, and is counted.
+    fn note_gone(&self) {
+        let mut leftovers = Leftovers::new();
+        let mut state = self.lock();
+        state.queue.note_gone(&mut leftovers);
+        if state.shut_down {
+            self.ended.notify_all();
         }
     }
 
@@ -238,7 +249,8 @@ impl Crew {
         job.run(&self.counters);
     }
 
-    /// Waits until no worker is left, or only those that wait here themselves, if the caller is one.
+    /// Waits until no worker is left, or only those that wait here themselves, if the caller is one; and until every
+    /// job is counted.
     pub(super) fn wait_for_workers(&self) {
         let me = std::thread::current().id();
         let inside = own_pool::works_for(self);
@@ -249,7 +261,7 @@ impl Crew {
         }
         let others = |state: &mut State| {
             let like_me = if inside { state.waiting_inside.len() } else { 0 };
-            state.workers > like_me || state.starting > 0
+            state.workers > like_me || state.starting > 0 || state.queue.misses_a_note()
         };
         let waited = self.state.while_released(|| self.ended.wait_while(state, others));
         let mut state = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -273,13 +285,14 @@ impl Crew {
         state.shut_down = true;
         state.queue.close(&mut leftovers);
         let cancelled = if cancel_futures { state.queue.drain(&mut leftovers) } else { Vec::new() };
+        self.counters.record_unrun(cancelled.len(), true);
         let idle = std::mem::take(&mut state.idle);
         drop(state);
         for worker in idle {
             worker.condvar.notify_one();
         }
         for job in cancelled {
-            job.end(JobError::cancelled(), &self.counters);
+            job.end(JobError::cancelled());
         }
     }
 }
@@ -415,16 +428,14 @@ impl LocalPool for Crew {
     }
 
     fn expired_while_pending(&self) {
-        let mut leftovers = Leftovers::new();
-        self.lock().queue.note_gone(&mut leftovers);
+        self.note_gone();
     }
 }
 
 impl JobOwner for Crew {
     fn cancelled_while_pending(&self, _id: u64) {
-        let mut leftovers = Leftovers::new();
-        self.lock().queue.note_gone(&mut leftovers);
         self.counters.record_cancelled();
+        self.note_gone();
     }
 
     fn cancel_running(&self, _id: u64) -> bool {
