@@ -11,7 +11,8 @@ use crate::fork::Forked;
 /// Gives `work` to `executor`; await what comes back for the outcome.
 ///
 /// Dropping what comes back cancels the job: one that waits is never run, one that runs in a process
-/// is killed, one that runs in a thread goes on and its outcome is dropped.
+/// is killed, one that runs in a thread is asked to end ([`CancelToken`](crate::CancelToken)) and its outcome is
+/// dropped.
 ///
 /// ```
 /// use loopool::{CpuExecutor, run_in_executor};
@@ -44,7 +45,8 @@ where
 /// ```
 ///
 /// # Cancel safety
-/// Dropped before the function began, it is never called; after that it runs to its end.
+/// Dropped before the function began, it is never called; after that it runs to its end, unless it heeds its
+/// [`CancelToken`](crate::CancelToken).
 ///
 /// # Panics
 /// Outside a running event loop.

@@ -552,3 +552,50 @@ fn wakes_from_many_threads_are_neither_lost_nor_doubled() {
         }
     });
 }
+
+/// A task that is cancelled asks the job that it waits for to end, through both ways to a pool of threads.
+#[test]
+fn a_cancelled_task_asks_its_job_to_end() {
+    let pool = std::sync::Arc::new(loopool::ThreadPoolExecutor::new(1));
+    loopool::run(async move {
+        for through_default in [false, true] {
+            let (begin, begun) = loopool::sync::oneshot::channel();
+            let (end, ended) = loopool::sync::oneshot::channel();
+            let work = move || {
+                let token = loopool::CancelToken::current().unwrap();
+                begin.send(()).unwrap();
+                end.send(token.wait(Duration::from_secs(60))).unwrap();
+            };
+            let pool = pool.clone();
+            let task = loopool::create_task(async move {
+                if through_default {
+                    loopool::to_thread(work).await.unwrap();
+                } else {
+                    loopool::run_in_executor(&*pool, work).unwrap().await.unwrap();
+                }
+            });
+            begun.await.unwrap();
+            task.cancel();
+            assert!(task.await.unwrap_err().is_cancelled(), "at once, whatever the job does");
+            assert!(ended.await.unwrap(), "the job was asked");
+        }
+    });
+}
+
+/// Back-pressure without a blocked loop.
+#[test]
+fn a_place_in_a_full_queue_is_awaited() {
+    let pool = loopool::ThreadPoolExecutor::builder().max_workers(1).queue_limit(1).build();
+    let sum = loopool::run(async {
+        let mut jobs = Vec::new();
+        for n in 0..100u32 {
+            jobs.push(loopool::Executor::submit_async(&pool, move || n).await.unwrap());
+        }
+        let mut sum = 0;
+        for job in jobs {
+            sum += job.await.unwrap();
+        }
+        sum
+    });
+    assert_eq!(sum, 4950);
+}

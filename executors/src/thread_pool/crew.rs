@@ -56,6 +56,8 @@ pub(super) struct State {
     looking: bool,
     /// How many have not ended (rule 6), those included whose thread is being started.
     pub(super) workers: usize,
+    /// How many were started, or woken, and have not got as far as to do something.
+    pub(super) coming: usize,
     pub(super) growth: Growth,
     next_name: u64,
     /// Of the workers, and of those that have ended and were not joined.
@@ -82,6 +84,7 @@ impl Crew {
             idle: Vec::new(),
             looking: false,
             workers: 0,
+            coming: 0,
             growth: Growth::default(),
             next_name: 0,
             handles: Vec::new(),
@@ -146,6 +149,7 @@ impl Crew {
         let awaited = state.looking && state.queue.waiting() == 0;
         state.queue.push(options.priority, local);
         let worker = if awaited { None } else { state.idle.pop() };
+        state.coming += usize::from(worker.is_some());
         let watch = !awaited && worker.is_none() && self.is_to_be_watched(&mut state);
         drop(state);
         if let Some(worker) = worker {
@@ -160,6 +164,7 @@ impl Crew {
     fn start_first(self: &Arc<Self>, state: &mut State) -> std::io::Result<()> {
         let handle = self.start(&state.next_thread_name(&self.options))?;
         state.workers += 1;
+        state.coming += 1;
         state.handles.push(handle);
         Ok(())
     }
@@ -167,12 +172,14 @@ impl Crew {
     /// So many more.
     pub(super) fn start_more(self: &Arc<Self>, count: usize, mut state: MutexGuard<'_, State>) {
         state.workers += count;
+        state.coming += count;
         state.starting += 1;
         let names: Vec<_> = (0..count).map(|_| state.next_thread_name(&self.options)).collect();
         drop(state);
         let started: Vec<_> = names.iter().map_while(|name| self.start(name).ok()).collect();
         let mut state = self.lock();
         state.workers -= count - started.len();
+        state.coming -= count - started.len();
         state.starting -= 1;
         // Those that have ended need no join.
         state.handles.retain(|handle| !handle.is_finished());
@@ -187,6 +194,7 @@ impl Crew {
             os::lower_priority_of_this_thread(crew.options.nice);
             own_pool::work_for(&*crew);
             let worker = Worker { crew: &crew, has_ended: false };
+            crew.lock().coming -= 1;
             match crew.initialize() {
                 Ok(()) => worker.work(),
                 Err(why) => crew.break_down(why),
@@ -220,6 +228,7 @@ impl Crew {
         self.counters.record_unrun(waiting.len(), false);
         state.queue.close(&mut leftovers);
         let idle = std::mem::take(&mut state.idle);
+        state.coming += idle.len();
         drop(state);
         for worker in idle {
             worker.condvar.notify_one();
@@ -287,6 +296,7 @@ impl Crew {
         let cancelled = if cancel_futures { state.queue.drain(&mut leftovers) } else { Vec::new() };
         self.counters.record_unrun(cancelled.len(), true);
         let idle = std::mem::take(&mut state.idle);
+        state.coming += idle.len();
         drop(state);
         for worker in idle {
             worker.condvar.notify_one();
@@ -370,6 +380,7 @@ impl Worker<'_> {
                 let place = state.idle.iter().position(|other| Arc::ptr_eq(other, &signal));
                 match place {
                     None => {
+                        state.coming -= 1;
                         patience.slept(begun.elapsed(), true);
                         break;
                     }

@@ -9,6 +9,9 @@
 //! 3. If it waited but they do take jobs, there is to be one more at each [second](PATIENCE) such look: they may be
 //!    too few.
 //!
+//! Workers that are just coming, because they were started or woken, count as additional ones: on a machine that has
+//! much to do it may take them longer than the pause.
+//!
 //! The calls come from the process's timekeeper, so they come even when every worker is blocked.
 
 use std::sync::{Arc, MutexGuard};
@@ -121,7 +124,8 @@ impl Crew {
             return 0;
         }
         let workers = state.workers;
-        state.growth.look(oldest, next, workers).min(waiting).min(room).min(AT_A_TIME)
+        let more = state.growth.look(oldest, next, workers).min(waiting);
+        more.saturating_sub(state.coming).min(room).min(AT_A_TIME)
     }
 }
 
