@@ -17,8 +17,9 @@ use crate::promise::Cell;
 /// What a job asks whether it is to end: because somebody has called [`Job::cancel`](crate::Job::cancel), a
 /// [guard](crate::Job::cancel_on_drop) was dropped, or its time is up.
 ///
-/// On the job's own thread it is the [current](Self::current) one; to other threads it is given, as a clone. (A
-/// job in a pool of processes needs none: its process is killed.)
+/// On the job's own thread it is the [current](Self::current) one; to other threads, those of `rayon::join` and
+/// `par_iter` included, it is given, as a clone: the current one there is none, or another job's. As long as a token
+/// is kept, so is an outcome that nobody has taken. (A job in a pool of processes needs none: its process is killed.)
 ///
 /// ```
 /// use loopool_executors::{CancelToken, Executor, ThreadPoolExecutor};
@@ -63,39 +64,43 @@ impl CancelToken {
 
     /// Ends the job if it is to end, by unwinding: its outcome is
     /// [`is_cancelled`](crate::JobError::is_cancelled), or that its time is up. What is on the stack is dropped,
-    /// nothing is reported.
+    /// nothing is reported. In a destructor that runs because of that, it does nothing.
     ///
     /// On another thread than the job's it unwinds that thread, so there it belongs into what hands a panic on to
     /// the job: a scope, or `rayon::join`. In a program built with `panic = "abort"` it ends the program.
     pub fn check(&self) {
-        if self.is_cancelled() {
-            std::panic::resume_unwind(Box::new(Heeded));
+        if self.is_cancelled() && !std::thread::panicking() {
+            std::panic::resume_unwind(Box::new(Heeded(self.job.address())));
         }
     }
 
-    /// Sleeps until the job is to end, at most `timeout`; whether it is to end.
+    /// Sleeps until the job is to end, at most `timeout`; whether it is to end. It is not when the job is over
+    /// before.
     ///
     /// For jobs that would otherwise sleep: they are woken by their cancellation.
     pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> bool {
         let deadline = deadline_after(timeout.into());
         let waker = unpark_this_thread();
         let mut in_time = true;
-        while self.job.poll_asked(&waker).is_pending() {
+        loop {
+            if let Poll::Ready(asked) = self.job.poll_asked(&waker) {
+                return asked;
+            }
             // What comes in the very last moment is found by the look above.
             if !in_time {
+                self.job.forget(&waker);
                 return false;
             }
             in_time = park_until(deadline);
         }
-        true
     }
 
-    /// Is ready when the job is to end: for jobs that run a loop of their own.
+    /// Is ready when the job is to end, with `true`, or is over, with `false`: for jobs that run a loop of their own.
     ///
     /// # Cancel safety
     /// Nothing is lost when it is dropped.
-    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + use<> {
-        Cancelled(self.clone())
+    pub fn cancelled(&self) -> impl Future<Output = bool> + Send + use<> {
+        Cancelled { token: self.clone(), waker: None }
     }
 }
 
@@ -105,13 +110,30 @@ impl fmt::Debug for CancelToken {
     }
 }
 
-struct Cancelled(CancelToken);
+struct Cancelled {
+    token: CancelToken,
+    /// The one that was left.
+    waker: Option<Waker>,
+}
 
 impl Future for Cancelled {
-    type Output = ();
+    type Output = bool;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.job.poll_asked(cx.waker())
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        let job = self.token.job.clone();
+        if let Some(other) = self.waker.take_if(|waker| !waker.will_wake(cx.waker())) {
+            job.forget(&other);
+        }
+        self.waker.get_or_insert_with(|| cx.waker().clone());
+        job.poll_asked(cx.waker())
+    }
+}
+
+impl Drop for Cancelled {
+    fn drop(&mut self) {
+        if let Some(waker) = &self.waker {
+            self.token.job.forget(waker);
+        }
     }
 }
 
@@ -120,12 +142,26 @@ pub(crate) trait Askable: Send + Sync {
     /// Whether it has been.
     fn is_asked(&self) -> bool;
 
-    /// Ready when it has been; until then the waker is kept.
-    fn poll_asked(&self, waker: &Waker) -> Poll<()>;
+    /// Ready when it has been, or when it is over without; until then the waker is kept.
+    fn poll_asked(&self, waker: &Waker) -> Poll<bool>;
+
+    /// Whoever has left the waker waits no more.
+    fn forget(&self, waker: &Waker);
+
+    /// What tells it from the other jobs that are there.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
 }
 
-/// What a job unwinds with that ends because it was asked to.
-pub(crate) struct Heeded;
+/// What a job unwinds with that ends because it was asked to; whose token it was that was checked.
+pub(crate) struct Heeded(usize);
+
+impl Heeded {
+    pub(crate) fn is_for<T: Send>(&self, job: &Cell<T>) -> bool {
+        self.0 == job.address()
+    }
+}
 
 /// Who knows the token of a job.
 trait HasToken {

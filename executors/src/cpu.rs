@@ -20,7 +20,7 @@ use crate::caught::report_panic;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::job::Job;
-use crate::local_job::{LocalJob, LocalPool, new_job};
+use crate::local_job::{LocalJob, LocalPool, clear_elsewhere, new_job};
 use crate::options::{JobOptions, SubmitWith, With};
 use crate::os;
 use crate::own_pool;
@@ -69,6 +69,8 @@ struct State {
     waiting_inside: usize,
     /// How many jobs are on these (rule 4).
     suspended: usize,
+    /// How often such were let go.
+    rounds: u64,
 }
 
 /// Options of a [`CpuExecutor`].
@@ -87,9 +89,9 @@ impl CpuExecutorBuilder {
         self
     }
 
-    /// The most jobs that may wait. Default: no limit.
+    /// The most jobs that may wait; at least 1. Default: no limit.
     pub fn queue_limit(mut self, jobs: usize) -> Self {
-        self.queue_limit = Some(jobs);
+        self.queue_limit = Some(jobs.max(1));
         self
     }
 
@@ -117,6 +119,7 @@ impl CpuExecutorBuilder {
             waiting: 0,
             waiting_inside: 0,
             suspended: 0,
+            rounds: 0,
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
@@ -182,6 +185,7 @@ impl CpuExecutor {
         let cancelled = if cancel_futures { state.queue.drain(&mut leftovers) } else { Vec::new() };
         self.shared.counters.record_unrun(cancelled.len(), true);
         drop(state);
+        leftovers.clear();
         for job in cancelled {
             job.end(JobError::cancelled());
         }
@@ -201,9 +205,11 @@ impl<W: Work> SubmitWith<W> for CpuExecutor {
     fn submit_with(
         &self,
         options: &JobOptions,
-        mut place: Place,
+        place: Place,
         work: W,
     ) -> Result<Job<W::Output>, Rejected<W>> {
+        let mut place = place.of(&*self.shared);
+        let mut leftovers = Leftovers::new();
         let mut state = self.shared.lock();
         if state.shut_down {
             return Err(Rejected::new(work, RejectReason::ShutDown));
@@ -213,19 +219,22 @@ impl<W: Work> SubmitWith<W> for CpuExecutor {
         if !(has_place || is_own()) {
             return Err(Rejected::new(work, RejectReason::QueueFull));
         }
+        let number = state.queue.next_number();
+        let (local, job) = match new_job(work, options, &self.shared, number) {
+            Ok(made) => made,
+            Err(refused) => {
+                state.queue.grant(&mut leftovers);
+                return Err(refused);
+            }
+        };
         self.shared.counters.record_submitted();
-        let (local, job) = new_job(work, options, &self.shared, state.queue.next_number());
-        if !has_place {
-            // Rule 3.
-            state.under_way += 1;
-            drop(state);
-            self.shared.finish(Some(local));
-            return Ok(job);
-        }
         state.queue.push(options.priority, local);
         drop(state);
-        let shared = self.shared.clone();
-        self.rayon.spawn_fifo(move || shared.run_one());
+        // Rule 3.
+        if has_place || !self.shared.run_waiting(number) {
+            let shared = self.shared.clone();
+            self.rayon.spawn_fifo(move || shared.run_one());
+        }
         Ok(job)
     }
 }
@@ -287,6 +296,16 @@ impl Shared {
         Some(job)
     }
 
+    /// Runs the job with this number, if nobody has begun it; whether it did.
+    fn run_waiting(&self, number: u64) -> bool {
+        let mut leftovers = Leftovers::new();
+        let job = self.begin(|queue| queue.take(number, &mut leftovers));
+        leftovers.clear();
+        let is_there = job.is_some();
+        self.finish(job);
+        is_there
+    }
+
     /// Runs what was begun.
     fn finish(&self, job: Option<LocalJob>) {
         let Some(job) = job else { return };
@@ -306,16 +325,23 @@ impl Shared {
             state.suspended += depth;
             self.fewer.notify_all();
         }
+        let round = state.rounds;
         let others = |state: &mut State| {
             let alone = inside && state.waiting_inside == self.threads;
             let mine = if inside { state.suspended } else { 0 };
             let at_work = state.queue.waiting() + state.under_way > mine && !alone;
-            at_work || state.queue.misses_a_note()
+            let let_go = inside && state.rounds != round;
+            !let_go && (at_work || state.queue.misses_a_note())
         };
         let waited = self.state.while_released(|| self.fewer.wait_while(state, others));
         let mut state = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
         state.waiting -= 1;
         if inside {
+            if state.rounds == round {
+                // All of them go together: one that went alone would be waited for by the others.
+                state.rounds += 1;
+                self.fewer.notify_all();
+            }
             state.waiting_inside -= 1;
             state.suspended -= depth;
         }
@@ -336,14 +362,15 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Shared {
-    /// A job that waited wants to be run no more.
-    fn note_gone(&self) {
+    /// A job that waited wants to be run no more, and is counted. What is to be done about that.
+    fn note_gone(&self) -> Leftovers<LocalJob> {
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         state.queue.note_gone(&mut leftovers);
         if state.waiting > 0 {
             self.fewer.notify_all();
         }
+        leftovers
     }
 }
 
@@ -353,14 +380,14 @@ impl LocalPool for Shared {
     }
 
     fn expired_while_pending(&self) {
-        self.note_gone();
+        clear_elsewhere(self.note_gone());
     }
 }
 
 impl JobOwner for Shared {
     fn cancelled_while_pending(&self, _id: u64) {
         self.counters.record_cancelled();
-        self.note_gone();
+        self.note_gone().clear();
     }
 
     fn cancel_running(&self, _id: u64) -> bool {
@@ -373,10 +400,7 @@ impl JobOwner for Shared {
             return Ok(());
         }
         own_pool::refuse_if_in(id)?;
-        let mut leftovers = Leftovers::new();
-        let job = self.begin(|queue| queue.take(id, &mut leftovers));
-        leftovers.clear();
-        self.finish(job);
+        self.run_waiting(id);
         Ok(())
     }
 }

@@ -1,15 +1,16 @@
 //! A job that runs in this process: the work with its promise, as the thread and CPU pools queue it.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::caught::{drop_caught, tell};
+use crate::caught::{drop_caught, drop_each_caught, tell};
 use crate::counters::Counters;
-use crate::error::JobError;
+use crate::error::{JobError, RejectReason, Rejected};
 use crate::job::Job;
 use crate::options::JobOptions;
 use crate::promise::{Cell, JobOwner, Promise};
-use crate::queue::Queued;
+use crate::queue::{Leftovers, Queued};
 use crate::timekeeper::{self, Alarm};
 use crate::work::Work;
 
@@ -39,23 +40,45 @@ impl Queued for LocalJob {
 pub(crate) trait LocalPool: JobOwner + 'static {
     fn counters(&self) -> &Counters;
 
-    /// The time of one that waited is up: its place is free.
+    /// The time of one that waited is up: its place is free. Nothing foreign is done in the calling thread.
     fn expired_while_pending(&self);
 }
 
 /// A job for `pool`'s queue, in which it will have this number.
+///
+/// # Errors
+/// Hands the work back when nobody would see to its limits.
 pub(crate) fn new_job<W: Work, P: LocalPool>(
     work: W,
     options: &JobOptions,
     pool: &Arc<P>,
     number: u64,
-) -> (LocalJob, Job<W::Output>) {
+) -> Result<(LocalJob, Job<W::Output>), Rejected<W>> {
     let (promise, job) = Promise::owned_by(pool.clone(), number);
     let pair = Pair { promise, work };
-    if options.has_limits() {
-        (Box::new(Limited::new(pair, options, pool.clone())), job)
-    } else {
-        (Box::new(pair), job)
+    if !options.has_limits() {
+        return Ok((Box::new(pair), job));
+    }
+    let may_wait = options.end_of(options.queue_timeout).map_or(Duration::MAX, |end| end.1);
+    let pool = pool.clone();
+    let mut limited = Limited { pair, pool, options: *options, may_wait, alarm: None };
+    match limited.alarm(false, options.queue_timeout) {
+        Ok(alarm) => {
+            limited.alarm = alarm;
+            Ok((Box::new(limited), job))
+        }
+        Err(error) => {
+            let why = format!("no thread for the limits of jobs could be started: {error}");
+            Err(Rejected::new(limited.pair.work, RejectReason::Broken(why)))
+        }
+    }
+}
+
+/// Deals with what a job left whose time is up, for the timekeeper.
+pub(crate) fn clear_elsewhere(mut leftovers: Leftovers<LocalJob>) {
+    let gone = leftovers.take_gone();
+    if !gone.is_empty() {
+        timekeeper::elsewhere(Box::new(move || drop_each_caught("a job whose time is up", gone)));
     }
 }
 
@@ -110,20 +133,16 @@ struct Limited<W: Work, P> {
 }
 
 impl<W: Work, P: LocalPool> Limited<W, P> {
-    fn new(pair: Pair<W>, options: &JobOptions, pool: Arc<P>) -> Self {
-        let may_wait = options.end_of(options.queue_timeout).map_or(Duration::MAX, |end| end.1);
-        let mut job = Limited { pair, pool, options: *options, may_wait, alarm: None };
-        job.alarm = job.alarm(false, options.queue_timeout);
-        job
-    }
-
     /// Fails the job when it has waited, or has run, for so long from now, or is past its deadline.
-    fn alarm(&self, started: bool, limit: Option<Duration>) -> Option<Alarm> {
-        let (at, limit) = self.options.end_of(limit)?;
-        let cell = self.pair.promise.cell().clone();
-        let late = Late { cell, pool: self.pool.clone(), started, limit };
-        let alarm = timekeeper::call_at(at, move || late.expire());
-        alarm.map_err(|error| tell(|| tracing::error!(%error, "a job's limit is not kept"))).ok()
+    fn alarm(&self, started: bool, limit: Option<Duration>) -> io::Result<Option<Alarm>> {
+        let Some((at, limit)) = self.options.end_of(limit) else { return Ok(None) };
+        let late = Late {
+            cell: self.pair.promise.cell().clone(),
+            pool: self.pool.clone(),
+            started,
+            limit,
+        };
+        timekeeper::call_at(at, move || late.expire()).map(Some)
     }
 }
 
@@ -137,29 +156,17 @@ struct Late<T, P> {
 
 impl<T: Send + 'static, P: LocalPool> Late<T, P> {
     fn expire(self) {
-        if !self.cell.has_callbacks() {
-            return self.fail();
-        }
-        // They may take their time, and whoever else has a limit would wait for them.
-        let late = Arc::new(self);
-        let theirs = late.clone();
-        let thread = std::thread::Builder::new().name("loopool-late".to_owned());
-        if thread.spawn(move || theirs.fail()).is_err() {
-            late.fail();
-        }
-    }
-
-    fn fail(&self) {
         let error = match self.started {
             true => JobError::timed_out(self.limit),
             false => JobError::queue_timed_out(self.limit),
         };
+        let count = || self.pool.counters().record_timed_out();
         let free = || {
             if !self.started {
                 self.pool.expired_while_pending();
             }
         };
-        self.cell.expire(self.started, error, || self.pool.counters().record_timed_out(), free);
+        Cell::expire(&self.cell, self.started, error, count, free, timekeeper::elsewhere);
     }
 }
 
@@ -184,6 +191,9 @@ impl<W: Work, P: LocalPool> RunJob for Limited<W, P> {
             return self.pair.end(JobError::queue_timed_out(self.may_wait));
         }
         let alarm = self.alarm(true, self.options.job_timeout);
+        if let Err(error) = &alarm {
+            tell(|| tracing::error!(%error, "no thread for a job's limit could be started"));
+        }
         self.pair.run(counters);
         drop(alarm);
     }

@@ -11,7 +11,7 @@ use crate::work::{Executor, Work};
 /// Who comes first among jobs that wait. Within a priority it is the one that was submitted first.
 ///
 /// None waits for ever: of eight jobs that are taken while several priorities wait, one is the oldest of all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Priority {
     /// Before the others: somebody waits for it.
     High,

@@ -13,7 +13,7 @@ use crate::queue::Ticket;
 use crate::work::{Executor, Work};
 
 /// Somebody's turn for a place in an executor's queue: made by [`Executor::place`], waited for, and used with
-/// [`Executor::submit_to`]. Dropped, it lets the next one have it.
+/// [`Executor::submit_to`] of the same executor. Dropped, it lets the next one have it.
 ///
 /// Places are given in the order in which they were first waited for.
 #[derive(Default)]
@@ -42,6 +42,14 @@ impl Place {
             Some(queue) => queue.poll_place(&mut self.ticket, waker),
             None => Poll::Ready(()),
         }
+    }
+
+    /// The place, if it is one in the queue of this executor, and one that was not waited for if it is another's.
+    pub(crate) fn of<E>(self, executor: &E) -> Self {
+        let is_its = |queue: &Arc<dyn HasPlaces>| {
+            Arc::as_ptr(queue).addr() == std::ptr::from_ref(executor).addr()
+        };
+        if self.queue.as_ref().is_none_or(is_its) { self } else { Place::default() }
     }
 
     /// Whether it is one that can be waited for.

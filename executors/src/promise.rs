@@ -26,6 +26,7 @@
 //!    a thread of a pool.
 //! 8. Who wants a running job to end sets *asked to end*, and then takes the wakers of those in the job who wait
 //!    for that, under the lock. They leave theirs under the lock after they have looked: so one sees the other.
+//!    Those that are left when the job is done are woken, too, and told that.
 //!
 //! Modelled in `loom-tests/tests/promise.rs`.
 
@@ -140,25 +141,31 @@ impl<T> Cell<T> {
     }
 
     /// Rule 2. Called by whoever owns *Settling* or *Lent*.
-    fn publish(&self, outcome: Outcome<T>) {
-        loop {
-            let mut inner = self.inner.lock();
-            if inner.callbacks.is_empty() {
-                inner.outcome = Some(outcome);
-                inner.state = State::Done;
-                let waiter = inner.waiter.take();
-                drop(inner);
-                if let Some(waiter) = waiter {
-                    run_caught("the waker of whoever awaits a job", || waiter.wake());
-                }
-                return;
-            }
-            let callbacks = std::mem::take(&mut inner.callbacks);
-            drop(inner);
+    fn publish(&self, mut outcome: Outcome<T>) {
+        while let Some((again, callbacks)) = self.try_publish(outcome) {
             for callback in callbacks {
-                run_caught("a job's done-callback", || callback(&outcome));
+                run_caught("a job's done-callback", || callback(&again));
             }
+            outcome = again;
         }
+    }
+
+    /// Publishes unless there are callbacks, which come first.
+    fn try_publish(&self, outcome: Outcome<T>) -> Option<(Outcome<T>, Vec<Callback<T>>)> {
+        let mut inner = self.inner.lock();
+        if !inner.callbacks.is_empty() {
+            return Some((outcome, std::mem::take(&mut inner.callbacks)));
+        }
+        inner.outcome = Some(outcome);
+        inner.state = State::Done;
+        let waiter = inner.waiter.take();
+        let heeding = std::mem::take(&mut inner.heeding);
+        drop(inner);
+        if let Some(waiter) = waiter {
+            run_caught("the waker of whoever awaits a job", || waiter.wake());
+        }
+        wake_each(heeding);
+        None
     }
 
     pub(crate) fn add_done_callback(&self, callback: Callback<T>) {
@@ -266,15 +273,19 @@ impl<T> Cell<T> {
     }
 
     /// Its time to wait is up, or to run if it has been `started`: fails, if it still does that. `count` is called
-    /// under the lock (so whoever finds that the job is over finds it counted), `free` after that.
+    /// under the lock (so whoever finds that the job is over finds it counted), `free` after that. If there are
+    /// callbacks, the rest is to be done `elsewhere`, because they may take their time.
     pub(crate) fn expire(
-        &self,
+        cell: &Arc<Self>,
         started: bool,
         error: JobError,
         count: impl FnOnce(),
         free: impl FnOnce(),
-    ) {
-        let mut inner = self.inner.lock();
+        elsewhere: impl FnOnce(Box<dyn FnOnce() + Send>),
+    ) where
+        T: Send + 'static,
+    {
+        let mut inner = cell.inner.lock();
         if inner.state != if started { State::Running } else { State::Pending } {
             return;
         }
@@ -283,25 +294,25 @@ impl<T> Cell<T> {
         count();
         drop(inner);
         if started {
-            self.ask_to_end();
+            cell.ask_to_end();
         }
         free();
-        self.publish(Err(error));
-    }
-
-    /// Whether there are callbacks, which may take their time.
-    pub(crate) fn has_callbacks(&self) -> bool {
-        !self.inner.lock().callbacks.is_empty()
+        if let Some((outcome, callbacks)) = cell.try_publish(Err(error)) {
+            let cell = cell.clone();
+            elsewhere(Box::new(move || {
+                for callback in callbacks {
+                    run_caught("a job's done-callback", || callback(&outcome));
+                }
+                cell.publish(outcome);
+            }));
+        }
     }
 
     /// Rule 8.
     fn ask_to_end(&self) {
         // Release: with the loads in `is_asked`, so that who heeds it sees what was done before.
         self.asked_to_end.store(true, Ordering::Release);
-        let heeding = std::mem::take(&mut self.inner.lock().heeding);
-        for waker in heeding {
-            run_caught("a waker in a job that is to end", || waker.wake());
-        }
+        wake_each(std::mem::take(&mut self.inner.lock().heeding));
     }
 
     /// Whether it still waits for its turn.
@@ -336,28 +347,38 @@ impl<T: Send> Askable for Cell<T> {
         self.asked_to_end.load(Ordering::Acquire)
     }
 
-    fn poll_asked(&self, waker: &Waker) -> Poll<()> {
+    fn poll_asked(&self, waker: &Waker) -> Poll<bool> {
         if self.is_asked() {
-            return Poll::Ready(());
+            return Poll::Ready(true);
         }
         let waker = waker.clone();
         let mut inner = self.inner.lock();
-        if self.is_asked() {
-            drop(inner);
-            drop_caught("a waker", waker);
-            return Poll::Ready(());
-        }
-        let known = inner.heeding.iter().position(|other| other.will_wake(&waker));
-        let spare = match known {
-            Some(_) => Some(waker),
-            None => {
-                inner.heeding.push(waker);
-                None
-            }
+        let asked = self.is_asked();
+        let (answer, spare) = if asked || matches!(inner.state, State::Done | State::Lent) {
+            (Poll::Ready(asked), Some(waker))
+        } else if inner.heeding.iter().any(|other| other.will_wake(&waker)) {
+            (Poll::Pending, Some(waker))
+        } else {
+            inner.heeding.push(waker);
+            (Poll::Pending, None)
         };
         drop(inner);
         drop_caught("a waker", spare);
-        Poll::Pending
+        answer
+    }
+
+    fn forget(&self, waker: &Waker) {
+        let mut inner = self.inner.lock();
+        let place = inner.heeding.iter().position(|other| other.will_wake(waker));
+        let waker = place.map(|place| inner.heeding.swap_remove(place));
+        drop(inner);
+        drop_caught("a waker", waker);
+    }
+}
+
+fn wake_each(heeding: Vec<Waker>) {
+    for waker in heeding {
+        run_caught("a waker in a job that is to end, or is over", || waker.wake());
     }
 }
 
@@ -482,8 +503,10 @@ impl<T> Promise<T> {
         T: Send + 'static,
     {
         let work = || while_current(&self.cell, work);
-        catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
-            if payload.is::<Heeded>() { JobError::cancelled() } else { JobError::panicked(payload) }
+        catch_unwind(AssertUnwindSafe(work)).map_err(|payload| match payload.downcast::<Heeded>() {
+            Ok(heeded) if heeded.is_for(&self.cell) => JobError::cancelled(),
+            Ok(_) => JobError::panicked(Box::new("another job, which is to end, was checked here")),
+            Err(payload) => JobError::panicked(payload),
         })
     }
 

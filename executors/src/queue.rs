@@ -133,6 +133,7 @@ impl<J: Queued> JobQueue<J> {
             }
             self.gone -= 1;
             leftovers.gone.push(entry);
+            self.grant(leftovers);
         }
     }
 
@@ -261,7 +262,7 @@ impl<J: Queued> JobQueue<J> {
     }
 
     /// Rule 3. Gives what is free to who waits for it.
-    fn grant(&mut self, leftovers: &mut Leftovers<J>) {
+    pub(crate) fn grant(&mut self, leftovers: &mut Leftovers<J>) {
         while !self.for_place.is_empty() && !self.is_full() {
             let Some((number, waker)) = self.for_place.pop_front() else { return };
             self.granted.push(number);
@@ -284,6 +285,11 @@ impl<J> Leftovers<J> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.gone.is_empty() && self.woken.is_empty() && self.unused.is_empty()
+    }
+
+    /// The entries that are to be dropped.
+    pub(crate) fn take_gone(&mut self) -> Vec<J> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Does it.

@@ -18,7 +18,8 @@ pub struct ExecutorStats {
     pub failed: u64,
     /// Jobs whose worker process died under them, since the executor was made.
     pub crashed: u64,
-    /// Jobs that ran over their limit, since the executor was made.
+    /// Jobs that ran, or waited, longer than their limit, since the executor was made. (One that still occupies its
+    /// thread counts as running, too.)
     pub timed_out: u64,
     /// Jobs that were cancelled, since the executor was made.
     pub cancelled: u64,

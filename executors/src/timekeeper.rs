@@ -5,15 +5,18 @@
 //! 1. One lock guards the calls that are due some time and whether the thread is there. It is started with a call
 //!    that finds it gone, and ends when there has been none for [`KEEP_ALIVE`], in the critical section in which it
 //!    found none.
-//! 2. A call is made without the lock, and caught. It must not take long: all the others wait for it.
+//! 2. A call is made without the lock, and caught. It must not take long: all the others wait for it. What is
+//!    foreign it has done [`elsewhere`].
 //! 3. Whoever drops an [`Alarm`] takes its call back. When it is being made, it is made.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::caught::{drop_caught, run_caught};
+use crate::thread_pool::ThreadPoolExecutor;
+use crate::work::Executor;
 
 /// How long the thread waits for the next call.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -77,6 +80,18 @@ pub(crate) fn call_at(
     Ok(Alarm(key))
 }
 
+/// Has something done that may take its time, by a thread of a pool of the process's own; by the caller when there is
+/// none to be had.
+pub(crate) fn elsewhere(task: Box<dyn FnOnce() + Send>) {
+    static POOL: LazyLock<ThreadPoolExecutor> = LazyLock::new(|| {
+        let builder = ThreadPoolExecutor::builder().thread_name_prefix("loopool-late");
+        builder.max_workers(64).keep_alive(Duration::from_secs(1)).build()
+    });
+    if let Err(refused) = POOL.submit(task).map(drop) {
+        refused.into_work()();
+    }
+}
+
 fn lock() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
@@ -100,7 +115,7 @@ fn keep_time() {
         let waited = CHANGED.wait_timeout(state, left);
         let (again, timed_out) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
         state = again;
-        if timed_out.timed_out() && state.calls.is_empty() {
+        if timed_out.timed_out() && first.is_none() && state.calls.is_empty() {
             state.is_there = false;
             return;
         }

@@ -111,8 +111,10 @@ pub trait Executor<W: Work>: Send + Sync {
 
     /// As [`submit`](Self::submit), but blocks the calling thread while the queue is full, at most `timeout`.
     ///
-    /// Never call this on an event loop's thread: it stops the loop. In a job of the same executor, whose place
-    /// might never become free, the work is run there and then instead.
+    /// Never call this on an event loop's thread: it stops the loop. In a job of the same pool, of threads or cores,
+    /// whose place might never become free, the work is run there and then instead, for as long as it takes. In a
+    /// done-callback of a pool of processes it is refused like by [`submit`](Self::submit), and so it is by an executor
+    /// without [places](Self::place).
     ///
     /// # Errors
     /// Hands the work back, with the reason, when the executor is shut down or broken, or its queue is still full
@@ -145,6 +147,7 @@ pub trait Executor<W: Work>: Send + Sync {
     }
 
     /// As [`submit`](Self::submit), but waits while the queue is full; in any runtime. (Who waits first is first.)
+    /// Polled by a thread of the same pool, it does what [`submit_wait`](Self::submit_wait) does there.
     ///
     /// # Errors
     /// Hands the work back, with the reason, when the executor is shut down or broken.

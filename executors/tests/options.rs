@@ -250,7 +250,7 @@ fn a_token_can_be_awaited_and_wakes_each_who_does() {
     }
     job.cancel();
     assert_eq!(wakes.each_ref().map(|wakes| wakes.count()), [1, 1], "once, however often polled");
-    assert_eq!([poll(0), poll(1)], [Poll::Ready(()); 2]);
+    assert_eq!([poll(0), poll(1)], [Poll::Ready(true); 2]);
     drop(release);
 }
 
@@ -260,4 +260,88 @@ fn outside_of_a_job_there_is_no_token() {
     let pool = ThreadPoolExecutor::new(1);
     take(&mut pool.submit(|| assert!(CancelToken::current().is_some())).unwrap()).unwrap();
     assert!(CancelToken::current().is_none());
+}
+
+/// Such as one that tells a server of the end, and checks on the way.
+#[test]
+fn a_check_in_a_destructor_ended_the_program() {
+    struct Guard;
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            CancelToken::current().unwrap().check();
+        }
+    }
+    let pool = ThreadPoolExecutor::new(1);
+    let (begin, begun) = mpsc::channel();
+    let mut job = pool
+        .submit(move || {
+            let _guard = Guard;
+            begin.send(()).unwrap();
+            let token = CancelToken::current().unwrap();
+            token.wait(PATIENCE);
+            token.check();
+        })
+        .unwrap();
+    begun.recv_timeout(PATIENCE).unwrap();
+    job.cancel();
+    assert!(take(&mut job).unwrap_err().is_cancelled());
+}
+
+#[test]
+fn who_waits_for_a_cancellation_no_more_left_the_waker_behind() {
+    let pool = ThreadPoolExecutor::new(1);
+    let mut job = pool
+        .submit(|| {
+            let token = CancelToken::current().unwrap();
+            let wakes = Arc::new(common::Wakes::default());
+            for _ in 0..3 {
+                let waker = wakes.clone().into();
+                let mut waiting = Box::pin(token.cancelled());
+                let other = Arc::new(common::Wakes::default());
+                let before = std::task::Waker::from(other.clone());
+                assert!(waiting.as_mut().poll(&mut Context::from_waker(&before)).is_pending());
+                assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                drop(before);
+                assert_eq!(Arc::strong_count(&other), 1, "only the last one counts");
+            }
+            Arc::strong_count(&wakes)
+        })
+        .unwrap();
+    assert_eq!(take(&mut job).unwrap(), 1);
+}
+
+#[test]
+fn a_helper_that_waits_for_a_cancellation_hears_of_the_jobs_end() {
+    let pool = ThreadPoolExecutor::new(1);
+    let mut job = pool
+        .submit(|| {
+            let token = CancelToken::current().unwrap();
+            std::thread::spawn(move || token.wait(None))
+        })
+        .unwrap();
+    let helper = take(&mut job).unwrap();
+    assert!(!helper.join().unwrap());
+}
+
+#[test]
+fn a_check_in_a_function_over_items_ends_the_job() {
+    let pool = ThreadPoolExecutor::new(1);
+    let began = Arc::new(AtomicUsize::new(0));
+    let count = began.clone();
+    let heed = move |_: usize| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let token = CancelToken::current().unwrap();
+        assert!(token.wait(PATIENCE));
+        token.check();
+    };
+    let late = pool.with(JobOptions::new().job_timeout(MOMENT));
+    let results = loopool_executors::jobs::map(&late, heed, 0..3).chunksize(3);
+    let errors: Vec<_> = results.into_iter().map(Result::unwrap_err).collect();
+    assert!(errors[0].is_timeout() && errors.len() == 3);
+    pool.shutdown(true, false);
+    assert_eq!(
+        began.load(Ordering::SeqCst),
+        1,
+        "the rest of the chunk is not for one that has to end"
+    );
 }

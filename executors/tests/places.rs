@@ -5,14 +5,15 @@ mod common;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use common::{PATIENCE, Wakes, block, boxed, take, until};
 use loopool_executors::jobs::{ReturnWhen, as_completed, map, wait};
 use loopool_executors::{
-    CpuExecutor, Executor, Job, JobOptions, Priority, ProcessPoolExecutor, ThreadPoolExecutor, call,
+    CancelToken, CpuExecutor, Executor, Job, JobOptions, Priority, ProcessPoolExecutor,
+    ThreadPoolExecutor, call,
 };
 
 const MOMENT: Duration = Duration::from_millis(1);
@@ -74,8 +75,8 @@ fn those_who_await_a_place_get_it_in_their_order_before_anybody_who_comes_later(
     }
     drop(release);
     let mut jobs: Vec<Job<usize>> = Vec::new();
-    for name in 0..4 {
-        until("it is woken", || wakes[name].count() == 1);
+    for (name, wakes) in wakes.iter().enumerate() {
+        until("it is woken", || wakes.count() == 1);
         match poll(name) {
             Poll::Ready(job) => jobs.push(job),
             Poll::Pending => panic!("{name} was woken without a place"),
@@ -257,4 +258,145 @@ fn options_and_places_go_together() {
     until("it is woken", || wakes.count() == 1);
     let Poll::Ready(job) = submission.as_mut().poll(&mut context) else { panic!("no place") };
     assert_eq!(take(&mut job.unwrap()).unwrap(), 9);
+}
+
+/// A place in one pool's queue is none in another's.
+#[test]
+fn a_place_of_another_pool_is_no_place() {
+    let (here, there) = (one_thread(1), one_thread(1));
+    let (release, _blocker) = block(&here);
+    let mut place = Executor::<common::BoxedJob>::place(&here);
+    assert!(place.poll_free(std::task::Waker::noop()).is_ready());
+    assert!(here.submit(boxed(|| 1)).unwrap_err().is_queue_full(), "it is taken");
+    let mut job = there.submit_to(place, boxed(|| 2)).unwrap();
+    assert_eq!(take(&mut job).unwrap(), 2);
+    let mut job = here.submit(boxed(|| 3)).expect("it was given back");
+    drop(release);
+    assert_eq!(take(&mut job).unwrap(), 3);
+}
+
+/// What has no place and is run at once is a job like any other: limits, numbers and counts.
+#[test]
+fn a_job_without_a_place_was_run_without_having_been_started() {
+    fn test<E, S>(pool: Arc<E>, submit_late: S)
+    where
+        E: Executor<common::BoxedJob> + 'static,
+        S: Fn(&E, common::BoxedJob) -> Job<usize> + Send + 'static,
+    {
+        let inner = pool.clone();
+        let work = boxed(move || {
+            let waiting = inner.submit(boxed(|| 0)).unwrap();
+            let heed = || CancelToken::current().unwrap().wait(PATIENCE);
+            let mut late = submit_late(&inner, boxed(move || usize::from(heed())));
+            assert!(late.result(None).unwrap_err().is_timeout());
+            let nested = inner.clone();
+            let outer = boxed(move || {
+                assert!(waiting.cancel());
+                let mut next = nested.submit(boxed(|| 5)).unwrap();
+                next.result(None).unwrap()
+            });
+            let mut outer = inner.submit_wait(outer, None).unwrap();
+            outer.result(None).unwrap()
+        });
+        assert_eq!(take(&mut pool.submit(work).unwrap()).unwrap(), 5);
+        let stats = pool.shutdown(true, false);
+        assert_eq!((stats.submitted, stats.finished), (5, 3));
+        assert_eq!((stats.timed_out, stats.cancelled), (1, 1));
+    }
+    let limit = JobOptions::new().job_timeout(MOMENT);
+    test(Arc::new(one_thread(1)), move |pool: &ThreadPoolExecutor, work| {
+        pool.with(limit).submit_wait(work, None).unwrap()
+    });
+    test(Arc::new(one_core(1)), move |pool: &CpuExecutor, work| {
+        pool.with(limit).submit_wait(work, None).unwrap()
+    });
+}
+
+#[test]
+fn a_shutdown_that_waits_told_those_who_wait_for_a_place_too_late() {
+    fn test(pool: impl Executor<common::BoxedJob>) {
+        let (release, _blocker) = block(&pool);
+        let _waits = pool.submit(boxed(|| 0)).unwrap();
+        std::thread::scope(|scope| {
+            let pool = &pool;
+            let refused = scope.spawn(move || {
+                let refused = pool.submit_wait(boxed(|| 1), None).map(drop).unwrap_err();
+                // Only now can the pool end.
+                drop(release);
+                refused
+            });
+            let stats = pool.shutdown(true, false);
+            assert!(refused.join().unwrap().is_shut_down());
+            assert_eq!((stats.submitted, stats.finished), (2, 2));
+        });
+    }
+    test(one_thread(1));
+    test(one_core(1));
+}
+
+/// The last of them who came left first, and the others waited for its end.
+#[test]
+fn jobs_that_shut_their_pool_down_go_on_together() {
+    fn test<E: Executor<common::BoxedJob> + 'static>(pool: E) {
+        let pool = Arc::new(pool);
+        let (before, after) = (Arc::new(Barrier::new(3)), Arc::new(Barrier::new(3)));
+        let mut jobs: Vec<_> = (0..3)
+            .map(|n| {
+                let (own, before, after) = (pool.clone(), before.clone(), after.clone());
+                let pool = own.clone();
+                let work = boxed(move || {
+                    before.wait();
+                    pool.shutdown(true, false);
+                    after.wait();
+                    n
+                });
+                own.submit(work).unwrap()
+            })
+            .collect();
+        for (n, job) in jobs.iter_mut().enumerate() {
+            assert_eq!(take(job).unwrap(), n);
+        }
+    }
+    test(ThreadPoolExecutor::new(3));
+    test(CpuExecutor::new(3).unwrap());
+}
+
+#[test]
+fn to_wait_for_oneself_and_others_is_an_error_once_the_others_are_done() {
+    let pool = Arc::new(ThreadPoolExecutor::new(1));
+    let (send, handles) = mpsc::channel::<Job<usize>>();
+    let inner = pool.clone();
+    let outer = pool
+        .submit(boxed(move || {
+            let me = handles.recv_timeout(PATIENCE).unwrap();
+            let other = inner.submit(boxed(|| 1)).unwrap();
+            wait([me, other], None, ReturnWhen::AllCompleted).done.len()
+        }))
+        .unwrap();
+    let (promise, mut ended) = loopool_executors::Promise::new();
+    outer.add_done_callback(move |outcome| {
+        let panicked = outcome.as_ref().is_err_and(|error| error.is_panic());
+        promise.fulfil(move || assert!(panicked));
+    });
+    send.send(outer).unwrap();
+    take(&mut ended).unwrap();
+}
+
+#[test]
+fn a_callback_of_a_pool_of_processes_can_not_wait_for_the_thread_it_is_in() {
+    fn double(n: u64) -> u64 {
+        2 * n
+    }
+    let pool = Arc::new(ProcessPoolExecutor::builder().workers(1).queue_limit(1).build().unwrap());
+    let (send, errors) = mpsc::channel();
+    let inner = pool.clone();
+    let mut job = pool.submit(call(double, 1)).unwrap();
+    job.add_done_callback(move |_| {
+        let mut waits = inner.submit(call(double, 2)).unwrap();
+        let waited = waits.result(None).unwrap_err();
+        let placed = inner.submit_wait(call(double, 3), None).unwrap_err();
+        send.send(waited.is_endless_wait() && placed.is_queue_full()).unwrap();
+    });
+    assert_eq!(take(&mut job).unwrap(), 2);
+    assert!(errors.recv_timeout(PATIENCE).unwrap());
 }

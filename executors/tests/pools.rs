@@ -585,3 +585,26 @@ fn as_many_workers_as_may_be_come_to_jobs_that_block() {
     assert!(pool.stats().workers <= 100);
     assert_eq!(pool.shutdown(true, false).finished, 150);
 }
+
+/// One job, and an initializer that takes its time: that is no reason for another thread.
+#[test]
+fn a_slow_initializer_brought_a_thread_for_every_look() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let initialized = count.clone();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let pool = ThreadPoolExecutor::builder()
+        .max_workers(8)
+        .initializer(move || {
+            initialized.fetch_add(1, Ordering::SeqCst);
+            let _ = released.lock().unwrap().recv();
+            Ok(())
+        })
+        .build();
+    let mut job = pool.submit(|| ()).unwrap();
+    // More than enough looks.
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!((count.load(Ordering::SeqCst), pool.stats().workers), (1, 1));
+    drop(release);
+    job.result(Duration::from_secs(60)).unwrap();
+}

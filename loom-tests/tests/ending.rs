@@ -163,7 +163,7 @@ impl Runtime {
 
 #[test]
 fn whoever_waits_for_the_last_task_is_woken() {
-    model(Bounds { small: 3, full: None }, || {
+    model(Bounds { small: 3, full: Some(5) }, || {
         let runtime = Runtime::new(1);
         let ending = [0, 1].map(|home| {
             let task = Task::new(home);

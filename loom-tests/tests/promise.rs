@@ -27,12 +27,20 @@ mod cancel_token {
     use crate::promise::Cell;
     use crate::shim::Arc;
 
+    #[allow(dead_code, reason = "the models use a part")]
     pub(crate) trait Askable: Send + Sync {
         fn is_asked(&self) -> bool;
-        fn poll_asked(&self, waker: &Waker) -> Poll<()>;
+        fn poll_asked(&self, waker: &Waker) -> Poll<bool>;
+        fn forget(&self, waker: &Waker);
     }
 
     pub(crate) struct Heeded;
+
+    impl Heeded {
+        pub(crate) fn is_for<T>(&self, _: &Cell<T>) -> bool {
+            true
+        }
+    }
 
     pub(crate) fn while_current<T, R>(_: &Arc<Cell<T>>, work: impl FnOnce() -> R) -> R {
         work()
@@ -124,7 +132,7 @@ use loopool_loom_tests::{Alarm, Bounds, Drops, Token, model, shim};
 use self::cancel_token::Askable;
 use self::error::JobError;
 use self::job::Job;
-use self::promise::{JobOwner, Outcome, Promise};
+use self::promise::{Cell, JobOwner, Outcome, Promise};
 use self::several::{AsCompleted, as_completed};
 
 const BOUNDS: Bounds = Bounds { small: 3, full: None };
@@ -345,6 +353,28 @@ fn a_running_job_that_is_asked_to_end_is_woken() {
     });
 }
 
+/// Who waits for that elsewhere hears when the job is over without.
+#[test]
+fn whoever_heeds_a_job_hears_of_its_end() {
+    model(BOUNDS, || {
+        let (promise, job) = Promise::<()>::new();
+        assert!(promise.start());
+        let cell = promise.cell().clone();
+        let ending = thread::spawn(move || assert!(promise.set_result(()).is_ok()));
+        let alarm = Alarm::new();
+        let waker = Alarm::waker(&alarm);
+        let asked = loop {
+            match cell.poll_asked(&waker) {
+                Poll::Ready(asked) => break asked,
+                Poll::Pending => alarm.wait(),
+            }
+        };
+        assert!(!asked);
+        ending.join().unwrap();
+        drop(job);
+    });
+}
+
 /// What was done before somebody asks is seen by who hears of it.
 #[test]
 fn who_heeds_sees_what_was_done_before() {
@@ -378,7 +408,10 @@ fn a_job_is_started_or_expires() {
         let cell = promise.cell().clone();
         let timekeeper = thread::spawn({
             let expired = expired.clone();
-            move || cell.expire(false, JobError::TimedOut, || expired.add(), || ())
+            move || {
+                let count = || expired.add();
+                Cell::expire(&cell, false, JobError::TimedOut, count, || (), |rest| rest());
+            }
         });
         let started = promise.start();
         if started {
@@ -407,7 +440,10 @@ fn a_running_job_ends_or_expires() {
         let cell = promise.cell().clone();
         let timekeeper = thread::spawn({
             let expired = expired.clone();
-            move || cell.expire(true, JobError::TimedOut, || expired.add(), || ())
+            move || {
+                let count = || expired.add();
+                Cell::expire(&cell, true, JobError::TimedOut, count, || (), |rest| rest());
+            }
         });
         let in_time = promise.set_result(token).map_err(drop).is_ok();
         let outcome = join(&mut job);

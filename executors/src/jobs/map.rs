@@ -1,9 +1,10 @@
 //! A function over items, in an executor.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::iter::{Fuse, FusedIterator};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,6 +13,7 @@ use std::vec;
 
 use futures_core::Stream;
 
+use crate::cancel_token::Heeded;
 use crate::error::JobError;
 use crate::job::{Job, deadline_after};
 use crate::promise::Outcome;
@@ -116,7 +118,11 @@ where
 
     fn run(self) -> Self::Output {
         let call = |item| catch_unwind(AssertUnwindSafe(|| (self.function)(item)));
-        self.items.into_iter().map(|item| call(item).map_err(JobError::panicked)).collect()
+        let failed = |panic: Box<dyn Any + Send>| match panic.is::<Heeded>() {
+            true => resume_unwind(panic),
+            false => JobError::panicked(panic),
+        };
+        self.items.into_iter().map(|item| call(item).map_err(failed)).collect()
     }
 }
 

@@ -110,9 +110,9 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// The most jobs that may wait. Default: no limit.
+    /// The most jobs that may wait; at least 1. Default: no limit.
     pub fn queue_limit(mut self, jobs: usize) -> Self {
-        self.queue_limit = Some(jobs);
+        self.queue_limit = Some(jobs.max(1));
         self
     }
 
@@ -290,11 +290,8 @@ where
         Place::in_queue_of(self.shared.clone())
     }
 
-    fn submit_to(
-        &self,
-        mut place: Place,
-        work: Call<A, R>,
-    ) -> Result<Job<R>, Rejected<Call<A, R>>> {
+    fn submit_to(&self, place: Place, work: Call<A, R>) -> Result<Job<R>, Rejected<Call<A, R>>> {
+        let mut place = place.of(&*self.shared);
         let Some(target) = Target::of(work.function) else {
             return Err(Rejected::new(work, RejectReason::ForeignFunction));
         };

@@ -131,10 +131,11 @@ impl Shared {
         }
     }
 
-    /// Waits until the manager has ended.
+    /// Waits until the manager has ended, and every job is counted.
     pub(super) fn wait(&self) {
         let state = self.lock();
-        drop(self.over.wait_while(state, |state| !state.is_over));
+        let over = |state: &mut State| state.is_over && !state.queue.misses_a_note();
+        drop(self.over.wait_while(state, |state| !over(state)));
     }
 
     pub(super) fn stats(&self) -> ExecutorStats {
@@ -183,6 +184,7 @@ impl Shared {
     pub(super) fn fail_waiting(&self, why: &str) {
         let mut leftovers = Leftovers::new();
         let waiting = self.lock().queue.drain(&mut leftovers);
+        leftovers.clear();
         for job in waiting {
             job.give_up(JobError::rejected(why), &self.counters);
         }
@@ -195,6 +197,7 @@ impl Shared {
         state.broken = Some(why.to_owned());
         state.queue.close(&mut leftovers);
         drop(state);
+        leftovers.clear();
         self.fail_waiting(why);
     }
 
@@ -214,6 +217,7 @@ impl Shared {
         state.workers.clear();
         state.fork_server = None;
         drop(state);
+        leftovers.clear();
         self.fail_waiting("the pool's manager thread has ended");
         self.over.notify_all();
     }
@@ -231,9 +235,13 @@ impl State {
 
 impl JobOwner for Shared {
     fn cancelled_while_pending(&self, _id: u64) {
-        let mut leftovers = Leftovers::new();
-        self.lock().queue.note_gone(&mut leftovers);
         self.counters.record_cancelled();
+        let mut leftovers = Leftovers::new();
+        let mut state = self.lock();
+        state.queue.note_gone(&mut leftovers);
+        if state.is_over {
+            self.over.notify_all();
+        }
     }
 
     fn cancel_running(&self, id: u64) -> bool {
@@ -244,6 +252,13 @@ impl JobOwner for Shared {
         state.cancels.push(id);
         self.wake(state);
         true
+    }
+
+    fn before_wait(&self, _id: u64) -> Result<(), JobError> {
+        if own_pool::works_for(self) {
+            return Err(JobError::endless_wait("this is the thread that brings the job's outcome"));
+        }
+        Ok(())
     }
 }
 

@@ -53,9 +53,9 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// The most jobs that may wait. Default: no limit.
+    /// The most jobs that may wait; at least 1. Default: no limit.
     pub fn queue_limit(mut self, jobs: usize) -> Self {
-        self.queue_limit = Some(jobs);
+        self.queue_limit = Some(jobs.max(1));
         self
     }
 

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, MutexGuard};
 use std::task::{Poll, Waker};
-use std::thread::{JoinHandle, ThreadId};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::growth::Growth;
@@ -11,7 +11,7 @@ use crate::caught::{drop_caught, tell, text_of};
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::job::Job;
-use crate::local_job::{LocalJob, LocalPool, new_job};
+use crate::local_job::{LocalJob, LocalPool, clear_elsewhere, new_job};
 use crate::options::JobOptions;
 use crate::os;
 use crate::own_pool;
@@ -67,8 +67,10 @@ pub(super) struct State {
     shut_down: bool,
     /// Why nothing is run any more (rule 7).
     pub(super) broken: Option<String>,
-    /// Workers that wait in [`shutdown`](super::ThreadPoolExecutor::shutdown), called by their jobs.
-    waiting_inside: Vec<ThreadId>,
+    /// How many workers wait in [`shutdown`](super::ThreadPoolExecutor::shutdown), called by their jobs.
+    waiting_inside: usize,
+    /// How often such were let go.
+    rounds: u64,
 }
 
 /// How one idle worker is woken.
@@ -91,7 +93,8 @@ impl Crew {
             starting: 0,
             shut_down: false,
             broken: None,
-            waiting_inside: Vec::new(),
+            waiting_inside: 0,
+            rounds: 0,
         };
         Crew {
             state: Mutex::new(state),
@@ -118,17 +121,14 @@ impl Crew {
     pub(super) fn submit<W: Work>(
         self: &Arc<Self>,
         options: &JobOptions,
-        mut place: Place,
+        place: Place,
         work: W,
     ) -> Result<Job<W::Output>, Rejected<W>> {
+        let mut place = place.of(&**self);
+        let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         if let Some(reason) = state.refusal() {
             return Err(Rejected::new(work, reason));
-        }
-        let has_place = state.queue.admits(&mut place.ticket);
-        let is_own = || place.was_waited_for() && own_pool::works_for(&**self);
-        if !(has_place || is_own()) {
-            return Err(Rejected::new(work, RejectReason::QueueFull));
         }
         if state.workers == 0
             && let Err(error) = self.start_first(&mut state)
@@ -136,18 +136,31 @@ impl Crew {
             let reason = RejectReason::Broken(format!("no thread could be started: {error}"));
             return Err(Rejected::new(work, reason));
         }
+        let has_place = state.queue.admits(&mut place.ticket);
+        let is_own = || place.was_waited_for() && own_pool::works_for(&**self);
+        if !(has_place || is_own()) {
+            return Err(Rejected::new(work, RejectReason::QueueFull));
+        }
+        let (local, job) = match new_job(work, options, self, state.queue.next_number()) {
+            Ok(made) => made,
+            Err(refused) => {
+                state.queue.grant(&mut leftovers);
+                return Err(refused);
+            }
+        };
         self.counters.record_submitted();
-        let (local, job) = new_job(work, options, self, state.queue.next_number());
+        let awaited = state.looking && state.queue.waiting() == 0;
+        let number = state.queue.push(options.priority, local);
         if !has_place {
             // Rule 9.
+            let local = state.take(number, &mut leftovers);
             drop(state);
-            if local.start() {
+            leftovers.clear();
+            if let Some(local) = local {
                 self.run(local);
             }
             return Ok(job);
         }
-        let awaited = state.looking && state.queue.waiting() == 0;
-        state.queue.push(options.priority, local);
         let worker = if awaited { None } else { state.idle.pop() };
         state.coming += usize::from(worker.is_some());
         let watch = !awaited && worker.is_none() && self.is_to_be_watched(&mut state);
@@ -165,27 +178,32 @@ impl Crew {
         let handle = self.start(&state.next_thread_name(&self.options))?;
         state.workers += 1;
         state.coming += 1;
-        state.handles.push(handle);
+        state.keep(Some(handle));
         Ok(())
     }
 
-    /// So many more.
-    pub(super) fn start_more(self: &Arc<Self>, count: usize, mut state: MutexGuard<'_, State>) {
+    /// So many more; whether the system gave them.
+    pub(super) fn start_more(
+        self: &Arc<Self>,
+        count: usize,
+        mut state: MutexGuard<'_, State>,
+    ) -> std::io::Result<()> {
         state.workers += count;
         state.coming += count;
         state.starting += 1;
         let names: Vec<_> = (0..count).map(|_| state.next_thread_name(&self.options)).collect();
         drop(state);
-        let started: Vec<_> = names.iter().map_while(|name| self.start(name).ok()).collect();
+        let mut refused = Ok(());
+        let mut start = |name: &String| self.start(name).map_err(|error| refused = Err(error)).ok();
+        let started: Vec<_> = names.iter().map_while(&mut start).collect();
         let mut state = self.lock();
         state.workers -= count - started.len();
         state.coming -= count - started.len();
         state.starting -= 1;
-        // Those that have ended need no join.
-        state.handles.retain(|handle| !handle.is_finished());
-        state.handles.extend(started);
+        state.keep(started);
         drop(state);
         self.ended.notify_all();
+        refused
     }
 
     fn start(self: &Arc<Self>, name: &str) -> std::io::Result<JoinHandle<()>> {
@@ -194,8 +212,9 @@ impl Crew {
             os::lower_priority_of_this_thread(crew.options.nice);
             own_pool::work_for(&*crew);
             let worker = Worker { crew: &crew, has_ended: false };
+            let initialized = crew.initialize();
             crew.lock().coming -= 1;
-            match crew.initialize() {
+            match initialized {
                 Ok(()) => worker.work(),
                 Err(why) => crew.break_down(why),
             }
@@ -230,6 +249,7 @@ impl Crew {
         let idle = std::mem::take(&mut state.idle);
         state.coming += idle.len();
         drop(state);
+        leftovers.clear();
         for worker in idle {
             worker.condvar.notify_one();
         }
@@ -242,14 +262,15 @@ impl Crew {
         }
     }
 
-    /// A job that waited wants to be run no more, and is counted.
-    fn note_gone(&self) {
+    /// A job that waited wants to be run no more, and is counted. What is to be done about that.
+    fn note_gone(&self) -> Leftovers<LocalJob> {
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         state.queue.note_gone(&mut leftovers);
         if state.shut_down {
             self.ended.notify_all();
         }
+        leftovers
     }
 
     /// Runs a job that was started.
@@ -261,31 +282,41 @@ impl Crew {
     /// Waits until no worker is left, or only those that wait here themselves, if the caller is one; and until every
     /// job is counted.
     pub(super) fn wait_for_workers(&self) {
-        let me = std::thread::current().id();
-        let inside = own_pool::works_for(self);
-        let mut state = self.lock();
-        if inside {
-            state.waiting_inside.push(me);
-            self.ended.notify_all();
+        if own_pool::works_for(self) {
+            return self.wait_inside();
         }
+        let state = self.lock();
         let others = |state: &mut State| {
-            let like_me = if inside { state.waiting_inside.len() } else { 0 };
-            state.workers > like_me || state.starting > 0 || state.queue.misses_a_note()
+            state.workers > 0 || state.starting > 0 || state.queue.misses_a_note()
         };
         let waited = self.state.while_released(|| self.ended.wait_while(state, others));
         let mut state = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
         let handles = std::mem::take(&mut state.handles);
-        let (left, ended): (Vec<_>, Vec<_>) = handles
-            .into_iter()
-            .partition(|handle| state.waiting_inside.contains(&handle.thread().id()));
-        state.handles = left;
-        state.waiting_inside.retain(|other| *other != me);
         drop(state);
-        for handle in ended {
+        for handle in handles {
             // For the destructors of its thread-locals. A worker catches every panic, so there is
             // nothing to learn here.
             let _ = handle.join();
         }
+    }
+
+    /// The last one who comes lets all of them go, together: one that went alone would be waited for by the others.
+    fn wait_inside(&self) {
+        let mut state = self.lock();
+        state.waiting_inside += 1;
+        self.ended.notify_all();
+        let round = state.rounds;
+        let others = |state: &mut State| {
+            let at_work = state.workers > state.waiting_inside || state.starting > 0;
+            state.rounds == round && (at_work || state.queue.misses_a_note())
+        };
+        let waited = self.state.while_released(|| self.ended.wait_while(state, others));
+        let mut state = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        if state.rounds == round {
+            state.rounds += 1;
+            self.ended.notify_all();
+        }
+        state.waiting_inside -= 1;
     }
 
     pub(super) fn shut_down(&self, cancel_futures: bool) {
@@ -298,6 +329,7 @@ impl Crew {
         let idle = std::mem::take(&mut state.idle);
         state.coming += idle.len();
         drop(state);
+        leftovers.clear();
         for worker in idle {
             worker.condvar.notify_one();
         }
@@ -319,6 +351,19 @@ impl State {
     /// Whether there is nothing left to do for a worker, now and later.
     fn is_over(&self) -> bool {
         self.broken.is_some() || (self.shut_down && self.queue.waiting() == 0)
+    }
+
+    /// Takes a job out of turn, to be run by who calls.
+    fn take(&mut self, number: u64, leftovers: &mut Leftovers<LocalJob>) -> Option<LocalJob> {
+        let job = self.queue.take(number, leftovers)?;
+        self.growth.note_taken();
+        Some(job)
+    }
+
+    /// Keeps handles, to be joined, and no longer those whose threads have ended.
+    fn keep(&mut self, handles: impl IntoIterator<Item = JoinHandle<()>>) {
+        self.handles.retain(|handle| !handle.is_finished());
+        self.handles.extend(handles);
     }
 
     fn next_thread_name(&mut self, options: &Options) -> String {
@@ -439,14 +484,14 @@ impl LocalPool for Crew {
     }
 
     fn expired_while_pending(&self) {
-        self.note_gone();
+        clear_elsewhere(self.note_gone());
     }
 }
 
 impl JobOwner for Crew {
     fn cancelled_while_pending(&self, _id: u64) {
         self.counters.record_cancelled();
-        self.note_gone();
+        self.note_gone().clear();
     }
 
     fn cancel_running(&self, _id: u64) -> bool {
@@ -460,7 +505,7 @@ impl JobOwner for Crew {
         }
         own_pool::refuse_if_in(id)?;
         let mut leftovers = Leftovers::new();
-        let job = self.lock().queue.take(id, &mut leftovers);
+        let job = self.lock().take(id, &mut leftovers);
         leftovers.clear();
         if let Some(job) = job {
             self.run(job);

@@ -9,8 +9,8 @@
 //! 3. If it waited but they do take jobs, there is to be one more at each [second](PATIENCE) such look: they may be
 //!    too few.
 //!
-//! Workers that are just coming, because they were started or woken, count as additional ones: on a machine that has
-//! much to do it may take them longer than the pause.
+//! Workers that are just coming, because they were started or woken, will take a job each: on a machine that has much
+//! to do that may take longer than the pause, and so may their initializer.
 //!
 //! The calls come from the process's timekeeper, so they come even when every worker is blocked.
 
@@ -18,6 +18,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::crew::{Crew, State};
+use crate::caught::tell;
 use crate::timekeeper;
 
 /// Between two looks.
@@ -39,17 +40,25 @@ pub(super) struct Growth {
     taken: usize,
     waited: u32,
     pause: Duration,
+    /// The system has refused a thread.
+    refused: bool,
 }
 
 impl Default for Growth {
     fn default() -> Self {
-        Growth { watched: false, seen: 0, taken: 0, waited: 0, pause: PAUSE }
+        Growth { watched: false, seen: 0, taken: 0, waited: 0, pause: PAUSE, refused: false }
     }
 }
 
 impl Growth {
     pub(super) fn note_taken(&mut self) {
         self.taken += 1;
+    }
+
+    /// The system has refused a thread. Whether for the first time since jobs have waited.
+    fn note_refused(&mut self) -> bool {
+        self.pause = LONGEST_PAUSE;
+        !std::mem::replace(&mut self.refused, true)
     }
 
     /// A look at this queue: how many workers there are to be in addition.
@@ -101,10 +110,13 @@ impl Crew {
         let mut state = self.lock();
         let more = self.missing(&mut state);
         let goes_on = state.growth.watched;
-        if more > 0 {
-            self.start_more(more, state);
-        } else {
+        if more == 0 {
             drop(state);
+        } else if let Err(error) = self.start_more(more, state) {
+            let first = self.lock().growth.note_refused();
+            if first {
+                tell(|| tracing::warn!(%error, "a pool gets no more threads, and its jobs wait"));
+            }
         }
         if goes_on {
             self.watch();
@@ -124,8 +136,8 @@ impl Crew {
             return 0;
         }
         let workers = state.workers;
-        let more = state.growth.look(oldest, next, workers).min(waiting);
-        more.saturating_sub(state.coming).min(room).min(AT_A_TIME)
+        let for_nobody = waiting.saturating_sub(state.coming);
+        state.growth.look(oldest, next, workers).min(for_nobody).min(room).min(AT_A_TIME)
     }
 }
 

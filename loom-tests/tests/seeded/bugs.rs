@@ -268,10 +268,10 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "the waiter is woken under the lock",
         file: PROMISE,
-        find: "                let waiter = inner.waiter.take();
-                drop(inner);
+        find: "        let heeding = std::mem::take(&mut inner.heeding);
+        drop(inner);
 ",
-        replace: "                let waiter = inner.waiter.take();
+        replace: "        let heeding = std::mem::take(&mut inner.heeding);
 ",
         test: "promise",
         model: "wakers_and_callbacks_may_ask_the_job",
@@ -279,8 +279,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "the outcome is published before the callbacks that came meanwhile",
         file: PROMISE,
-        find: "if inner.callbacks.is_empty() {",
-        replace: "if inner.callbacks.len() < 2 {",
+        find: "if !inner.callbacks.is_empty() {",
+        replace: "if inner.callbacks.len() > 1 {",
         test: "promise",
         model: "a_job_is_started_or_cancelled",
     },
@@ -884,8 +884,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "who waits to be asked to end leaves the waker without another look",
         file: PROMISE,
-        find: "        let mut inner = self.inner.lock();\n        if self.is_asked() {",
-        replace: "        let mut inner = self.inner.lock();\n        if false {",
+        find: "        let mut inner = self.inner.lock();\n        let asked = self.is_asked();",
+        replace: "        let mut inner = self.inner.lock();\n        let asked = false;",
         test: "promise",
         model: "a_running_job_that_is_asked_to_end_is_woken",
     },
