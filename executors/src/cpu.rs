@@ -4,12 +4,16 @@
 //! gives rayon one closure that takes the next job out. A closure that finds nothing (its job was
 //! cancelled) returns.
 
+mod at_exit;
+
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::ThreadId;
 
 use crate::caught::drop_each_caught;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
+use crate::exit;
 use crate::job::Job;
 use crate::local_job::{LocalJob, Pair};
 use crate::os;
@@ -39,7 +43,7 @@ pub struct CpuExecutor {
 
 struct Shared {
     state: Mutex<State>,
-    /// Signalled when the last job is over.
+    /// Signalled when the last job is over: the last closure has returned, or no job runs or waits.
     quiet: Condvar,
     counters: Counters,
 }
@@ -48,6 +52,8 @@ struct State {
     queue: JobQueue<LocalJob>,
     /// Closures handed to rayon that have not returned.
     outstanding: usize,
+    /// The threads that run a job; one is here for each that it runs inside of another.
+    running: Vec<ThreadId>,
     shut_down: bool,
 }
 
@@ -97,14 +103,20 @@ impl CpuExecutorBuilder {
             .start_handler(move |_| os::lower_priority_of_this_thread(nice))
             .build()
             .map_err(std::io::Error::other)?;
-        let state =
-            State { queue: JobQueue::new(self.queue_limit), outstanding: 0, shut_down: false };
+        let state = State {
+            queue: JobQueue::new(self.queue_limit),
+            outstanding: 0,
+            running: Vec::new(),
+            shut_down: false,
+        };
         let shared = Shared {
             state: Mutex::new(state),
             quiet: Condvar::new(),
             counters: Counters::default(),
         };
-        Ok(CpuExecutor { rayon, shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        exit::register(shared.clone());
+        Ok(CpuExecutor { rayon, shared })
     }
 }
 
@@ -163,7 +175,7 @@ impl<W: Work> Executor<W> for CpuExecutor {
     fn submit(&self, work: W) -> Result<Job<W::Output>, Rejected<W>> {
         let mut state = self.shared.lock();
         if state.shut_down {
-            return Err(Rejected::new(work, RejectReason::ShutDown));
+            return Err(Rejected::new(work, exit::refusal()));
         }
         if state.queue.is_full() {
             return Err(Rejected::new(work, RejectReason::QueueFull));
@@ -183,7 +195,8 @@ impl<W: Work> Executor<W> for CpuExecutor {
 }
 
 impl Drop for CpuExecutor {
-    /// Takes no more work and lets what was submitted run to its end, without waiting.
+    /// Takes no more work and lets what was submitted run to its end, without waiting (the program's
+    /// [end](crate::exit()) does).
     fn drop(&mut self) {
         self.shared.lock().shut_down = true;
     }
@@ -202,11 +215,27 @@ impl Shared {
 
     fn run_one(&self) {
         let _outstanding = Outstanding(self);
+        self.run_next();
+    }
+
+    /// Runs the job that comes next; false when none waits.
+    fn run_next(&self) -> bool {
         let mut garbage = Vec::new();
-        let job = self.lock().queue.pop(&mut garbage);
+        let mut state = self.lock();
+        let job = state.queue.pop(&mut garbage);
+        let running = job.is_some().then(|| Running::begin(self, &mut state));
+        drop(state);
         drop_each_caught("a cancelled job", garbage);
         if let Some(job) = job {
             job.run(&self.counters);
+        }
+        running.is_some()
+    }
+
+    fn tell_if_quiet(&self, state: &State) {
+        let nothing_runs = state.running.is_empty() && state.queue.waiting() == 0;
+        if state.outstanding == 0 || nothing_runs {
+            self.quiet.notify_all();
         }
     }
 }
@@ -218,15 +247,40 @@ impl Drop for Outstanding<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.outstanding -= 1;
-        if state.outstanding == 0 {
-            self.0.quiet.notify_all();
+        self.0.tell_if_quiet(&state);
+    }
+}
+
+/// A job that runs on this thread.
+struct Running<'a> {
+    shared: &'a Shared,
+    thread: ThreadId,
+}
+
+impl<'a> Running<'a> {
+    fn begin(shared: &'a Shared, state: &mut State) -> Self {
+        let thread = std::thread::current().id();
+        state.running.push(thread);
+        Running { shared, thread }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if let Some(place) = state.running.iter().position(|thread| *thread == self.thread) {
+            state.running.swap_remove(place);
         }
+        self.shared.tell_if_quiet(&state);
     }
 }
 
 impl JobOwner for Shared {
     fn cancelled_while_pending(&self, _id: u64) {
-        let garbage = self.lock().queue.note_cancelled();
+        let mut state = self.lock();
+        let garbage = state.queue.note_cancelled();
+        self.tell_if_quiet(&state);
+        drop(state);
         self.counters.record_cancelled();
         drop_each_caught("a cancelled job", garbage);
     }

@@ -18,6 +18,8 @@
 //! 7. A thread is a worker once its initializer has succeeded. The first that fails breaks the pool: in one
 //!    critical section the queue is emptied and closed, so each job fails, or is refused.
 
+mod at_exit;
+
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, MutexGuard};
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 use crate::caught::{drop_caught, drop_each_caught, tell, text_of};
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
+use crate::exit;
 use crate::job::Job;
 use crate::local_job::{LocalJob, Pair};
 use crate::os;
@@ -45,7 +48,7 @@ use crate::work::{Executor, Work};
 /// `panic = "abort"` a panic ends the program.)
 ///
 /// Dropping the pool takes no more work, lets what was submitted run to its end, and does not wait;
-/// [`shutdown`](Self::shutdown) does.
+/// [`shutdown`](Self::shutdown) does, and so does the program's [end](crate::exit()).
 ///
 /// ```
 /// use loopool_executors::{Executor, ThreadPoolExecutor};
@@ -234,7 +237,9 @@ impl ThreadPoolBuilder {
             counters: Counters::default(),
             options,
         };
-        ThreadPoolExecutor { shared: Arc::new(shared) }
+        let shared = Arc::new(shared);
+        exit::register(shared.clone());
+        ThreadPoolExecutor { shared }
     }
 }
 
@@ -282,7 +287,7 @@ impl<W: Work> Executor<W> for ThreadPoolExecutor {
     fn submit(&self, work: W) -> Result<Job<W::Output>, Rejected<W>> {
         let mut state = self.shared.lock();
         if state.shut_down {
-            return Err(Rejected::new(work, RejectReason::ShutDown));
+            return Err(Rejected::new(work, exit::refusal()));
         }
         if let Some(why) = &state.broken {
             let reason = RejectReason::Broken(why.clone());
