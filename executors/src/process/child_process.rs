@@ -258,9 +258,15 @@ impl<R> ProcessHandle<R> {
     /// ```
     /// use loopool_executors::Process;
     ///
-    /// let mut process = Process::new(|_: ()| loop { std::thread::park() }, ()).start()?;
+    /// fn wait_for_ever(_: ()) {
+    ///     loop {
+    ///         std::thread::park();
+    ///     }
+    /// }
+    ///
+    /// let mut process = Process::new(wait_for_ever, ()).start()?;
     /// process.terminate()?;
-    /// assert_eq!(process.join(None).map(|()| ()).unwrap_err().crash().unwrap().signal, Some(15));
+    /// assert_eq!(process.join(None).unwrap_err().crash().unwrap().signal, Some(15));
     /// assert_eq!(process.exitcode(), Some(-15));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
