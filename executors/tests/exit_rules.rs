@@ -112,6 +112,7 @@ fn rows() -> impl Iterator<Item = Row> {
         a_fork_waits_for_nobody: ["the fork ended with 8", "main ends", "exit begins", "thread ends"], Code(0);
         // Standard output.
         a_partial_line_is_saved: ["main ends", "exit begins", "partial"], Code(0);
+        a_flush_is_waited_for: ["flushed"], Code(0);
         somebody_keeps_the_standard_output: ["kept"], Code(0);
         // Five seconds.
         whoever_keeps_it_is_named: ["main ends", "exit begins", "for non-daemon threads: slow"], Code(0);
@@ -425,16 +426,19 @@ extern "C" fn submit_late() {
 /// What an exit handler tries that comes after ours.
 static LATE: OnceLock<Box<dyn Fn() -> bool + Send + Sync>> = OnceLock::new();
 
-fn refuses<E: Executor<fn()>>(pool: &E) -> bool {
-    let Err(refused) = pool.submit(|| ()) else { return false };
-    refused.is_shut_down() && refused.to_string().contains("the program is ending")
+/// Whether this one refuses, and a new one as well.
+fn refuses<E: Executor<fn()>>(pool: &E, new: &E) -> bool {
+    [pool, new].into_iter().all(|pool| {
+        let Err(refused) = pool.submit(|| ()) else { return false };
+        refused.is_shut_down() && refused.to_string().contains("the program is ending")
+    })
 }
 
 fn a_thread_pools_jobs_are_run() -> ExitCode {
     at_exit(submit_late);
     let pool = ThreadPoolExecutor::new(1);
     (0..3).for_each(|n| drop(pool.submit(move || late_job(n)).unwrap()));
-    let _ = LATE.set(Box::new(move || refuses(&pool)));
+    let _ = LATE.set(Box::new(move || refuses(&pool, &ThreadPoolExecutor::new(1))));
     announce_exit();
     println!("main ends");
     ExitCode::SUCCESS
@@ -462,7 +466,7 @@ fn a_cpu_pools_jobs_are_run() -> ExitCode {
     at_exit(submit_late);
     let pool = CpuExecutor::new(1).unwrap();
     (0..3).for_each(|n| drop(pool.submit(move || late_job(n)).unwrap()));
-    let _ = LATE.set(Box::new(move || refuses(&pool)));
+    let _ = LATE.set(Box::new(move || refuses(&pool, &CpuExecutor::new(1).unwrap())));
     announce_exit();
     println!("main ends");
     ExitCode::SUCCESS
@@ -872,6 +876,26 @@ fn a_partial_line_is_saved() -> ExitCode {
         write!(output, "main ends\nexit begins\npartial").unwrap();
     };
     Thread::new(holder).start().unwrap();
+    THERE.wait();
+    ExitCode::SUCCESS
+}
+
+extern "C" fn open_the_gate() {
+    EXIT.open();
+}
+
+/// A daemon lets go of it when everything else is over.
+fn a_flush_is_waited_for() -> ExitCode {
+    let keeper = || {
+        let mut output = std::io::stdout().lock();
+        THERE.open();
+        EXIT.wait();
+        std::thread::sleep(MOMENT);
+        write!(output, "flushed").unwrap();
+    };
+    Thread::new(keeper).daemon(true).start().unwrap();
+    Thread::new(|| ()).start().unwrap();
+    at_exit(open_the_gate);
     THERE.wait();
     ExitCode::SUCCESS
 }
