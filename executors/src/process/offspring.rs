@@ -97,18 +97,18 @@ impl Offspring {
 /// The end of the program, for processes: daemons are ended, the others waited for. The door is closed, so
 /// there are no new ones.
 pub(crate) fn finish(nag: &mut Nag) {
-    let (daemons, mut others): (Vec<_>, Vec<_>) =
+    let (daemons, others): (Vec<_>, Vec<_>) =
         ALL.lock().clone().into_iter().partition(|process| process.is_daemon());
     for daemon in &daemons {
-        // Refused for one that has other rights now: it will be killed by the kernel, with the program.
+        // Refused for one that has other rights now. The kernel will kill that, with the program.
         let _ = daemon.signal(libc::SIGTERM);
     }
     let grace = Instant::now() + GRACE;
-    for daemon in &daemons {
-        if !daemon.wait_until(Some(grace)) && daemon.signal(libc::SIGKILL).is_ok() {
-            daemon.wait_until(None);
-        }
-    }
+    let killed = daemons
+        .into_iter()
+        .filter(|daemon| !daemon.wait_until(Some(grace)) && daemon.signal(libc::SIGKILL).is_ok());
+    // Taken from the end: those that were killed first.
+    let mut others: Vec<_> = others.into_iter().chain(killed).collect();
     while let Some(process) = others.last() {
         let now = Instant::now();
         if process.wait_until(Some(now + nag.patience(now))) {
