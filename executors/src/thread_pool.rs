@@ -342,6 +342,7 @@ impl Shared {
         let name = format!("{}-{}", self.options.name_prefix, state.next_name);
         let shared = self.clone();
         let handle = std::thread::Builder::new().name(name).spawn(move || {
+            at_exit::keep(&shared);
             os::lower_priority_of_this_thread(shared.options.nice);
             let _thread = Thread { shared: &shared, id: std::thread::current().id() };
             match shared.initialize() {

@@ -79,6 +79,7 @@ fn rows() -> impl Iterator<Item = Row> {
             ["main ends", "exit begins", "job 0", "job 1", "job 2", "late: refused"], Code(0);
         a_dropped_cpu_pools_jobs_are_run:
             ["main ends", "exit begins", "job 0", "job 1", "job 2"], Code(0);
+        a_cpu_pools_only_job_is_waited_for: ["main ends", "exit begins", "job 0"], Code(0);
         a_process_pools_jobs_are_run:
             ["main ends", "exit begins", "job 0", "job 1", "job 2", "late: refused"], Code(0);
         a_dropped_process_pools_jobs_are_run:
@@ -95,10 +96,13 @@ fn rows() -> impl Iterator<Item = Row> {
         no_thread_is_lost: ["main ends", "64 threads have ended"], Code(0);
         forty_daemons: [], Code(0);
         daemon_and_other_threads: ["main ends", "exit begins", "the daemon lives", "thread ends"], Code(0);
+        thread_locals_of_pools_are_destroyed:
+            ["main ends", "exit begins", "job 0", "destroyed"], Code(0);
         thread_locals_are_destroyed: ["main ends", "exit begins", "thread ends", "destroyed"], Code(0);
         // Processes.
-        daemon_and_other_processes: ["main ends", "the daemon has gone", "process ends"], Code(0);
-        a_daemon_that_will_not_end: ["main ends"], Code(0);
+        daemon_and_other_processes:
+            ["main ends", "the daemon has gone", "process ends", "all is over"], Code(0);
+        a_daemon_that_will_not_end: ["main ends", "asked to end", "all is over"], Code(0);
         a_process_waits_for_its_threads:
             ["process ends", "exit begins", "thread ends", "joined"], Code(0);
         a_process_may_have_children: ["child, thread and pool: 1 2 3", "joined"], Code(0);
@@ -482,6 +486,19 @@ fn a_dropped_cpu_pools_jobs_are_run() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+fn a_cpu_pools_only_job_is_waited_for() -> ExitCode {
+    let pool = CpuExecutor::new(1).unwrap();
+    let job = || {
+        THERE.open();
+        late_job(0)
+    };
+    drop(pool.submit(job).unwrap());
+    announce_exit();
+    THERE.wait();
+    println!("main ends");
+    ExitCode::SUCCESS
+}
+
 fn slow_in_a_worker(number: usize) -> usize {
     std::thread::sleep(MOMENT);
     number
@@ -674,6 +691,18 @@ impl Drop for Slow {
 
 thread_local!(static SLOW: Slow = const { Slow });
 
+fn thread_locals_of_pools_are_destroyed() -> ExitCode {
+    let pool = ThreadPoolExecutor::new(1);
+    let job = || {
+        SLOW.with(|_| ());
+        late_job(0)
+    };
+    drop(pool.submit(job).unwrap());
+    announce_exit();
+    println!("main ends");
+    ExitCode::SUCCESS
+}
+
 fn thread_locals_are_destroyed() -> ExitCode {
     let thread = || {
         SLOW.with(|_| ());
@@ -705,8 +734,13 @@ fn until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+extern "C" fn all_is_over() {
+    println!("all is over");
+}
+
 /// The daemon goes when the main code has ended, while the other still runs.
 fn daemon_and_other_processes() -> ExitCode {
+    at_exit(all_is_over);
     let daemon = Process::new(sleep_for_ever, ()).daemon(true).start().unwrap();
     let other = |daemon: u32| {
         until("the end of the daemon", || !exists(daemon));
@@ -719,11 +753,15 @@ fn daemon_and_other_processes() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-extern "C" fn ignore(_: i32) {}
+extern "C" fn ignore(_: i32) {
+    let line = b"asked to end\n";
+    // SAFETY: async-signal-safe, and the buffer has the length given.
+    unsafe { libc::write(libc::STDOUT_FILENO, line.as_ptr().cast(), line.len()) };
+}
 
 /// Tells its parent when it has become so.
 fn be_deaf(parent: u32) {
-    // SAFETY: the handler does nothing; a plain system call.
+    // SAFETY: the handler does only what a handler may; a plain system call.
     unsafe {
         libc::signal(libc::SIGTERM, ignore as extern "C" fn(i32) as usize);
         libc::kill(parent as i32, libc::SIGUSR1);
@@ -732,6 +770,7 @@ fn be_deaf(parent: u32) {
 }
 
 fn a_daemon_that_will_not_end() -> ExitCode {
+    at_exit(all_is_over);
     let mut signals = nix::sys::signal::SigSet::empty();
     signals.add(nix::sys::signal::Signal::SIGUSR1);
     signals.thread_block().unwrap();

@@ -78,7 +78,8 @@ fn crashes_have_reports() {
         // SAFETY: none: it is meant to crash.
         unsafe { std::ptr::with_exposed_provenance::<u64>(at as usize).read_volatile() }
     };
-    let crashes: [(fn(u64) -> u64, CrashCause, i32); 3] = [
+    type Crash = (fn(u64) -> u64, CrashCause, i32);
+    let crashes: [Crash; 3] = [
         (abort, CrashCause::Abort, libc::SIGABRT),
         (overflow, CrashCause::StackOverflow, libc::SIGSEGV),
         (wild, CrashCause::Segfault, libc::SIGSEGV),

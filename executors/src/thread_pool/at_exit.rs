@@ -1,11 +1,33 @@
 //! What a pool of threads does at the program's end.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::Duration;
 
 use super::Shared;
+use crate::caught::drop_caught;
 use crate::exit::Pool;
+
+thread_local! {
+    static KEPT: Cell<Option<Kept>> = const { Cell::new(None) };
+}
+
+/// Keeps a worker's pool until the worker's other thread-locals are destroyed, so that the program's end
+/// finds the pool, and the worker to join. To be called first of all in the thread: what is made first is
+/// destroyed last.
+pub(super) fn keep(shared: &Arc<Shared>) {
+    KEPT.set(Some(Kept(Some(shared.clone()))));
+}
+
+struct Kept(Option<Arc<Shared>>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // It may be the last, and take the initializer's captures along.
+        drop_caught("a pool of threads", self.0.take());
+    }
+}
 
 impl Pool for Shared {
     fn close(&self) {
