@@ -27,6 +27,9 @@ const STILL: Duration = Duration::from_millis(400);
 /// Long enough for a program to end that does not wait.
 const MOMENT: Duration = Duration::from_millis(60);
 
+/// So long the end of a program waits for its standard output.
+const FLUSH_LIMIT: Duration = Duration::from_millis(500);
+
 enum Ends {
     Code(i32),
     Signal(i32),
@@ -138,7 +141,7 @@ fn main() -> ExitCode {
     let wanted = |name: &str| filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
     // All at once: one of them takes five seconds.
     let running: Vec<_> = rows()
-        .filter(|row| wanted(row.name))
+        .filter(|row| wanted(row.name) && can_be_tried(row.name))
         .map(|row| (row.name, std::thread::spawn(move || check(&row))))
         .collect();
     let mut failed = false;
@@ -152,6 +155,28 @@ fn main() -> ExitCode {
         println!("test a_killed_program_leaves_only_those_that_are_no_daemons ... ok");
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// What a second caller of the C library's `exit` does is that library's own affair.
+fn can_be_tried(row: &str) -> bool {
+    let can = row != "foreign_code_exits_meanwhile" || second_exit_cuts_short();
+    if !can {
+        println!("(not with this C library: {row})");
+    }
+    can
+}
+
+#[cfg(target_env = "gnu")]
+fn second_exit_cuts_short() -> bool {
+    // SAFETY: gives a string that stays.
+    let version = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
+    let mut numbers = version.to_str().unwrap().split('.').map(|part| part.parse::<u32>().unwrap());
+    (numbers.next(), numbers.next()) < (Some(2), Some(41))
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn second_exit_cuts_short() -> bool {
+    false
 }
 
 fn play(row: &str) -> Command {
@@ -206,6 +231,10 @@ fn check(row: &Row) {
     let late = started.elapsed() >= HANG;
     assert!(!late, "{} does not end; it said: {text}", row.name);
     let status = program.0.wait().unwrap();
+    if row.name == "a_flush_is_waited_for" && text.is_empty() && started.elapsed() > FLUSH_LIMIT {
+        // The machine is so busy that the limit may have been reached: that shows nothing.
+        return check(row);
+    }
     let missing = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
     assert_eq!(text + missing, expected, "{}, which ended with {status}", row.name);
     match row.ends {
@@ -923,7 +952,7 @@ fn a_flush_is_waited_for() -> ExitCode {
         let mut output = std::io::stdout().lock();
         THERE.open();
         EXIT.wait();
-        std::thread::sleep(MOMENT);
+        std::thread::sleep(MOMENT / 10);
         write!(output, "flushed").unwrap();
     };
     Thread::new(keeper).daemon(true).start().unwrap();
