@@ -112,8 +112,8 @@ pub fn exit(code: i32) -> ! {
 /// would run for ever that they should stop.
 ///
 /// Of several, the last is called first. They run one after the other on a thread of the library's; one that
-/// panics is reported through `tracing`. They may still submit work and start threads. A program that is
-/// killed or aborts runs none.
+/// panics is reported through `tracing`. They may still submit work and start threads. They must not call
+/// exit, which does not return: the program would never end. A program that is killed or aborts runs none.
 ///
 /// ```
 /// use std::sync::mpsc;
