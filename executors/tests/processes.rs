@@ -1,4 +1,4 @@
-//! Processes of their own. How they and the program's end go together is in `exit_rules.rs`.
+//! Processes of their own. How they and the program's end go together is in `exit_rules`.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Threads with a value. How they and the program's end go together is in `exit_rules.rs`.
+//! Threads with a value. How they and the program's end go together is in `exit_rules`.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
