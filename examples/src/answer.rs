@@ -107,7 +107,7 @@ impl Failure {
             RejectReason::QueueFull => {
                 "As many pictures wait as may wait; please try again in a moment."
             }
-            RejectReason::ShutDown => "The service is being stopped.",
+            RejectReason::ShutDown | RejectReason::ShuttingDown => "The service is being stopped.",
             _ => {
                 tracing::error!("an executor takes no jobs: {reason}");
                 "The service can't run jobs at the moment; please try again later."

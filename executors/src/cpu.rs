@@ -12,13 +12,17 @@
 //!    wait there; and when all threads do, for nothing: none is left to run what is queued.
 //! 5. No panic reaches rayon but from what users give it themselves; that one its panic handler reports.
 
+mod at_exit;
+
 use std::fmt;
 use std::sync::{Arc, Condvar, MutexGuard};
 use std::task::{Poll, Waker};
+use std::thread::ThreadId;
 
 use crate::caught::report_panic;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
+use crate::exit;
 use crate::job::Job;
 use crate::local_job::{LocalJob, LocalPool, clear_elsewhere, new_job};
 use crate::options::{JobOptions, SubmitWith, With};
@@ -60,8 +64,9 @@ struct Shared {
 
 struct State {
     queue: JobQueue<LocalJob>,
-    /// Jobs that were taken out of the queue to be run, and are not over (rule 2).
-    under_way: usize,
+    /// Jobs that were taken out of the queue to be run, and are not over (rule 2): the threads that they are on, one
+    /// here for each.
+    under_way: Vec<ThreadId>,
     shut_down: bool,
     /// How many wait in [`shutdown`](CpuExecutor::shutdown).
     waiting: usize,
@@ -114,7 +119,7 @@ impl CpuExecutorBuilder {
     pub fn build(self) -> Result<CpuExecutor, std::io::Error> {
         let state = State {
             queue: JobQueue::new(self.queue_limit),
-            under_way: 0,
+            under_way: Vec::new(),
             shut_down: false,
             waiting: 0,
             waiting_inside: 0,
@@ -140,6 +145,7 @@ impl CpuExecutorBuilder {
             .panic_handler(|payload| report_panic("a closure given to rayon", payload))
             .build()
             .map_err(std::io::Error::other)?;
+        exit::register(shared.clone());
         Ok(CpuExecutor { rayon, shared })
     }
 }
@@ -212,7 +218,7 @@ impl<W: Work> SubmitWith<W> for CpuExecutor {
         let mut leftovers = Leftovers::new();
         let mut state = self.shared.lock();
         if state.shut_down {
-            return Err(Rejected::new(work, RejectReason::ShutDown));
+            return Err(Rejected::new(work, exit::refusal()));
         }
         let has_place = state.queue.admits(&mut place.ticket);
         let is_own = || place.was_waited_for() && own_pool::works_for(&*self.shared);
@@ -233,7 +239,7 @@ impl<W: Work> SubmitWith<W> for CpuExecutor {
         // Rule 3.
         if has_place || !self.shared.run_waiting(number) {
             let shared = self.shared.clone();
-            self.rayon.spawn_fifo(move || shared.run_one());
+            self.rayon.spawn_fifo(move || _ = shared.run_one());
         }
         Ok(job)
     }
@@ -258,12 +264,10 @@ impl<W: Work> Executor<W> for CpuExecutor {
 }
 
 impl Drop for CpuExecutor {
-    /// Takes no more work and lets what was submitted run to its end, without waiting.
+    /// Takes no more work and lets what was submitted run to its end, without waiting (the program's
+    /// [end](crate::exit()) does).
     fn drop(&mut self) {
-        let mut leftovers = Leftovers::new();
-        let mut state = self.shared.lock();
-        state.shut_down = true;
-        state.queue.close(&mut leftovers);
+        self.shared.close();
     }
 }
 
@@ -278,11 +282,22 @@ impl Shared {
         self.state.lock()
     }
 
-    fn run_one(&self) {
+    /// Runs the job that comes next; whether there was one.
+    fn run_one(&self) -> bool {
         let mut leftovers = Leftovers::new();
         let job = self.begin(|queue| queue.pop(&mut leftovers));
         leftovers.clear();
+        let is_there = job.is_some();
         self.finish(job);
+        is_there
+    }
+
+    /// No more work is taken.
+    fn close(&self) {
+        let mut leftovers = Leftovers::new();
+        let mut state = self.lock();
+        state.shut_down = true;
+        state.queue.close(&mut leftovers);
     }
 
     /// Rule 2.
@@ -290,9 +305,10 @@ impl Shared {
         &self,
         take: impl FnOnce(&mut JobQueue<LocalJob>) -> Option<LocalJob>,
     ) -> Option<LocalJob> {
+        let me = std::thread::current().id();
         let mut state = self.lock();
         let job = take(&mut state.queue)?;
-        state.under_way += 1;
+        state.under_way.push(me);
         Some(job)
     }
 
@@ -329,7 +345,7 @@ impl Shared {
         let others = |state: &mut State| {
             let alone = inside && state.waiting_inside == self.threads;
             let mine = if inside { state.suspended } else { 0 };
-            let at_work = state.queue.waiting() + state.under_way > mine && !alone;
+            let at_work = state.queue.waiting() + state.under_way.len() > mine && !alone;
             let let_go = inside && state.rounds != round;
             !let_go && (at_work || state.queue.misses_a_note())
         };
@@ -353,8 +369,11 @@ struct UnderWay<'a>(&'a Shared);
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
+        let me = std::thread::current().id();
         let mut state = self.0.lock();
-        state.under_way -= 1;
+        if let Some(place) = state.under_way.iter().position(|thread| *thread == me) {
+            state.under_way.swap_remove(place);
+        }
         if state.waiting > 0 {
             self.0.fewer.notify_all();
         }

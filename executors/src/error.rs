@@ -23,6 +23,7 @@ enum Kind {
     Rejected(String),
     Abandoned,
     AlreadyTaken,
+    SelfJoin,
 }
 
 impl JobError {
@@ -88,6 +89,11 @@ impl JobError {
         Self::new(Kind::AlreadyTaken)
     }
 
+    /// A thread waited for itself.
+    pub(crate) fn self_join() -> Self {
+        Self::new(Kind::SelfJoin)
+    }
+
     fn new(kind: Kind) -> Self {
         JobError(Box::new(kind))
     }
@@ -126,6 +132,11 @@ impl JobError {
     /// Whether the executor refused the job or broke before it could run.
     pub fn is_rejected(&self) -> bool {
         matches!(*self.0, Kind::Rejected(_))
+    }
+
+    /// Whether a [`Thread`](crate::Thread) would have waited for itself.
+    pub fn is_self_join(&self) -> bool {
+        matches!(*self.0, Kind::SelfJoin)
     }
 
     /// Whether an argument or a result could not be encoded or decoded.
@@ -186,6 +197,7 @@ impl fmt::Display for JobError {
             Kind::Rejected(reason) => write!(f, "the job was not run: {reason}"),
             Kind::Abandoned => f.write_str("whoever was to do the job went away without doing it"),
             Kind::AlreadyTaken => f.write_str("the job's outcome was taken by an earlier call"),
+            Kind::SelfJoin => f.write_str("a thread cannot wait for its own end"),
         }
     }
 }
@@ -223,6 +235,8 @@ pub enum RejectReason {
     QueueFull,
     /// The executor was shut down.
     ShutDown,
+    /// The program is ending: no executor takes work any more.
+    ShuttingDown,
     /// The executor cannot run anything; the text says why.
     Broken(String),
     /// The function does not live in the main program, so no worker process can call it.
@@ -250,9 +264,9 @@ impl<W> Rejected<W> {
         self.reason == RejectReason::QueueFull
     }
 
-    /// Whether the executor was shut down.
+    /// Whether the executor was shut down, by itself or because the program is ending.
     pub fn is_shut_down(&self) -> bool {
-        self.reason == RejectReason::ShutDown
+        matches!(self.reason, RejectReason::ShutDown | RejectReason::ShuttingDown)
     }
 }
 
@@ -261,6 +275,9 @@ impl fmt::Display for RejectReason {
         match self {
             RejectReason::QueueFull => f.write_str("the queue is full; try again later"),
             RejectReason::ShutDown => f.write_str("the executor was shut down"),
+            RejectReason::ShuttingDown => {
+                f.write_str("the program is ending, and executors take no more work")
+            }
             RejectReason::Broken(why) => write!(f, "the executor is broken: {why}"),
             RejectReason::ForeignFunction => f.write_str(
                 "the function lives outside the main program, so no worker process can call it",

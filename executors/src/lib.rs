@@ -6,6 +6,9 @@
 //! | [`CpuExecutor`] | computing, on every core (rayon) | takes its thread, or the program |
 //! | [`ProcessPoolExecutor`] | what may crash, leak or hang | costs exactly that job |
 //!
+//! Beside them, [`Thread`] and [`Process`]: one of each, with a value to join. The program's end waits for
+//! whatever of all these is not a daemon: see [`exit`](exit()).
+//!
 //! Submitted work is a [`Job`]: awaited in any runtime, or waited on with
 //! [`result`](Job::result). This crate knows nothing of any runtime; `loopool` builds on it.
 
@@ -16,9 +19,11 @@ pub mod caught;
 mod counters;
 mod cpu;
 mod error;
+mod exit;
 mod job;
 pub mod jobs;
 mod local_job;
+mod not_started;
 mod options;
 mod os;
 mod own_pool;
@@ -31,6 +36,7 @@ mod queue;
 #[doc(hidden)]
 pub mod shim;
 mod stats;
+mod thread;
 mod thread_pool;
 mod timekeeper;
 mod work;
@@ -39,13 +45,17 @@ pub use blob::Blob;
 pub use cancel_token::CancelToken;
 pub use cpu::{CpuExecutor, CpuExecutorBuilder};
 pub use error::{JobError, RejectReason, Rejected, panic_message};
+pub use exit::{exit, register_at_exit};
 pub use job::{CancelOnDrop, Job};
+pub use not_started::{NotStarted, StartError};
 pub use options::{JobOptions, Priority, With};
 pub use place::{Place, SubmitAsync};
 pub use process::{
-    CrashCause, CrashReport, ProcessPoolBuilder, ProcessPoolError, ProcessPoolExecutor, worker_main,
+    CrashCause, CrashReport, Process, ProcessHandle, ProcessPoolBuilder, ProcessPoolError,
+    ProcessPoolExecutor, worker_main,
 };
 pub use promise::{JobOwner, Outcome, Promise};
 pub use stats::ExecutorStats;
+pub use thread::{Thread, ThreadHandle};
 pub use thread_pool::{ThreadPoolBuilder, ThreadPoolExecutor};
 pub use work::{BoxedWork, Call, Executor, Work, call};

@@ -56,6 +56,34 @@ mod real {
         }
     }
 
+    /// Where threads wait for what a [`Mutex`] guards to change.
+    #[derive(Debug, Default)]
+    pub struct Condvar(std::sync::Condvar);
+
+    impl Condvar {
+        /// Nobody waits yet.
+        pub const fn new() -> Self {
+            Condvar(std::sync::Condvar::new())
+        }
+
+        /// Wakes all who wait.
+        pub fn notify_all(&self) {
+            self.0.notify_all();
+        }
+
+        /// Lets go of the lock and takes it again when it was woken, when `limit` is over, or for nothing:
+        /// whoever calls this looks again.
+        pub fn wait_for<'a, T>(
+            &self,
+            lock: &Mutex<T>,
+            guard: std::sync::MutexGuard<'a, T>,
+            limit: std::time::Duration,
+        ) -> std::sync::MutexGuard<'a, T> {
+            let waited = lock.while_released(|| self.0.wait_timeout(guard, limit));
+            waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0
+        }
+    }
+
     /// [`std::cell::UnsafeCell`] with loom's closure-shaped access.
     #[derive(Debug)]
     #[repr(transparent)]
@@ -106,6 +134,29 @@ mod model {
 
         pub fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
             self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        }
+    }
+
+    #[derive(Debug, Default)]
+    pub struct Condvar(loom::sync::Condvar);
+
+    impl Condvar {
+        pub fn new() -> Self {
+            Condvar(loom::sync::Condvar::new())
+        }
+
+        pub fn notify_all(&self) {
+            self.0.notify_all();
+        }
+
+        /// There is no time here: only a wake ends it.
+        pub fn wait_for<'a, T>(
+            &self,
+            _lock: &Mutex<T>,
+            guard: loom::sync::MutexGuard<'a, T>,
+            _limit: std::time::Duration,
+        ) -> loom::sync::MutexGuard<'a, T> {
+            self.0.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner())
         }
     }
 }

@@ -16,7 +16,7 @@ mod token;
 
 /// The shim that the included files are written in, with a stricter `AtomicUsize`.
 pub mod shim {
-    pub use crate::swapped::{Arc, Mutex, UnsafeCell, thread};
+    pub use crate::swapped::{Arc, Condvar, Mutex, UnsafeCell, thread};
 
     /// Atomics of loom.
     pub mod atomic {

@@ -22,8 +22,9 @@ const QUICK: [&str; 3] = [
 ];
 
 /// The directories that the models include files from.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     "executors/src",
+    "executors/src/exit",
     "executors/src/jobs",
     "runtime/src",
     "runtime/src/cancel",

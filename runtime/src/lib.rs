@@ -25,6 +25,7 @@
 //! | talk to other tasks, and wait for them | [`sync`] |
 //! | call later, from here or from other threads | [`get_running_loop`], [`ThreadsafeHandle`] |
 //! | take work off the loop | [`to_thread`], [`run_in_executor`], [`ThreadPoolExecutor`], [`CpuExecutor`], [`ProcessPoolExecutor`] |
+//! | have a thread or a process, and end well | [`Thread`], [`Process`], [`exit`](exit()), [`register_at_exit`] |
 //! | hear of signals | [`signal`] |
 
 mod bounds;

@@ -1,7 +1,9 @@
 //! What is left of a worker process: its status, what it used, and what that means.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::report::{CrashCause, CrashReport};
 
@@ -9,17 +11,39 @@ use super::report::{CrashCause, CrashReport};
 ///
 /// To be called only for a worker that was not reaped: until then its number is not given to another.
 pub(super) fn kill(pid: i32, pidfd: BorrowedFd<'_>) {
-    // SAFETY: plain system calls. One that names a process that has ended does nothing.
-    unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            libc::SIGKILL,
-            std::ptr::null::<libc::siginfo_t>(),
-            0,
-        );
-        if is_unreaped(pidfd) {
-            libc::kill(-pid, libc::SIGKILL);
+    // Refused only for a process that has ended.
+    let _ = signal(pidfd, libc::SIGKILL);
+    if is_unreaped(pidfd) {
+        // SAFETY: plain system call. One that names a group that has ended does nothing.
+        unsafe { libc::kill(-pid, libc::SIGKILL) };
+    }
+}
+
+/// Sends a signal to a process, whatever has become of its number.
+pub(super) fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> std::io::Result<()> {
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a plain system call, to which no information on the signal is given.
+    let sent =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) };
+    if sent < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Waits for a process to end, at most so long, and says whether it has.
+pub(super) fn wait(pidfd: BorrowedFd<'_>, deadline: Option<Instant>) -> bool {
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // Rounded up: waking too early would only mean to wait again.
+        let timeout = left.map_or(PollTimeout::NONE, |left| {
+            PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
+        });
+        let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
+        match poll(&mut fds, timeout) {
+            Ok(1..) => return true,
+            Ok(_) if left.is_some_and(|left| left.is_zero()) => return false,
+            // Woken too early, or it was too long for the system.
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            // The system is short of memory: nothing is known, and asking again would keep it busy.
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
         }
     }
 }
@@ -68,12 +92,21 @@ pub(super) struct Remains {
 
 /// Reaps a worker that has ended, and kills what it left in its process group.
 pub(super) fn reap(pid: i32, pidfd: &OwnedFd) -> Remains {
+    if is_unreaped(pidfd.as_fd()) {
+        // SAFETY: the worker is there, if only as a zombie, so its number and its group's are its own.
+        unsafe { libc::kill(-pid, libc::SIGKILL) };
+    }
+    take(pid, pidfd)
+}
+
+/// Reaps a process that has ended.
+pub(super) fn take(pid: i32, pidfd: &OwnedFd) -> Remains {
     if !is_unreaped(pidfd.as_fd()) {
         return Remains::default();
     }
-    // SAFETY: the worker is there, if only as a zombie, so its number and its group's are its own.
+    // SAFETY: the process is there, if only as a zombie, so its number is its own. All-zero structures are
+    // valid ones to be written to.
     unsafe {
-        libc::kill(-pid, libc::SIGKILL);
         let mut status = 0;
         let mut usage: libc::rusage = std::mem::zeroed();
         if libc::wait4(pid, &mut status, libc::__WALL, &mut usage) != pid {
@@ -95,6 +128,15 @@ impl Remains {
     /// Whether it may have aborted: somebody else may have taken its status.
     pub(super) fn may_be_an_abort(&self) -> bool {
         self.status.is_none() || self.signal() == Some(libc::SIGABRT)
+    }
+
+    /// The code it exited with, or minus the signal it died of; none when somebody else took that.
+    pub(super) fn exit_code(&self) -> Option<i32> {
+        let exited = self
+            .status
+            .filter(|status| libc::WIFEXITED(*status))
+            .map(|status| libc::WEXITSTATUS(status));
+        exited.or_else(|| self.signal().map(|signal| -signal))
     }
 
     /// The signal it died of.

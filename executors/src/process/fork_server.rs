@@ -77,7 +77,7 @@ impl Recipe {
         // Closes our copies of the child's ends.
         drop(command);
         let output = OutputPipe::new(read);
-        let mut server = ForkServer { child, control, output, is_ready: false };
+        let mut server = ForkServer { child, control, output, is_ready: false, is_released: false };
         let hello = ToServer::Hello {
             magic: MAGIC,
             protocol: PROTOCOL,
@@ -148,6 +148,7 @@ pub(super) struct ForkServer {
     pub(super) control: OwnedFd,
     pub(super) output: OutputPipe,
     is_ready: bool,
+    is_released: bool,
 }
 
 /// What a fork server says once it is ready.
@@ -223,6 +224,13 @@ impl ForkServer {
         socket::send(self.control.as_fd(), &ToServer::Spawn { serial }, [&[], &[]], &fds)
     }
 
+    /// Lets go of it: it is no fork server any more. Gives its control socket.
+    pub(super) fn release(mut self) -> io::Result<OwnedFd> {
+        let control = self.control.try_clone()?;
+        self.is_released = true;
+        Ok(control)
+    }
+
     /// Takes its next message, if there is one.
     pub(super) fn news(&mut self) -> Option<News> {
         let mut buffer = [0; 256];
@@ -261,7 +269,9 @@ impl ForkServer {
 
 impl Drop for ForkServer {
     fn drop(&mut self) {
-        // Somebody else may have reaped it: then there is nothing left to do.
-        let _ = self.end();
+        if !self.is_released {
+            // Somebody else may have reaped it: then there is nothing left to do.
+            let _ = self.end();
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The process pool.
+//! The process pool, and single processes.
 //!
 //! ```text
 //!            program                                fork server              workers
@@ -19,6 +19,9 @@
 //! 3. The *manager* is the one thread in the program that deals with all of them (`manager`,
 //!    `staffing`, `worker_handle`). Callers reach it through `shared`.
 //!
+//! 4. A *process of its own* ([`Process`]) is started as a fork server is, told to be none, and runs one
+//!    function (`child_process` and `offspring` in the program, `alone` in the process).
+//!
 //! # Rules
 //! 1. A worker has one job at a time, and what is sent to it, it is about to run. So its death costs
 //!    that job and no other.
@@ -31,9 +34,11 @@
 //! 5. Workers die with the program, whichever way it ends: the kernel kills them when the last writing
 //!    end of their lifeline is closed, and only the program has one.
 
+mod alone;
 mod arena;
 mod body;
 mod child;
+mod child_process;
 mod death;
 mod fault;
 mod fork_server;
@@ -41,6 +46,7 @@ mod hook;
 mod image;
 mod manager;
 mod mapping;
+mod offspring;
 mod panics;
 mod pool;
 mod pool_error;
@@ -56,9 +62,11 @@ mod wire;
 mod worker;
 mod worker_handle;
 
+pub use child_process::{Process, ProcessHandle};
 #[doc(hidden)]
 pub use hook::constructor_address;
 pub(crate) use mapping::Mapping;
+pub(crate) use offspring::finish;
 pub use pool::{ProcessPoolBuilder, ProcessPoolExecutor, worker_main};
 pub use pool_error::ProcessPoolError;
 pub use report::{CrashCause, CrashReport};

@@ -19,6 +19,7 @@ use super::shared::Shared;
 use super::wire::WorkerSettings;
 use super::{hook, takeover};
 use crate::error::{JobError, RejectReason, Rejected};
+use crate::exit;
 use crate::job::Job;
 use crate::own_pool;
 use crate::place::Place;
@@ -63,7 +64,7 @@ use crate::work::{Call, Executor};
 /// - No descriptor of the program is open there, and no signal handler set.
 /// - The process leads a group of its own. What a job starts is killed with the worker, unless it
 ///   leaves the group.
-/// - It cannot make a process pool of its own.
+/// - It cannot make a process pool of its own, nor start a [`Process`](crate::Process).
 ///
 /// # How a job ends
 /// | the job | its outcome |
@@ -81,9 +82,9 @@ use crate::work::{Call, Executor};
 ///
 /// # End
 /// Dropping the pool takes no more work, lets what was submitted run to its end, and does not wait;
-/// [`shutdown`](Self::shutdown) does. When the last job is over, the workers are killed, with whatever
-/// threads jobs have left in them. When the program ends before, however it ends, the workers die with
-/// it.
+/// [`shutdown`](Self::shutdown) does, and so does the program's [end](crate::exit()). When the last job is
+/// over, the workers are killed, with whatever threads jobs have left in them. When the program is killed
+/// or aborts, the workers die with it.
 pub struct ProcessPoolExecutor {
     shared: Arc<Shared>,
     manager: Mutex<Option<JoinHandle<()>>>,
@@ -172,6 +173,9 @@ impl ProcessPoolBuilder {
     /// what to do.
     pub fn build(self) -> Result<ProcessPoolExecutor, ProcessPoolError> {
         check_this_process(self.worker_executable.is_none())?;
+        if exit::executors_are_closed() {
+            return Err(ProcessPoolError::ShuttingDown);
+        }
         let initializer = match self.initializer {
             None => None,
             Some(function) => {
@@ -189,15 +193,18 @@ impl ProcessPoolBuilder {
         let manager = std::thread::Builder::new()
             .name("loopool-procs".to_owned())
             .spawn(move || manager.run())?;
+        // Told before anybody can ask: the manager calls foreign code only for jobs.
+        let _ = shared.manager.set(manager.thread().id());
+        exit::register(shared.clone());
         Ok(ProcessPoolExecutor { shared, manager: Mutex::new(Some(manager)) })
     }
 }
 
 /// Whether workers started from here would be workers.
-fn check_this_process(own_executable: bool) -> Result<(), ProcessPoolError> {
-    if takeover::in_worker() {
+pub(super) fn check_this_process(own_executable: bool) -> Result<(), ProcessPoolError> {
+    if takeover::is_daemonic() {
         Err(ProcessPoolError::Nested)
-    } else if takeover::is_worker_name(&image::first_argument()) {
+    } else if !takeover::is_taken_over() && takeover::is_worker_name(&image::first_argument()) {
         Err(ProcessPoolError::MainRanInWorker)
     } else if image::is_privileged() {
         Err(ProcessPoolError::Privileged)

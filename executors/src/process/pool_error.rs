@@ -1,10 +1,10 @@
-//! [`ProcessPoolError`]: why a process pool could not be made.
+//! [`ProcessPoolError`]: why a process pool, or a process, could not be made.
 
 use std::fmt;
 use std::io;
 use std::process::ExitStatus;
 
-/// Why a process pool could not be made. [`Display`](fmt::Display) says what to do about it.
+/// Why a process pool, or a single process, could not be made. [`Display`](fmt::Display) says what to do about it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ProcessPoolError {
@@ -14,8 +14,11 @@ pub enum ProcessPoolError {
     NotTheMainProgram,
     /// This process was started as a worker, but its `main` ran.
     MainRanInWorker,
-    /// This process is a worker of a pool, and workers make none of their own.
+    /// This process is daemonic: a worker of a pool, or a daemon [`Process`](crate::Process). Such ones have
+    /// no children.
     Nested,
+    /// The program is ending.
+    ShuttingDown,
     /// The program runs with rights that its starter does not have (set-user-id, file capabilities).
     Privileged,
     /// The program cannot find itself: there is no `/proc/self/exe`.
@@ -57,8 +60,10 @@ impl fmt::Display for ProcessPoolError {
                  loopool was not called; call `worker_main()` first thing in `main`",
             ),
             Self::Nested => f.write_str(
-                "a job of a process pool cannot make a process pool; make it in the program",
+                "a daemonic process (a worker of a pool, or a daemon) has no child processes; start \
+                 them in the program, or in a process that is no daemon",
             ),
+            Self::ShuttingDown => f.write_str("the program is ending; no pool can be made any more"),
             Self::Privileged => f.write_str(
                 "a program with rights from its executable (set-user-id, capabilities) starts no \
                  workers; drop the rights and start again without them",

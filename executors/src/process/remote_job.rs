@@ -3,9 +3,10 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::body::{self, Body};
+use super::body::{self, Body, ResultFile};
 use super::image::Offset;
 use super::trampoline::{Trampoline, trampoline};
+use super::wire::Place;
 use crate::blob::Blob;
 use crate::counters::Counters;
 use crate::error::JobError;
@@ -46,6 +47,36 @@ pub(super) struct RemoteJob {
     pub(super) target: Target,
     pub(super) body: Body,
     asker: Box<dyn Asker>,
+}
+
+impl Reply {
+    /// Reads a value that a worker has put into the frame's `tail` or into its result file. The error says
+    /// in what way it makes no sense.
+    pub(super) fn read(
+        place: Place,
+        tail: &[u8],
+        file: Option<&ResultFile>,
+    ) -> Result<Reply, String> {
+        let file = || file.ok_or_else(|| "a result without its file".to_owned());
+        let head = match place {
+            Place::Tail => tail.to_vec(),
+            Place::File(span) => file()?.head(span)?,
+        };
+        let (spans, value) = body::open(&head)?;
+        let start = head.len() - value.len();
+        let blobs = if spans.is_empty() { Vec::new() } else { file()?.blobs(&spans)? };
+        Ok(Reply::Value { head, start, blobs })
+    }
+
+    /// The outcome, decoded.
+    pub(super) fn outcome<R: DeserializeOwned>(self) -> Outcome<R> {
+        match self {
+            Reply::Value { head, start, blobs } => {
+                body::decode(&head[start..], blobs).map_err(|why| JobError::codec("result", why))
+            }
+            Reply::Error(error) => Err(error),
+        }
+    }
 }
 
 impl RemoteJob {
@@ -102,13 +133,7 @@ impl<R: DeserializeOwned + Send + 'static> Asker for Promise<R> {
     }
 
     fn settle(self: Box<Self>, reply: Reply, counters: &Counters) {
-        let outcome: Outcome<R> = match reply {
-            Reply::Value { head, start, blobs } => {
-                body::decode(&head[start..], blobs).map_err(|why| JobError::codec("result", why))
-            }
-            Reply::Error(error) => Err(error),
-        };
-        self.finish_counted(outcome, counters);
+        self.finish_counted(reply.outcome(), counters);
     }
 
     fn give_up(self: Box<Self>, error: JobError, counters: &Counters) {

@@ -10,12 +10,15 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::task::{Poll, Waker};
+use std::thread::ThreadId;
+use std::time::Duration;
 
 use super::remote_job::RemoteJob;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason};
+use crate::exit::{self, Pool};
 use crate::options::Priority;
 use crate::own_pool;
 use crate::place::HasPlaces;
@@ -32,6 +35,8 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     /// Only has to be different each time, so relaxed accesses pair with nothing.
     next_id: AtomicU64,
+    /// The manager's thread, once it has been started.
+    pub(super) manager: OnceLock<ThreadId>,
 }
 
 struct State {
@@ -78,6 +83,7 @@ impl Shared {
             wake: wake.into(),
             counters: Counters::default(),
             next_id: AtomicU64::new(1),
+            manager: OnceLock::new(),
         })
     }
 
@@ -227,7 +233,7 @@ impl State {
     /// Why no job is taken.
     fn refusal(&self) -> Option<RejectReason> {
         if self.shut_down {
-            return Some(RejectReason::ShutDown);
+            return Some(exit::refusal());
         }
         self.broken.as_ref().map(|why| RejectReason::Broken(why.clone()))
     }
@@ -279,5 +285,33 @@ impl HasPlaces for Shared {
     fn give_back(&self, ticket: &mut Ticket) {
         let mut leftovers = Leftovers::new();
         self.lock().queue.give_back(ticket, &mut leftovers);
+    }
+}
+
+impl Pool for Shared {
+    fn close(&self) {
+        self.shut_down(false);
+    }
+
+    fn wait(&self, limit: Duration) -> bool {
+        let waited = self.over.wait_timeout_while(self.lock(), limit, |state| !state.is_over);
+        let (_state, timed_out) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        !timed_out.timed_out()
+    }
+
+    /// Without its manager nothing goes on here; the workers die with the program.
+    fn strike(self: Arc<Self>, thread: ThreadId) {
+        if self.manager.get() == Some(&thread) {
+            self.lock().is_over = true;
+            self.over.notify_all();
+        }
+    }
+
+    fn describe(&self) -> String {
+        let state = self.lock();
+        let (waiting, workers) = (state.queue.waiting(), state.workers.len());
+        let running = self.counters.stats(workers, waiting).running;
+        let pids = &state.workers;
+        format!("a process pool ({running} jobs run, {waiting} wait, workers {pids:?})")
     }
 }

@@ -6,26 +6,48 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::catch_unwind;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use nix::sys::socket::sockopt::{PeerCredentials, SockType as SockTypeOf};
 use nix::sys::socket::{SockType, UnixAddr, getsockname, getsockopt};
 
 use super::socket::{self, FRAME_LIMIT};
 use super::wire::{FromServer, MAGIC, PROTOCOL, ToServer, WorkerSettings};
-use super::{child, image, worker};
+use super::{alone, child, image, worker};
 
 /// What a worker's first argument begins with; 32 hexadecimal digits follow.
 pub(super) const NAME: &str = "loopool-worker ";
 const NONCE_DIGITS: usize = 32;
 
-/// Set before anything else in a fork server, whose only thread sets it and whose workers are copies
-/// of it, so relaxed accesses pair with nothing.
-static IS_WORKER: AtomicBool = AtomicBool::new(false);
+/// What this process is, as one of [`Role`]. Set before anything else in a fork server, whose only thread
+/// sets it and whose workers are copies of it, and once more before a process of its own runs its function;
+/// so relaxed accesses pair with nothing.
+static ROLE: AtomicU8 = AtomicU8::new(Role::Program as u8);
 
-/// Whether this process is a worker (or the fork server) of a pool.
-pub(super) fn in_worker() -> bool {
-    IS_WORKER.load(Relaxed)
+/// What a start of the program has become.
+#[derive(Clone, Copy)]
+enum Role {
+    /// The program, or something that was forked off it.
+    Program,
+    /// A fork server, a worker or a daemon process: none of them has children.
+    Daemonic,
+    /// A process that is no daemon.
+    Free,
+}
+
+/// Whether this process is a worker (or the fork server) of a pool, or a daemon process.
+pub(super) fn is_daemonic() -> bool {
+    ROLE.load(Relaxed) == Role::Daemonic as u8
+}
+
+/// Whether this process was taken over before `main`.
+pub(super) fn is_taken_over() -> bool {
+    ROLE.load(Relaxed) != Role::Program as u8
+}
+
+/// This process may have children from now on.
+pub(super) fn set_free() {
+    ROLE.store(Role::Free as u8, Relaxed);
 }
 
 /// Whether a first argument is one that a fork server is started with.
@@ -56,7 +78,7 @@ pub(super) fn take_over(argument: &[u8]) {
     if !is_ours {
         return;
     }
-    IS_WORKER.store(true, Relaxed);
+    ROLE.store(Role::Daemonic as u8, Relaxed);
     let nonce = nonce.to_owned();
     let ended = catch_unwind(|| greet(input, &nonce));
     if let Ok(Err(why)) = ended {
@@ -87,7 +109,7 @@ fn greet(input: BorrowedFd<'_>, nonce: &str) -> Result<(), String> {
     child::close_others([control.as_raw_fd()]);
     socket::send(control.as_fd(), &ready, [&[], &[]], &[]).map_err(|error| error.to_string())?;
     if fits {
-        serve(&control, settings, &mut buffer);
+        serve(control, settings, &mut buffer);
         child::end(0);
     }
     child::end(child::FAILED);
@@ -123,11 +145,14 @@ fn settle_in(
     Ok(control)
 }
 
-/// Starts workers until the program closes the control socket.
-fn serve(control: &OwnedFd, settings: WorkerSettings, buffer: &mut [u8]) {
+/// Starts workers until the program closes the control socket; or becomes what it is told to.
+fn serve(control: OwnedFd, settings: WorkerSettings, buffer: &mut [u8]) {
     while let Ok(Some(received)) = socket::receive(control.as_fd(), buffer) {
-        let request = postcard::from_bytes(&buffer[..received.len]);
-        let Ok(ToServer::Spawn { serial }) = request else { return };
+        let serial = match postcard::take_from_bytes(&buffer[..received.len]) {
+            Ok((ToServer::Spawn { serial }, [])) => serial,
+            Ok((ToServer::Run(order), tail)) => alone::live(control, order, tail, received.fds),
+            _ => return,
+        };
         let Ok(fds) = <[OwnedFd; 3]>::try_from(received.fds) else { return };
         let (answer, pidfd) = match fork() {
             Ok(Forked::Child) => worker::live(fds, settings),

@@ -26,6 +26,21 @@ pub(super) enum ToServer {
     /// Start a worker. With its job socket, its lifeline and what its standard output and error
     /// become, in this order.
     Spawn { serial: u64 },
+    /// Be no fork server, but a process that does this and ends. With its standard output, its standard
+    /// error, its lifeline if it is a daemon, and its arena if it has one, in this order.
+    Run(Order),
+}
+
+/// What a single process is to do. The head of the argument is the frame's tail or lies in the arena.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) is_daemon: bool,
+    pub(super) name: String,
+    pub(super) trampoline: i64,
+    pub(super) function: i64,
+    pub(super) head: Place,
+    /// The length of its arena.
+    pub(super) arena: Option<u64>,
 }
 
 /// What every worker of a pool is told.

@@ -31,7 +31,7 @@ pub(super) fn live(fds: [OwnedFd; 3], settings: WorkerSettings) -> ! {
         panics::watch(forever);
         fault::watch(forever)?;
         initialize(&socket, settings)?;
-        Worker { socket, arena: None, results: None }.work()
+        Worker::new(socket).work()
     });
     match ended {
         Ok(Ok(())) => child::end(0),
@@ -89,13 +89,17 @@ fn initialize(socket: &OwnedFd, settings: WorkerSettings) -> io::Result<()> {
     child::end(child::FAILED)
 }
 
-struct Worker {
+pub(super) struct Worker {
     socket: OwnedFd,
     arena: Option<Arc<Mapping>>,
     results: Option<File>,
 }
 
 impl Worker {
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Worker { socket, arena: None, results: None }
+    }
+
     /// Runs jobs until the program closes the socket.
     fn work(mut self) -> io::Result<()> {
         let mut buffer = vec![0; FRAME_LIMIT];
@@ -110,7 +114,7 @@ impl Worker {
         Ok(())
     }
 
-    fn take_arena(&mut self, len: Option<u64>, fds: Vec<OwnedFd>) -> Result<(), String> {
+    pub(super) fn take_arena(&mut self, len: Option<u64>, fds: Vec<OwnedFd>) -> Result<(), String> {
         let Some(len) = len else { return Ok(()) };
         // The old one first, so that both need not fit into the memory limit.
         self.arena = None;
@@ -121,7 +125,7 @@ impl Worker {
         Ok(())
     }
 
-    fn run(
+    pub(super) fn run(
         &self,
         trampoline: i64,
         function: i64,
@@ -154,7 +158,7 @@ impl Worker {
         })
     }
 
-    fn answer(&mut self, id: u64, answer: Answer) -> io::Result<()> {
+    pub(super) fn answer(&mut self, id: u64, answer: Answer) -> io::Result<()> {
         let mut new_file = None;
         let mut value = None;
         let verdict = match answer {

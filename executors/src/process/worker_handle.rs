@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use super::arena::Arena;
-use super::body::{self, ResultFile};
+use super::body::ResultFile;
 use super::death;
 use super::remote_job::{RemoteJob, Reply};
 use super::socket;
@@ -195,22 +195,11 @@ impl WorkerHandle {
         if let Some(file) = file {
             self.results = Some(ResultFile::check(file)?);
         }
-        let head = match place {
-            Place::Tail => tail.to_vec(),
-            Place::File(span) => self.result_file()?.head(span)?,
-        };
-        let (spans, value) = body::open(&head)?;
-        let start = head.len() - value.len();
-        let blobs =
-            if spans.is_empty() { Vec::new() } else { self.result_file()?.blobs(&spans)? };
+        let reply = Reply::read(place, tail, self.results.as_ref())?;
         if self.results.as_ref().is_some_and(|file| !file.is_worth_keeping()) {
             self.results = None;
         }
-        Ok(Reply::Value { head, start, blobs })
-    }
-
-    fn result_file(&self) -> Result<&ResultFile, String> {
-        self.results.as_ref().ok_or_else(|| "a result without its file".to_owned())
+        Ok(reply)
     }
 
     /// Kills it, as soon as it is known.

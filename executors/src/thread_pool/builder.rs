@@ -8,6 +8,7 @@ use super::ThreadPoolExecutor;
 use super::crew::{Crew, Initializer, Options};
 #[cfg(doc)]
 use crate::error::{JobError, RejectReason};
+use crate::exit;
 
 /// Options of a [`ThreadPoolExecutor`].
 #[derive(Clone)]
@@ -117,6 +118,8 @@ impl ThreadPoolBuilder {
             nice: self.nice,
             initializer: self.initializer,
         };
-        ThreadPoolExecutor { crew: Arc::new(Crew::new(options, self.queue_limit)) }
+        let crew = Arc::new(Crew::new(options, self.queue_limit));
+        exit::register(crew.clone());
+        ThreadPoolExecutor { crew }
     }
 }

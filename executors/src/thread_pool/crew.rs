@@ -3,13 +3,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, MutexGuard};
 use std::task::{Poll, Waker};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
+use super::at_exit;
 use super::growth::Growth;
 use crate::caught::{drop_caught, tell, text_of};
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
+use crate::exit;
 use crate::job::Job;
 use crate::local_job::{LocalJob, LocalPool, clear_elsewhere, new_job};
 use crate::options::JobOptions;
@@ -56,6 +58,8 @@ pub(super) struct State {
     looking: bool,
     /// How many have not ended (rule 6), those included whose thread is being started.
     pub(super) workers: usize,
+    /// Those of them whose thread has begun.
+    begun: Vec<ThreadId>,
     /// How many were started, or woken, and have not got as far as to do something.
     pub(super) coming: usize,
     pub(super) growth: Growth,
@@ -86,6 +90,7 @@ impl Crew {
             idle: Vec::new(),
             looking: false,
             workers: 0,
+            begun: Vec::new(),
             coming: 0,
             growth: Growth::default(),
             next_name: 0,
@@ -209,9 +214,10 @@ impl Crew {
     fn start(self: &Arc<Self>, name: &str) -> std::io::Result<JoinHandle<()>> {
         let crew = self.clone();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            at_exit::keep(&crew);
             os::lower_priority_of_this_thread(crew.options.nice);
             own_pool::work_for(&*crew);
-            let worker = Worker { crew: &crew, has_ended: false };
+            let worker = Worker::begin(&crew);
             let initialized = crew.initialize();
             crew.lock().coming -= 1;
             match initialized {
@@ -279,18 +285,28 @@ impl Crew {
         job.run(&self.counters);
     }
 
-    /// Waits until no worker is left, or only those that wait here themselves, if the caller is one; and until every
-    /// job is counted.
-    pub(super) fn wait_for_workers(&self) {
+    /// Waits for the workers: for those that do not wait here themselves, if the caller is one.
+    pub(super) fn wait_for_all(&self) {
         if own_pool::works_for(self) {
-            return self.wait_inside();
+            self.wait_inside();
+        } else {
+            self.wait_for_workers(None);
         }
+    }
+
+    /// Waits until no worker is left and every job is counted, at most so long; whether it is so.
+    pub(super) fn wait_for_workers(&self, limit: Option<Duration>) -> bool {
         let state = self.lock();
         let others = |state: &mut State| {
             state.workers > 0 || state.starting > 0 || state.queue.misses_a_note()
         };
-        let waited = self.state.while_released(|| self.ended.wait_while(state, others));
-        let mut state = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        let limit = limit.unwrap_or(Duration::MAX);
+        let wait = || self.ended.wait_timeout_while(state, limit, others);
+        let waited = self.state.while_released(wait);
+        let (mut state, timed_out) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        if timed_out.timed_out() {
+            return false;
+        }
         let handles = std::mem::take(&mut state.handles);
         drop(state);
         for handle in handles {
@@ -298,6 +314,23 @@ impl Crew {
             // nothing to learn here.
             let _ = handle.join();
         }
+        true
+    }
+
+    /// This thread will never come back. If it is one of the workers, the job that it runs counts as ended, and
+    /// somebody else runs what is queued.
+    pub(super) fn strike(self: &Arc<Self>, thread: ThreadId) {
+        let mut state = self.lock();
+        if !state.end(thread) {
+            return;
+        }
+        state.handles.retain(|handle| handle.thread().id() != thread);
+        if state.queue.waiting() > 0 {
+            // It may have been the last. Where the system refuses another, what waits is lost.
+            let _ = self.start_first(&mut state);
+        }
+        drop(state);
+        self.ended.notify_all();
     }
 
     /// The last one who comes lets all of them go, together: one that went alone would be waited for by the others.
@@ -343,7 +376,7 @@ impl State {
     /// Why no job is taken.
     fn refusal(&self) -> Option<RejectReason> {
         if self.shut_down {
-            return Some(RejectReason::ShutDown);
+            return Some(exit::refusal());
         }
         self.broken.as_ref().map(|why| RejectReason::Broken(why.clone()))
     }
@@ -351,6 +384,15 @@ impl State {
     /// Whether there is nothing left to do for a worker, now and later.
     fn is_over(&self) -> bool {
         self.broken.is_some() || (self.shut_down && self.queue.waiting() == 0)
+    }
+
+    /// Rule 6. Whether it was one of the pool's.
+    fn end(&mut self, worker: ThreadId) -> bool {
+        let place = self.begun.iter().position(|other| *other == worker);
+        let Some(place) = place else { return false };
+        self.begun.swap_remove(place);
+        self.workers -= 1;
+        true
     }
 
     /// Takes a job out of turn, to be run by who calls.
@@ -376,10 +418,17 @@ impl State {
 /// A thread of the pool. Counted out when it is dropped, or before.
 struct Worker<'a> {
     crew: &'a Crew,
+    id: ThreadId,
     has_ended: bool,
 }
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
+    fn begin(crew: &'a Crew) -> Self {
+        let id = std::thread::current().id();
+        crew.lock().begun.push(id);
+        Worker { crew, id, has_ended: false }
+    }
+
     /// Its life.
     fn work(mut self) {
         let crew = self.crew;
@@ -443,7 +492,7 @@ impl Worker<'_> {
     /// Rule 6.
     fn end(&mut self, state: &mut State) {
         self.has_ended = true;
-        state.workers -= 1;
+        state.end(self.id);
         self.crew.ended.notify_all();
     }
 }

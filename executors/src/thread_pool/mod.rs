@@ -24,6 +24,7 @@
 //! 9. A job that waits for another one of this pool runs it, if nobody has begun it (`own_pool.rs`). One that
 //!    waits for a place in its own pool's full queue gets none, which might be for ever: it runs its work itself.
 
+mod at_exit;
 mod builder;
 mod crew;
 mod growth;
@@ -52,7 +53,7 @@ use crate::work::{Executor, Work};
 /// it does so if it heeds its [`CancelToken`](crate::CancelToken).
 ///
 /// Dropping the pool takes no more work, lets what was submitted run to its end, and does not wait;
-/// [`shutdown`](Self::shutdown) does.
+/// [`shutdown`](Self::shutdown) does, and so does the program's [end](crate::exit()).
 ///
 /// ```
 /// use loopool_executors::{Executor, ThreadPoolExecutor};
@@ -109,7 +110,7 @@ impl ThreadPoolExecutor {
     pub fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
         self.crew.shut_down(cancel_futures);
         if wait {
-            self.crew.wait_for_workers();
+            self.crew.wait_for_all();
         }
         self.stats()
     }

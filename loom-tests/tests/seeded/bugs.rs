@@ -20,6 +20,7 @@ const WAKERS: &str = "runtime/src/cancel/wakers.rs";
 const PROMISE: &str = "executors/src/promise.rs";
 const QUEUE: &str = "executors/src/queue.rs";
 const SEVERAL: &str = "executors/src/jobs/several.rs";
+const ROLL: &str = "executors/src/exit/roll.rs";
 const IDLE: &str = "runtime/src/scheduler/idle.rs";
 /// The callers of `idle.rs` are copies.
 const CALLERS: &str = "loom-tests/tests/park.rs";
@@ -904,5 +905,29 @@ pub(crate) const BUGS: &[Bug] = &[
         replace: "if started {",
         test: "promise",
         model: "a_job_is_started_or_expires",
+    },
+    Bug {
+        what: "the door is closed after the roll was looked at, not while",
+        file: ROLL,
+        find: "        state.is_closed = true;",
+        replace: "        drop(state);\n        self.state.lock().is_closed = true;",
+        test: "roll",
+        model: "who_comes_late_is_refused_or_waited_for",
+    },
+    Bug {
+        what: "the last to leave the roll wakes nobody",
+        file: ROLL,
+        find: "        if is_last {",
+        replace: "        if is_last && false {",
+        test: "roll",
+        model: "everybody_on_the_roll_is_waited_for",
+    },
+    Bug {
+        what: "whoever leaves the roll takes everybody with him",
+        file: ROLL,
+        find: "        state.names.remove(&self.number);",
+        replace: "        state.names.clear();",
+        test: "roll",
+        model: "so_are_those_that_they_start",
     },
 ];

@@ -1,0 +1,66 @@
+//! The handler that runs when the program ends, on the thread that ends it.
+
+use std::io::Write;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+use super::{Nag, POOLS};
+use crate::caught::{run_caught, tell};
+
+/// How long flushing the standard output may take.
+const FLUSH_LIMIT: Duration = Duration::from_millis(500);
+
+/// The process that registered the handler. Written before the C library has the handler, which orders its
+/// accesses to its list by a lock.
+static ARMED_BY: AtomicU32 = AtomicU32::new(0);
+
+/// Registers the handler, once.
+pub(super) fn arm() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        ARMED_BY.store(std::process::id(), Relaxed);
+        // SAFETY: a function that may be called at any time, and from which no panic comes.
+        if unsafe { libc::atexit(at_exit) } != 0 {
+            tell(|| tracing::error!("no handler for the program's end: nobody will be waited for"));
+        }
+    });
+}
+
+extern "C" fn at_exit() {
+    if std::process::id() != ARMED_BY.load(Relaxed) {
+        return;
+    }
+    run_caught("the end of the program", || {
+        crate::thread::leave_early();
+        let caller = std::thread::current().id();
+        let (progress, steps) = mpsc::channel();
+        let work = move || {
+            finish(caller);
+            // Refused when nobody waits any more, and then nobody cares.
+            let _ = progress.send(());
+            let _ = std::io::stdout().flush();
+            let _ = progress.send(());
+        };
+        match std::thread::Builder::new().name("loopool-exit".to_owned()).spawn(work) {
+            Ok(_) => {
+                // An error says that the thread has ended, by a panic that was told of.
+                let _ = steps.recv();
+                let _ = steps.recv_timeout(FLUSH_LIMIT);
+            }
+            Err(_) => finish(caller),
+        }
+    });
+}
+
+/// Everything but the flush, in the order of the module's page.
+fn finish(caller: ThreadId) {
+    let mut nag = Nag::new(Instant::now());
+    POOLS.strike(caller);
+    super::run_hooks();
+    super::finish_executors(&mut nag);
+    super::finish_threads(&mut nag);
+    crate::process::finish(&mut nag);
+}

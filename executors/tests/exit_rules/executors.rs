@@ -1,0 +1,181 @@
+//! The executors' part.
+
+use super::*;
+
+pub(super) fn late_job(number: usize) -> usize {
+    EXIT.wait();
+    std::thread::sleep(MOMENT / 3);
+    println!("job {number}");
+    number
+}
+
+pub(super) extern "C" fn submit_late() {
+    let refused = LATE.get().unwrap()();
+    println!("late: {}", if refused { "refused" } else { "taken" });
+}
+
+/// What an exit handler tries that comes after ours.
+pub(super) static LATE: OnceLock<Box<dyn Fn() -> bool + Send + Sync>> = OnceLock::new();
+
+/// Whether this one refuses, and a new one as well.
+pub(super) fn refuses<E: Executor<fn()>>(pool: &E, new: &E) -> bool {
+    [pool, new].into_iter().all(|pool| {
+        let Err(refused) = pool.submit(|| ()) else { return false };
+        refused.is_shut_down() && refused.to_string().contains("the program is ending")
+    })
+}
+
+pub(super) fn a_thread_pools_jobs_are_run() -> ExitCode {
+    at_exit(submit_late);
+    let pool = ThreadPoolExecutor::new(1);
+    (0..3).for_each(|n| drop(pool.submit(move || late_job(n)).unwrap()));
+    let _ = LATE.set(Box::new(move || refuses(&pool, &ThreadPoolExecutor::new(1))));
+    announce_exit();
+    println!("main ends");
+    ExitCode::SUCCESS
+}
+
+pub(super) fn a_dropped_thread_pools_jobs_are_run() -> ExitCode {
+    let pool = ThreadPoolExecutor::new(1);
+    (0..3).for_each(|n| drop(pool.submit(move || late_job(n)).unwrap()));
+    drop(pool);
+    announce_exit();
+    println!("main ends");
+    ExitCode::SUCCESS
+}
+
+pub(super) fn a_thread_pool_shut_down_without_waiting() -> ExitCode {
+    let pool = ThreadPoolExecutor::new(1);
+    (0..3).for_each(|n| drop(pool.submit(move || late_job(n)).unwrap()));
+    pool.shutdown(false, false);
+    announce_exit();
+    println!("main ends");
+    ExitCode::SUCCESS
+}
+
+pub(super) fn a_cpu_pools_jobs_are_run() -> ExitCode {
+    at_exit(submit_late);
+    let pool = CpuExecutor::new(1).unwrap();
+    (0..3).for_each(|n| drop(pool.submit(move || late_job(n)).unwrap()));
+    let _ = LATE.set(Box::new(move || refuses(&pool, &CpuExecutor::new(1).unwrap())));
+    announce_exit();
+    println!("main ends");
+    ExitCode::SUCCESS
+}
+
+pub(super) fn a_dropped_cpu_pools_jobs_are_run() -> ExitCode {
+    let pool = CpuExecutor::new(1).unwrap();
+    (0..3).for_each(|n| drop(pool.submit(move || late_job(n)).unwrap()));
+    drop(pool);
+    announce_exit();
+    println!("main ends");
+    ExitCode::SUCCESS
+}
+
+pub(super) fn a_cpu_pools_only_job_is_waited_for() -> ExitCode {
+    let pool = CpuExecutor::new(1).unwrap();
+    let job = || {
+        THERE.open();
+        late_job(0)
+    };
+    drop(pool.submit(job).unwrap());
+    announce_exit();
+    THERE.wait();
+    println!("main ends");
+    ExitCode::SUCCESS
+}
+
+pub(super) fn slow_in_a_worker(number: usize) -> usize {
+    std::thread::sleep(MOMENT);
+    number
+}
+
+pub(super) fn submit_to_processes(pool: &ProcessPoolExecutor) {
+    for number in 0..3 {
+        let job = pool.submit(call(slow_in_a_worker, number)).unwrap();
+        job.add_done_callback(|outcome| {
+            EXIT.wait();
+            println!("job {}", outcome.as_ref().unwrap());
+        });
+    }
+}
+
+pub(super) fn a_process_pools_jobs_are_run() -> ExitCode {
+    at_exit(submit_late);
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    submit_to_processes(&pool);
+    let _ = LATE.set(Box::new(move || {
+        let refused = pool.submit(call(slow_in_a_worker, 3)).unwrap_err();
+        let made = ProcessPoolExecutor::new(1);
+        refused.is_shut_down() && matches!(made, Err(ProcessPoolError::ShuttingDown))
+    }));
+    announce_exit();
+    println!("main ends");
+    ExitCode::SUCCESS
+}
+
+pub(super) fn a_dropped_process_pools_jobs_are_run() -> ExitCode {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    submit_to_processes(&pool);
+    drop(pool);
+    announce_exit();
+    println!("main ends");
+    ExitCode::SUCCESS
+}
+
+/// The only worker exits, with jobs behind it.
+pub(super) fn exit_in_a_job<E>(pool: &E) -> ExitCode
+where
+    E: Executor<Box<dyn FnOnce() + Send>>,
+{
+    announce_exit();
+    let exits = || {
+        THERE.wait();
+        std::process::exit(6)
+    };
+    drop(pool.submit(Box::new(exits)).unwrap());
+    for number in 1..3 {
+        drop(pool.submit(Box::new(move || _ = late_job(number))).unwrap());
+    }
+    THERE.open();
+    park()
+}
+
+pub(super) fn a_thread_pools_job_exits() -> ExitCode {
+    exit_in_a_job(&ThreadPoolExecutor::new(1))
+}
+
+pub(super) fn a_cpu_pools_job_exits() -> ExitCode {
+    exit_in_a_job(&CpuExecutor::new(1).unwrap())
+}
+
+pub(super) fn a_thread_pools_job_exits_meanwhile() -> ExitCode {
+    let pool = ThreadPoolExecutor::new(1);
+    drop(pool.submit(|| exits(|| loopool_executors::exit(9))).unwrap());
+    drop(pool.submit(|| late_job(1)).unwrap());
+    announce_exit();
+    println!("main ends");
+    ExitCode::SUCCESS
+}
+
+pub(super) fn a_callback_of_a_process_pool_exits() -> ExitCode {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    announce_exit();
+    let job = pool.submit(call(slow_in_a_worker, 0)).unwrap();
+    job.add_done_callback(|_| std::process::exit(6));
+    park()
+}
+
+/// The thread goes on until the executors are closed.
+pub(super) fn executors_are_closed_before_threads_have_ended() -> ExitCode {
+    let pool = ThreadPoolExecutor::new(1);
+    let thread = move || {
+        EXIT.wait();
+        until("the refusal", || pool.submit(|| ()).is_err());
+        println!("thread ends");
+    };
+    Thread::new(thread).start().unwrap();
+    announce_exit();
+    println!("main ends");
+    ExitCode::SUCCESS
+}
