@@ -77,7 +77,8 @@ pub struct CpuExecutorBuilder {
 }
 
 impl CpuExecutorBuilder {
-    /// How many threads; at least 1. Default: the CPUs this process may use.
+    /// How many threads; at least 1. Default: the CPUs that the thread that makes the builder may use, with
+    /// respect to its affinity and to quotas of control groups.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
         self
@@ -149,7 +150,7 @@ impl CpuExecutor {
     /// A pool with options.
     pub fn builder() -> CpuExecutorBuilder {
         CpuExecutorBuilder {
-            threads: num_cpus::get(),
+            threads: os::usable_cpus(),
             queue_limit: None,
             name_prefix: "loopool-cpu".to_owned(),
             nice: 10,

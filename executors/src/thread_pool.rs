@@ -136,7 +136,7 @@ impl Default for ThreadPoolBuilder {
     fn default() -> Self {
         ThreadPoolBuilder {
             // CPython's default, which leaves room for blocking calls on small machines.
-            max_workers: 32.min(num_cpus::get() + 4),
+            max_workers: 32.min(os::usable_cpus() + 4),
             queue_limit: None,
             name_prefix: "loopool-thread".to_owned(),
             keep_alive: Duration::from_secs(10),
