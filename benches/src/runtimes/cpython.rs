@@ -42,12 +42,14 @@ pub(crate) fn version() -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
     fn the_program_knows_the_workloads_and_no_others() {
         if version().is_none() {
-            eprintln!("skipped: there is no python3");
+            let _ = writeln!(std::io::stderr(), "skipped: there is no python3 that starts");
             return;
         }
         for workload in ["blocking_lat", "blocking_tput", "blocking_naps"] {
