@@ -107,6 +107,11 @@ impl Traffic {
         if matches!(self, Traffic::Mixed | Traffic::Saturated) { MIXED_JOBS } else { 0 }
     }
 
+    /// How many times as long as the others it takes, since it has fewer requests in that time.
+    pub(super) fn longer(self) -> u64 {
+        if self.pace().is_some() { 2 } else { 1 }
+    }
+
     /// Requests a second; else as many as are answered.
     pub(super) fn pace(self) -> Option<u32> {
         (self == Traffic::Saturated).then_some(PACE)

@@ -90,7 +90,7 @@ fn measure(runtime: Name, traffic: Traffic, effort: Effort) -> Result<Vec<Sample
     load.args(["--connections", &traffic.connections().to_string()]);
     load.args(["--bytes", &traffic.bytes().to_string()]);
     load.args(traffic.pace().iter().flat_map(|pace| ["--pace".to_owned(), pace.to_string()]));
-    load.args(["--millis", &effort.load_millis.to_string()]);
+    load.args(["--millis", &(effort.load_millis * traffic.longer()).to_string()]);
     load.args(load_cpu.iter().flat_map(|cpu| ["--cpu", cpu]));
     let (begun, before) = (Instant::now(), server.jobs_done()?);
     let told = load.output()?;
