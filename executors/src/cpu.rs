@@ -38,10 +38,10 @@ use crate::work::{Executor, Work};
 /// to do. One pool is enough for a program; two of them would be in each other's way.
 ///
 /// # Jobs that wait for jobs
-/// A job may call [`Job::result`] on another one of its pool. When nobody has begun that one, the thread runs
-/// it there and then, so that even a pool of one thread gets on; nothing else is run meanwhile. To wait for a
-/// job that is itself beneath on the same thread is refused
-/// ([`is_endless_wait`](JobError::is_endless_wait)).
+/// A job may wait for others of its pool, with [`Job::result`] or what is in [`jobs`](crate::jobs). One that
+/// nobody has begun the waiting thread runs there and then, so that even a pool of one thread gets on;
+/// nothing else is run meanwhile. To call `result` on a job that is itself beneath on the same thread is
+/// refused ([`is_endless_wait`](JobError::is_endless_wait)).
 ///
 /// A thread that waits in `rayon::join` or `scope` may begin another job on top of what waits. So do not hold
 /// a lock across these that other jobs take, too.

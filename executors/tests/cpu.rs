@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::Duration;
 
+use loopool_executors::jobs::{ReturnWhen, as_completed, map, wait};
 use loopool_executors::{CpuExecutor, Executor, Job, ThreadPoolExecutor};
 use rayon::prelude::*;
 
@@ -130,6 +131,24 @@ fn a_job_may_wait_for_jobs_of_its_own_pool() {
         assert_eq!(pool.stats().finished, 101);
         assert_eq!((pool.stats().waiting, pool.stats().running), (0, 0));
     }
+}
+
+#[test]
+fn a_job_may_wait_for_several_jobs_of_its_own_pool() {
+    let pool = Arc::new(CpuExecutor::new(1).unwrap());
+    let inner = pool.clone();
+    run(&pool, move || {
+        let submit = || (0..10).map(|n| inner.submit(move || n).unwrap()).collect::<Vec<_>>();
+        let waited = wait(submit(), HANG, ReturnWhen::FirstCompleted);
+        assert_eq!((waited.done.len(), waited.not_done.len()), (1, 9), "no more than is needed");
+        let waited = wait(waited.not_done, HANG, ReturnWhen::AllCompleted);
+        assert_eq!(waited.not_done.len(), 0);
+        let given =
+            as_completed(submit()).into_iter().map(|mut job| job.result(Duration::ZERO).unwrap());
+        assert_eq!(given.collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+        let mapped = map(&*inner, |n: u32| n + 1, 0..10).into_iter().map(Result::unwrap);
+        assert_eq!(mapped.sum::<u32>(), 55);
+    });
 }
 
 fn fibonacci(pool: &Arc<CpuExecutor>, n: u64) -> u64 {

@@ -255,6 +255,8 @@ struct Watched<T> {
     board: Arc<Board>,
     /// How many were not found done yet.
     left: usize,
+    /// So many of the first ones have been told that a thread waits.
+    told: usize,
 }
 
 /// The numbers of the jobs that are done and were not given yet.
@@ -294,7 +296,7 @@ impl<T> Watched<T> {
                 board.0.lock().done.push_back(index);
             }
         }
-        Watched { left: jobs.len(), jobs, board }
+        Watched { left: jobs.len(), jobs, board, told: 0 }
     }
 
     fn left(&self) -> usize {
@@ -327,7 +329,8 @@ impl<T> Watched<T> {
     }
 
     /// Blocks until there may be one that is done. False when the time is up.
-    fn wait(&self, deadline: Option<Instant>) -> bool {
+    fn wait(&mut self, deadline: Option<Instant>) -> bool {
+        self.tell(deadline);
         let waker = unpark_this_thread();
         let mut in_time = true;
         loop {
@@ -343,6 +346,18 @@ impl<T> Watched<T> {
             drop(numbers);
             drop_caught("a waker", previous);
             in_time = park_until(deadline);
+        }
+    }
+
+    /// To a pool whose thread this is, until one of its jobs is done: it may have to run them here.
+    fn tell(&mut self, deadline: Option<Instant>) {
+        let over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        while self.told < self.jobs.len() && self.board.0.lock().done.is_empty() && !over() {
+            if let Some(job) = &self.jobs[self.told] {
+                // One that can't be done while this thread waits is one of several; others may be.
+                let _ = job.cell().before_wait();
+            }
+            self.told += 1;
         }
     }
 
