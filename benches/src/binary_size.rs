@@ -34,7 +34,7 @@ fn example(runtime: Name) -> Option<&'static str> {
         Name::Smol => Some("hello_smol"),
         Name::Rayon => Some("hello_rayon"),
         Name::Monoio => Some("hello_monoio"),
-        Name::LoopoolOne | Name::TokioCurrent | Name::Epoll => None,
+        Name::CPython | Name::LoopoolOne | Name::TokioCurrent | Name::Epoll => None,
     }
 }
 

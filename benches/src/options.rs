@@ -131,6 +131,9 @@ pub struct Load {
     /// How many connections, each with one request on its way.
     #[arg(long)]
     pub connections: usize,
+    /// How many requests a second over all connections; without, each is followed by the next one.
+    #[arg(long)]
+    pub pace: Option<u32>,
     /// How long to measure.
     #[arg(long)]
     pub millis: u64,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::runtimes::THREADS;
+use crate::runtimes::{THREADS, cpython};
 
 /// Versions as they are locked.
 const LOCK: &str = include_str!("../../Cargo.lock");
@@ -24,7 +24,11 @@ const PEERS: [&str; 9] = [
 /// A paragraph for above the table. What the machine does not tell is called unknown.
 pub fn describe(rounds: usize) -> String {
     let unknown = || "unknown".to_owned();
-    let versions: Vec<_> = PEERS.iter().filter_map(|peer| locked(peer)).collect();
+    let mut versions: Vec<_> = PEERS.iter().filter_map(|peer| locked(peer)).collect();
+    versions.push(match cpython::version() {
+        Some(version) => format!("CPython {version}"),
+        None => "no CPython, for there is no `python3` that starts: skipped".to_owned(),
+    });
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_else(|_| unknown());
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_else(|_| unknown());
     let load: Vec<_> = load.split_whitespace().take(3).collect();

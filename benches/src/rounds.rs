@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use crate::Error;
 use crate::options::Options;
-use crate::runtimes::Name;
+use crate::runtimes::{Name, cpython};
 use crate::workloads::{Effort, Sample, Workload};
 
 /// What one runtime did in one workload, in one round.
@@ -28,6 +28,8 @@ pub struct Run {
 pub fn run(options: &Options) -> Result<Vec<Run>, Error> {
     let workloads = options.workloads()?;
     let mut runtimes = options.runtimes();
+    // The paragraph above the table says so.
+    runtimes.retain(|&runtime| runtime != Name::CPython || cpython::version().is_some());
     let effort = if options.quick { Effort::quick(options.pin) } else { Effort::full(options.pin) };
     // Progress is for who waits, and nobody waits before a file or a pipe.
     let mut terminal = Some(std::io::stderr()).filter(IsTerminal::is_terminal);

@@ -38,15 +38,39 @@ use crate::work::{Executor, Work};
 /// A pool with a thread per core, for work that computes.
 ///
 /// It is rayon: a job may use `rayon::join`, `par_iter` and `scope`, which then run on the same
-/// threads. The threads run at lower priority than the event loops, so that a saturated pool does not
-/// ruin the latency of I/O. A panic becomes the job's error.
+/// threads.
 ///
+/// # Beside event loops
+/// There are as many threads as CPUs, as if there were no loops: but they run at lower priority, so a loop
+/// that has something to do gets a CPU at once, and what the loops leave is used up, however little they have
+/// to do. One pool is enough for a program; two of them would be in each other's way.
+///
+/// # Jobs that wait for jobs
+/// A job may wait for others of its pool, with [`Job::result`] or what is in [`jobs`](crate::jobs). One that
+/// nobody has begun the waiting thread runs there and then, so that even a pool of one thread gets on;
+/// nothing else is run meanwhile. To call `result` on a job that is itself beneath on the same thread is
+/// refused ([`is_endless_wait`](JobError::is_endless_wait)).
+///
+/// A thread that waits in `rayon::join` or `scope` may begin another job on top of what waits. So do not hold
+/// a lock across these that other jobs take, too.
+///
+/// # Panics in jobs
+/// A panic becomes the job's error, and so does one in what the job gives `join`, `scope` or `par_iter`. What
+/// is given to `rayon::spawn` belongs to no job: its panic is reported through `tracing`. (Where the final
+/// program is built with `panic = "abort"` a panic ends the program.)
+///
+/// # Examples
 /// ```
 /// use loopool_executors::{CpuExecutor, Executor};
 ///
 /// let pool = CpuExecutor::new(2)?;
 /// let mut job = pool.submit(|| (1..=20u64).product::<u64>())?;
 /// assert_eq!(job.result(None)?, 2432902008176640000);
+///
+/// // On all of its threads.
+/// use rayon::prelude::*;
+/// let mut job = pool.submit(|| (1..=1_000u64).into_par_iter().map(|n| n * n).sum::<u64>())?;
+/// assert_eq!(job.result(None)?, 333_833_500);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct CpuExecutor {
@@ -88,7 +112,8 @@ pub struct CpuExecutorBuilder {
 }
 
 impl CpuExecutorBuilder {
-    /// How many threads; at least 1. Default: the CPUs this process may use.
+    /// How many threads; at least 1. Default: the CPUs that the thread that makes the builder may use, with
+    /// respect to its affinity and to quotas of control groups.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
         self
@@ -106,7 +131,8 @@ impl CpuExecutorBuilder {
         self
     }
 
-    /// By how much the threads' nice value is raised (0–19). Default: 10.
+    /// By how much the threads' nice value is raised (0–19): each step leaves a thread about a fifth less of a
+    /// CPU that others want as well. Default: 10, a tenth.
     pub fn nice(mut self, nice: u8) -> Self {
         self.nice = nice;
         self
@@ -162,7 +188,7 @@ impl CpuExecutor {
     /// A pool with options.
     pub fn builder() -> CpuExecutorBuilder {
         CpuExecutorBuilder {
-            threads: num_cpus::get(),
+            threads: os::usable_cpus(),
             queue_limit: None,
             name_prefix: "loopool-cpu".to_owned(),
             nice: 10,

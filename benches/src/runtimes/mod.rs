@@ -10,9 +10,11 @@
 //! | `tokio/` | tokio's two schedulers |
 //! | `smol/` | async-executor and async-io, put together as smol does |
 //! | `monoio/` | monoio, on one thread |
+//! | `cpython.rs` | CPython's pool of threads, in a process of its own |
 //! | `rayon.rs` | rayon's pool, for itself and for those that have none of their own |
 //! | `flag.rs` | an event for the runtimes that have event-listener instead |
 
+pub(crate) mod cpython;
 mod flag;
 mod loopool;
 mod monoio;

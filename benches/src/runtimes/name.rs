@@ -19,6 +19,9 @@ pub enum Name {
     /// No async runtime: a pool for fork-join and for jobs, two threads.
     #[value(name = "rayon")]
     Rayon,
+    /// No async runtime either: CPython's `ThreadPoolExecutor`, in a process of its own.
+    #[value(name = "cpython")]
+    CPython,
     /// Ours, one loop.
     #[value(name = "loopool-1")]
     LoopoolOne,
@@ -44,19 +47,20 @@ pub trait Job {
 impl Name {
     /// All of them: those that move work between threads, then, for information, those with one
     /// thread, and what is no runtime at all.
-    pub const ALL: [Name; 8] = [
+    pub const ALL: [Name; 9] = [
         Name::Loopool,
         Name::TokioMulti,
         Name::Smol,
         Name::Rayon,
+        Name::CPython,
         Name::LoopoolOne,
         Name::TokioCurrent,
         Name::Monoio,
         Name::Epoll,
     ];
 
-    /// The peers that ours is measured against: they, too, move work between threads.
-    pub const RIVALS: [Name; 3] = [Name::TokioMulti, Name::Smol, Name::Rayon];
+    /// The peers that ours is measured against: they, too, have several threads to do the work.
+    pub const RIVALS: [Name; 4] = [Name::TokioMulti, Name::Smol, Name::Rayon, Name::CPython];
 
     /// The name in tables and on the command line.
     pub fn name(self) -> &'static str {
@@ -65,6 +69,7 @@ impl Name {
             Name::TokioMulti => "tokio",
             Name::Smol => "smol",
             Name::Rayon => "rayon",
+            Name::CPython => "cpython",
             Name::LoopoolOne => "loopool-1",
             Name::TokioCurrent => "tokio-1",
             Name::Monoio => "monoio-1",
@@ -72,9 +77,14 @@ impl Name {
         }
     }
 
+    /// Whether the table says who wins: ours, and those that it is measured against.
+    pub fn is_ranked(self) -> bool {
+        self == Name::Loopool || Name::RIVALS.contains(&self)
+    }
+
     /// Whether it is a [`Peer`].
     pub fn is_runtime(self) -> bool {
-        !matches!(self, Name::Rayon | Name::Epoll)
+        !matches!(self, Name::Rayon | Name::CPython | Name::Epoll)
     }
 
     /// Of how many threads.
@@ -96,7 +106,7 @@ impl Name {
             Name::TokioMulti | Name::TokioCurrent => job.on::<Tokio>(threads),
             Name::Smol => job.on::<Smol>(threads),
             Name::Monoio => job.on::<Monoio>(threads),
-            Name::Rayon | Name::Epoll => panic!("{} runs no tasks", self.name()),
+            Name::Rayon | Name::CPython | Name::Epoll => panic!("{} runs no tasks", self.name()),
         }
     }
 }

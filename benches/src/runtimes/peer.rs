@@ -61,6 +61,12 @@ pub trait Peer: Network + Primitives + Sized + 'static {
         function: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = T> + Send + 'static;
 
+    /// Lets at least so many functions block at a time; inside a task only. Without effect where that is the
+    /// default, or can't be had.
+    fn allow_blocking(threads: usize) {
+        let _ = threads;
+    }
+
     /// Runs `function`, which computes and never waits, on a pool of [`THREADS`](super::THREADS)
     /// threads: ours on our pool, the others on rayon's, as their handbooks advise.
     fn compute<T: Send + 'static>(

@@ -1,11 +1,14 @@
 //! The load generator's connections: one thread, one epoll, one request on its way per connection.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use super::{Service, http, kind};
 use crate::Error;
@@ -16,6 +19,12 @@ const BATCH: usize = 512;
 
 /// Without an answer for so long, the server is stuck.
 const PATIENCE: u16 = 5_000;
+
+/// How often requests are sent that have a pace.
+const TICKS: u32 = 1_000;
+
+/// The tick among the events, whose others have numbers of connections.
+const TICK: u64 = u64::MAX;
 
 /// What is asked, and what must come back.
 struct Dialogue {
@@ -62,13 +71,44 @@ impl Dialogue {
 
 struct Client {
     stream: TcpStream,
-    sent: Instant,
+    /// When the request on its way was due: sent, unless the one before was not answered then.
+    due: Option<Instant>,
+    /// The same of those that wait for that.
+    backlog: VecDeque<Instant>,
     received: usize,
+}
+
+/// Sends requests in turn over the connections, so many at a time, whether or not others were answered.
+struct Pace {
+    timer: TimerFd,
+    at_a_time: u64,
+    next: usize,
+}
+
+impl Pace {
+    fn new(per_second: u32, epoll: &Epoll) -> Result<Self, Error> {
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)?;
+        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TICK))?;
+        Ok(Pace { timer, at_a_time: u64::from(per_second / TICKS), next: 0 })
+    }
+
+    fn start(&self) -> io::Result<()> {
+        let tick = TimeSpec::from_duration(Duration::from_secs(1) / TICKS);
+        Ok(self.timer.set(Expiration::Interval(tick), TimerSetTimeFlags::empty())?)
+    }
+
+    /// How many requests are due.
+    fn due(&self) -> io::Result<u64> {
+        let mut ticks = [0; 8];
+        nix::unistd::read(&self.timer, &mut ticks)?;
+        Ok(u64::from_ne_bytes(ticks) * self.at_a_time)
+    }
 }
 
 pub(super) struct Clients {
     epoll: Epoll,
     clients: Vec<Client>,
+    pace: Option<Pace>,
     dialogue: Dialogue,
     buffer: Vec<u8>,
 }
@@ -87,22 +127,26 @@ impl Clients {
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
             epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, number as u64))?;
-            clients.push(Client { stream, sent: Instant::now(), received: 0 });
+            clients.push(Client { stream, due: None, backlog: VecDeque::new(), received: 0 });
         }
-        Ok(Clients { epoll, clients, dialogue, buffer: vec![0; 2 * kind::LARGE] })
+        let pace = options.pace.map(|per_second| Pace::new(per_second, &epoll)).transpose()?;
+        Ok(Clients { epoll, clients, pace, dialogue, buffer: vec![0; 2 * kind::LARGE] })
     }
 
-    /// Keeps a request on its way on every connection for `time`, then waits for what is still on its
-    /// way. How long each one took, in nanoseconds.
+    /// Keeps a request on its way on every connection for `time`, or the pace, then waits for what is
+    /// still on its way. How long each one took, in nanoseconds.
     pub(super) fn drive(&mut self, time: Duration) -> Result<Vec<u32>, Error> {
         let mut latencies = Vec::with_capacity(1 << 20);
         let end = Instant::now() + time;
-        for client in &mut self.clients {
-            client.send(&self.dialogue.request)?;
+        let request = &self.dialogue.request;
+        match &self.pace {
+            Some(pace) => pace.start()?,
+            None => self.clients.iter_mut().try_for_each(|client| client.ask(request))?,
         }
-        let mut outstanding = self.clients.len();
+        let mut outstanding = if self.pace.is_some() { 0 } else { self.clients.len() };
+        let mut ticking = self.pace.is_some();
         let mut events = [EpollEvent::empty(); BATCH];
-        while outstanding > 0 {
+        while outstanding > 0 || ticking {
             let count = match self.epoll.wait(&mut events, EpollTimeout::from(PATIENCE)) {
                 // By a process that was stopped and goes on, for one.
                 Err(Errno::EINTR) => continue,
@@ -112,14 +156,30 @@ impl Clients {
                 return Err(format!("{outstanding} requests were never answered").into());
             }
             for event in &events[..count] {
+                if let (TICK, Some(pace)) = (event.data(), &mut self.pace) {
+                    let due = pace.due()?;
+                    ticking = Instant::now() < end;
+                    if !ticking {
+                        pace.timer.unset()?;
+                        continue;
+                    }
+                    for _ in 0..due {
+                        self.clients[pace.next].ask(request)?;
+                        pace.next = (pace.next + 1) % self.clients.len();
+                        outstanding += 1;
+                    }
+                    continue;
+                }
                 let client = &mut self.clients[event.data() as usize];
                 let answer = client.receive(&self.dialogue, &mut self.buffer)?;
                 let Some(latency) = answer else { continue };
                 latencies.push(u32::try_from(latency.as_nanos()).unwrap_or(u32::MAX));
-                if Instant::now() < end {
-                    client.send(&self.dialogue.request)?;
-                } else {
-                    outstanding -= 1;
+                outstanding -= 1;
+                if self.pace.is_some() {
+                    client.ask_next(request)?;
+                } else if Instant::now() < end {
+                    client.ask(request)?;
+                    outstanding += 1;
                 }
             }
         }
@@ -128,14 +188,23 @@ impl Clients {
 }
 
 impl Client {
-    fn send(&mut self, request: &[u8]) -> io::Result<()> {
-        self.sent = Instant::now();
+    /// Sends a request, or does so once the one before is answered.
+    fn ask(&mut self, request: &[u8]) -> io::Result<()> {
+        self.backlog.push_back(Instant::now());
+        if self.due.is_none() { self.ask_next(request) } else { Ok(()) }
+    }
+
+    fn ask_next(&mut self, request: &[u8]) -> io::Result<()> {
+        self.due = self.backlog.pop_front();
+        if self.due.is_none() {
+            return Ok(());
+        }
         self.received = 0;
         // A request always fits into the empty buffer of a socket.
         self.stream.write_all(request)
     }
 
-    /// The time since the request, once all of the answer is there.
+    /// The time since the request was due, once all of the answer is there.
     fn receive(
         &mut self,
         dialogue: &Dialogue,
@@ -145,7 +214,8 @@ impl Client {
             Ok(0) => Err("the server hung up".into()),
             Ok(count) if dialogue.goes_on(self.received, &buffer[..count]) => {
                 self.received += count;
-                Ok((self.received == dialogue.answer.len()).then(|| self.sent.elapsed()))
+                let all = self.received == dialogue.answer.len();
+                Ok(if all { self.due.take().map(|due| due.elapsed()) } else { None })
             }
             Ok(_) => Err("the server answers something else".into()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),

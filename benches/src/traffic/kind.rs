@@ -19,6 +19,8 @@ pub enum Traffic {
     Http,
     /// Echo while the server computes.
     Mixed,
+    /// The same at a fixed pace, which leaves the rest of the machine to what is computed.
+    Saturated,
 }
 
 /// A message that fits anywhere.
@@ -33,12 +35,15 @@ const HTTP_CONNECTIONS: usize = 64;
 /// Connections while the server computes.
 const MIXED_CONNECTIONS: usize = 50;
 
+/// Requests a second, where they are not as many as can be had: a fraction of that.
+const PACE: u32 = 10_000;
+
 /// Jobs that compute while others wait for their answers: twice as many as the machine has CPUs.
 const MIXED_JOBS: usize = 4;
 
 impl Traffic {
     /// In the order of the table.
-    pub const ALL: [Traffic; 10] = [
+    pub const ALL: [Traffic; 11] = [
         Traffic::Echo { connections: 1, bytes: SMALL },
         Traffic::Echo { connections: 50, bytes: SMALL },
         Traffic::Echo { connections: 500, bytes: SMALL },
@@ -49,6 +54,7 @@ impl Traffic {
         Traffic::Echo { connections: 2_000, bytes: LARGE },
         Traffic::Http,
         Traffic::Mixed,
+        Traffic::Saturated,
     ];
 
     /// The name in tables and on the command line.
@@ -57,13 +63,15 @@ impl Traffic {
             Traffic::Echo { connections, bytes } => format!("echo_{connections}_{bytes}"),
             Traffic::Http => "http".to_owned(),
             Traffic::Mixed => "mixed".to_owned(),
+            Traffic::Saturated => "saturated".to_owned(),
         }
     }
 
     /// Whether `runtime` can do it.
     pub fn runs_on(self, runtime: Name) -> bool {
         match runtime {
-            Name::Rayon => false,
+            _ if self == Traffic::Saturated => runtime.is_runtime() && runtime.is_ranked(),
+            Name::Rayon | Name::CPython => false,
             Name::Monoio => self != Traffic::Http,
             Name::Epoll => self != Traffic::Mixed,
             _ => true,
@@ -86,7 +94,7 @@ impl Traffic {
         match self {
             Traffic::Echo { connections, .. } => connections,
             Traffic::Http => HTTP_CONNECTIONS,
-            Traffic::Mixed => MIXED_CONNECTIONS,
+            Traffic::Mixed | Traffic::Saturated => MIXED_CONNECTIONS,
         }
     }
 
@@ -96,6 +104,16 @@ impl Traffic {
     }
 
     pub(super) fn jobs(self) -> usize {
-        if self == Traffic::Mixed { MIXED_JOBS } else { 0 }
+        if matches!(self, Traffic::Mixed | Traffic::Saturated) { MIXED_JOBS } else { 0 }
+    }
+
+    /// How many times as long as the others it takes, since it has fewer requests in that time.
+    pub(super) fn longer(self) -> u64 {
+        if self.pace().is_some() { 2 } else { 1 }
+    }
+
+    /// Requests a second; else as many as are answered.
+    pub(super) fn pace(self) -> Option<u32> {
+        (self == Traffic::Saturated).then_some(PACE)
     }
 }

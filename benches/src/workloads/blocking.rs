@@ -1,4 +1,7 @@
-//! Functions that may block, away from the loops: one at a time, and ten thousand in flight.
+//! Functions that may block, away from the loops: one at a time, ten thousand in flight, and a thousand that
+//! really do block.
+
+use std::time::Duration;
 
 use super::spin;
 use crate::runtimes::Peer;
@@ -11,6 +14,15 @@ pub(super) const JOBS: u64 = 50_000;
 
 /// So many jobs wait or run at a time.
 const IN_FLIGHT: u64 = 10_000;
+
+/// Functions that sleep: twenty to forty milliseconds a thousand.
+pub(super) const NAPS: u64 = 2_000;
+
+/// How long each of them sleeps.
+const NAP: Duration = Duration::from_millis(10);
+
+/// How many may sleep at a time: as many as tokio lets. The blocking crate lets 500.
+pub(super) const ASLEEP: usize = 512;
 
 /// About a microsecond.
 const STEPS: u64 = 500;
@@ -30,6 +42,21 @@ pub(super) async fn throughput<P: Peer>(ops: u64) {
         for job in jobs.drain(..) {
             sum += job.await;
         }
+    }
+    assert_eq!(sum, ops * (ops - 1) / 2);
+}
+
+pub(super) async fn naps<P: Peer>(ops: u64) {
+    let nap = |number| {
+        P::spawn_blocking(move || {
+            std::thread::sleep(NAP);
+            number
+        })
+    };
+    let jobs: Vec<_> = (0..ops).map(nap).collect();
+    let mut sum = 0;
+    for job in jobs {
+        sum += job.await;
     }
     assert_eq!(sum, ops * (ops - 1) / 2);
 }

@@ -19,6 +19,7 @@
 //! | `sleeps.rs` | how late a timer is, and what it costs |
 //! | `bridge.rs` | how long a foreign thread waits for a task |
 //! | `blocking.rs` | how long a task waits for a function on another thread, and what that costs |
+//! | `compute.rs` | what it takes to have something computed on several cores |
 //! | `memory.rs` | how large a task is that waits |
 //! | `startup.rs` | what it costs to start and stop |
 //! | `echo.rs` | what a request costs within one process, so that its instructions can be counted |
@@ -30,6 +31,7 @@ mod bridge;
 mod broadcast;
 mod chain;
 mod channel_pair;
+mod compute;
 mod echo;
 mod fork_join;
 mod locks;
@@ -49,7 +51,7 @@ mod yields;
 
 use crate::Error;
 use crate::meter::{self, Cost};
-use crate::runtimes::{Job, Name, Peer, rayon};
+use crate::runtimes::{Job, Name, Peer, cpython, rayon};
 use crate::traffic::Traffic;
 
 pub use self::single::single;
@@ -141,7 +143,7 @@ impl Workload {
             Workload::Timed(timed) => timed.runs_on(runtime),
             Workload::Sleeps | Workload::Memory => runtime.is_runtime(),
             Workload::Traffic(traffic) => traffic.runs_on(runtime),
-            Workload::Startup => runtime != Name::Epoll,
+            Workload::Startup => runtime.is_runtime() || runtime == Name::Rayon,
         }
     }
 
@@ -153,6 +155,10 @@ impl Workload {
         match (self, runtime) {
             (Workload::Traffic(traffic), _) => traffic.measure(runtime, effort),
             (_, Name::Rayon) => self.measure_rayon(effort),
+            (Workload::Timed(timed), Name::CPython) => {
+                let ops = timed.ops() / effort.divisor;
+                Ok(costs(cpython::measure(timed.name(), ops / WARM_UP, ops)?, ops))
+            }
             _ => runtime.dispatch(Measure { workload: self, effort }),
         }
     }
@@ -183,6 +189,7 @@ impl Job for Measure {
         Ok(match self.workload {
             Workload::Timed(timed) => {
                 let peer = P::start(threads)?;
+                timed.prepare(&peer);
                 timed_samples(timed.ops() / divisor, |ops| timed.run(&peer, ops))
             }
             Workload::Sleeps => sleeps::measure(&P::start(threads)?),
@@ -213,9 +220,15 @@ fn costs(cost: Cost, ops: u64) -> Vec<Sample> {
 pub(crate) fn spin(steps: u64) {
     let mut state = std::hint::black_box(1u64);
     for _ in 0..steps {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
+        next(&mut state);
     }
     std::hint::black_box(state);
+}
+
+/// One step.
+fn next(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
 }

@@ -30,7 +30,10 @@ impl Work {
 
     fn run<P: Peer>(self, peer: &P, ops: u64) -> Result<(), Error> {
         match self {
-            Work::Timed(timed) => timed.run(peer, ops),
+            Work::Timed(timed) => {
+                timed.prepare(peer);
+                timed.run(peer, ops);
+            }
             Work::Sleeps => drop(peer.run(sleeps::run::<P>(ops))),
             Work::Echo => peer.run(echo::run::<P>(ops))?,
         }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use rayon::ThreadPool;
 
 use super::{
-    blocking, bridge, broadcast, chain, channel_pair, fork_join, locks, mpsc, pair_switch,
+    blocking, bridge, broadcast, chain, channel_pair, compute, fork_join, locks, mpsc, pair_switch,
     ping_pong, spawn_join, spawn_many, spawn_remote, timers, yields,
 };
 use crate::runtimes::{Name, Peer};
@@ -56,11 +56,19 @@ pub enum Timed {
     BlockingLatency,
     /// Ten thousand of those at a time.
     BlockingThroughput,
+    /// A thousand that block.
+    BlockingNaps,
+    /// Forks and joins on several cores.
+    ComputeJoins,
+    /// Sorting on several cores.
+    ComputeSorts,
+    /// Adding up on several cores.
+    ComputeSums,
 }
 
 impl Timed {
     /// In the order of the table.
-    pub(super) const ALL: [Timed; 21] = [
+    pub(super) const ALL: [Timed; 25] = [
         Timed::SpawnJoin,
         Timed::SpawnMany,
         Timed::SpawnRemote,
@@ -82,6 +90,10 @@ impl Timed {
         Timed::Bridge,
         Timed::BlockingLatency,
         Timed::BlockingThroughput,
+        Timed::BlockingNaps,
+        Timed::ComputeJoins,
+        Timed::ComputeSorts,
+        Timed::ComputeSums,
     ];
 
     /// The name in tables and on the command line.
@@ -108,6 +120,10 @@ impl Timed {
             Timed::Bridge => "bridge",
             Timed::BlockingLatency => "blocking_lat",
             Timed::BlockingThroughput => "blocking_tput",
+            Timed::BlockingNaps => "blocking_naps",
+            Timed::ComputeJoins => "compute_join",
+            Timed::ComputeSorts => "compute_sort",
+            Timed::ComputeSums => "compute_sum",
         }
     }
 
@@ -132,13 +148,27 @@ impl Timed {
             Timed::Bridge => bridge::OPS,
             Timed::BlockingLatency => blocking::ROUND_TRIPS,
             Timed::BlockingThroughput => blocking::JOBS,
+            Timed::BlockingNaps => blocking::NAPS,
+            Timed::ComputeJoins => compute::JOINS,
+            Timed::ComputeSorts => compute::SORTS,
+            Timed::ComputeSums => compute::SUMS,
         }
     }
 
     /// Whether `runtime` can do it.
     pub(super) fn runs_on(self, runtime: Name) -> bool {
+        let computes =
+            matches!(self, Timed::ComputeJoins | Timed::ComputeSorts | Timed::ComputeSums);
         match runtime {
             Name::Epoll => false,
+            Name::CPython => matches!(
+                self,
+                Timed::BlockingLatency | Timed::BlockingThroughput | Timed::BlockingNaps
+            ),
+            // On a pool with as many threads for all of them; so once is enough.
+            _ if computes => runtime.is_ranked(),
+            // Its pool has as many threads as it was told, and grows no more.
+            Name::Monoio => self != Timed::BlockingNaps,
             Name::Rayon => matches!(
                 self,
                 Timed::SpawnMany
@@ -148,6 +178,13 @@ impl Timed {
                     | Timed::BlockingThroughput
             ),
             _ => true,
+        }
+    }
+
+    /// What is done once, before anything is timed.
+    pub(super) fn prepare<P: Peer>(self, peer: &P) {
+        if self == Timed::BlockingNaps {
+            peer.run(async { P::allow_blocking(blocking::ASLEEP) });
         }
     }
 
@@ -176,6 +213,10 @@ impl Timed {
             Timed::Bridge => Box::pin(bridge::run::<P>(ops)),
             Timed::BlockingLatency => Box::pin(blocking::latency::<P>(ops)),
             Timed::BlockingThroughput => Box::pin(blocking::throughput::<P>(ops)),
+            Timed::BlockingNaps => Box::pin(blocking::naps::<P>(ops)),
+            Timed::ComputeJoins => Box::pin(compute::joins::<P>(ops)),
+            Timed::ComputeSorts => Box::pin(compute::sorts::<P>(ops)),
+            Timed::ComputeSums => Box::pin(compute::sums::<P>(ops)),
         };
         peer.run(work);
     }
@@ -191,6 +232,9 @@ impl Timed {
             Timed::ForkJoin => pool.install(|| fork_join::run_on_rayon(ops)),
             Timed::BlockingLatency => blocking::latency_on_rayon(pool, ops),
             Timed::BlockingThroughput => blocking::throughput_on_rayon(pool, ops),
+            Timed::ComputeJoins => compute::joins_on_rayon(pool, ops),
+            Timed::ComputeSorts => compute::sorts_on_rayon(pool, ops),
+            Timed::ComputeSums => compute::sums_on_rayon(pool, ops),
             _ => panic!("rayon does not do {}", self.name()),
         }
     }
@@ -201,14 +245,15 @@ mod tests {
     use super::*;
     use crate::runtimes::{Job, rayon};
 
-    struct All;
+    struct All(Name);
 
     impl Job for All {
         type Output = ();
 
         fn on<P: Peer>(self, threads: usize) {
             let peer = P::start(threads).unwrap();
-            for timed in Timed::ALL {
+            for timed in Timed::ALL.into_iter().filter(|timed| timed.runs_on(self.0)) {
+                timed.prepare(&peer);
                 timed.run(&peer, 400);
             }
         }
@@ -218,7 +263,7 @@ mod tests {
     #[test]
     fn every_workload_ends_on_every_runtime() {
         for name in Name::ALL.into_iter().filter(|name| name.is_runtime()) {
-            name.dispatch(All);
+            name.dispatch(All(name));
         }
         let pool = rayon::start().unwrap();
         for timed in Timed::ALL.into_iter().filter(|timed| timed.runs_on(Name::Rayon)) {

@@ -64,7 +64,7 @@ where
         under_way: VecDeque::new(),
         given: Vec::new().into_iter(),
         chunksize: 1,
-        buffersize: 4 * num_cpus::get(),
+        buffersize: 4 * crate::os::usable_cpus(),
     }
 }
 

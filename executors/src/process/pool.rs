@@ -229,7 +229,7 @@ impl ProcessPoolExecutor {
     /// A pool with options.
     pub fn builder() -> ProcessPoolBuilder {
         ProcessPoolBuilder {
-            workers: num_cpus::get(),
+            workers: crate::os::usable_cpus(),
             queue_limit: None,
             job_timeout: None,
             memory_limit: None,

@@ -8,7 +8,7 @@ use super::ThreadPoolExecutor;
 use super::crew::{Crew, Initializer, Options};
 #[cfg(doc)]
 use crate::error::{JobError, RejectReason};
-use crate::exit;
+use crate::{exit, os};
 
 /// Options of a [`ThreadPoolExecutor`].
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl Default for ThreadPoolBuilder {
     fn default() -> Self {
         ThreadPoolBuilder {
             // CPython's default, which leaves room for blocking calls on small machines.
-            max_workers: 32.min(num_cpus::get() + 4),
+            max_workers: 32.min(os::usable_cpus() + 4),
             queue_limit: None,
             name_prefix: "loopool-thread".to_owned(),
             keep_alive: Duration::from_secs(10),

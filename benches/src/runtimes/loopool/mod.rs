@@ -8,7 +8,7 @@ use std::io;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use loopool::{CpuExecutor, Runtime, ThreadsafeHandle};
+use loopool::{CpuExecutor, Runtime, ThreadPoolExecutor, ThreadsafeHandle};
 
 use super::{Peer, THREADS};
 
@@ -86,6 +86,10 @@ impl Peer for Loopool {
     ) -> impl Future<Output = T> + Send + 'static {
         let job = loopool::to_thread(function);
         async { job.await.expect("a benchmark's function does not panic") }
+    }
+
+    fn allow_blocking(threads: usize) {
+        loopool::set_default_executor(ThreadPoolExecutor::new(threads));
     }
 
     fn compute<T: Send + 'static>(
