@@ -112,9 +112,17 @@ pub(super) fn a_thread_exits_meanwhile_by_ours() -> ExitCode {
 
 pub(super) fn foreign_code_exits_meanwhile() -> ExitCode {
     Thread::new(|| park()).start().unwrap();
+    let pool = ThreadPoolExecutor::new(1);
     announce_exit();
-    // SAFETY: that two threads call it is what is tried; the C library allows it, in this order.
-    std::thread::spawn(|| exits(|| unsafe { libc::exit(9) }));
+    std::thread::spawn(move || {
+        EXIT.wait();
+        // Called before our handler has begun, it would run that itself, and `main` would end the program.
+        while pool.submit(|| ()).is_ok() {
+            std::thread::yield_now();
+        }
+        // SAFETY: that two threads call it is what is tried; the C library allows it, in this order.
+        exits(|| unsafe { libc::exit(9) });
+    });
     println!("main ends");
     ExitCode::from(3)
 }
