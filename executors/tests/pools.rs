@@ -602,6 +602,9 @@ fn a_slow_initializer_brought_a_thread_for_every_look() {
         })
         .build();
     let mut job = pool.submit(|| ()).unwrap();
+    while count.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
     // More than enough looks.
     std::thread::sleep(Duration::from_millis(20));
     assert_eq!((count.load(Ordering::SeqCst), pool.stats().workers), (1, 1));

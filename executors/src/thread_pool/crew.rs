@@ -218,9 +218,7 @@ impl Crew {
             os::lower_priority_of_this_thread(crew.options.nice);
             own_pool::work_for(&*crew);
             let worker = Worker::begin(&crew);
-            let initialized = crew.initialize();
-            crew.lock().coming -= 1;
-            match initialized {
+            match crew.initialize() {
                 Ok(()) => worker.work(),
                 Err(why) => crew.break_down(why),
             }
@@ -247,6 +245,7 @@ impl Crew {
     fn break_down(&self, why: String) {
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
+        state.coming -= 1;
         let first = state.broken.is_none();
         state.broken.get_or_insert_with(|| why.clone());
         let waiting = state.queue.drain(&mut leftovers);
@@ -437,6 +436,7 @@ impl<'a> Worker<'a> {
         let mut patience = Patience::new();
         let mut has_looked = false;
         let mut state = crew.lock();
+        state.coming -= 1;
         loop {
             if let Some(job) = state.queue.pop(&mut leftovers) {
                 state.growth.note_taken();

@@ -29,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 const PATIENCE: u32 = 2;
 
 /// No more are started at a time: each takes some 15 µs, and the timekeeper has others to call.
-const AT_A_TIME: usize = 64;
+const AT_A_TIME: usize = 128;
 
 pub(super) struct Growth {
     /// Somebody will look.
