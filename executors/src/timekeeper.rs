@@ -11,10 +11,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Condvar, LazyLock, Mutex, MutexGuard};
+use std::sync::{Condvar, LazyLock, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::caught::{drop_caught, run_caught};
+use crate::shim::Mutex;
 use crate::thread_pool::ThreadPoolExecutor;
 use crate::work::Executor;
 
@@ -93,7 +94,7 @@ pub(crate) fn elsewhere(task: Box<dyn FnOnce() + Send>) {
 }
 
 fn lock() -> MutexGuard<'static, State> {
-    STATE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    STATE.lock()
 }
 
 /// The thread's life.
@@ -112,7 +113,7 @@ fn keep_time() {
             continue;
         }
         let left = first.map_or(KEEP_ALIVE, |time| time - now);
-        let waited = CHANGED.wait_timeout(state, left);
+        let waited = STATE.while_released(|| CHANGED.wait_timeout(state, left));
         let (again, timed_out) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
         state = again;
         if timed_out.timed_out() && first.is_none() && state.calls.is_empty() {
