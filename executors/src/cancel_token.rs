@@ -7,6 +7,7 @@ use std::cell::Cell as StdCell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -50,11 +51,7 @@ pub struct CancelToken {
 impl CancelToken {
     /// That of the job which the calling thread runs; `None` when it runs none.
     pub fn current() -> Option<CancelToken> {
-        // Without, at the thread's end.
-        let current = CURRENT.try_with(StdCell::get).ok().flatten()?;
-        // SAFETY: `while_current` put it there and has not returned, or it would have taken it away: so what it
-        // borrows is still there. It is a thread's own.
-        Some(unsafe { current.as_ref() }.token())
+        current_jobs().next()
     }
 
     /// Whether the job is to end.
@@ -81,9 +78,9 @@ impl CancelToken {
     pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> bool {
         let deadline = deadline_after(timeout.into());
         let waker = unpark_this_thread();
-        let mut in_time = true;
+        let (mut to_leave, mut in_time) = (Some(&waker), true);
         loop {
-            if let Poll::Ready(asked) = self.job.poll_asked(&waker) {
+            if let Poll::Ready(asked) = self.job.poll_asked(to_leave.take()) {
                 return asked;
             }
             // What comes in the very last moment is found by the look above.
@@ -101,6 +98,13 @@ impl CancelToken {
     /// Nothing is lost when it is dropped.
     pub fn cancelled(&self) -> impl Future<Output = bool> + Send + use<> {
         Cancelled { token: self.clone(), waker: None }
+    }
+}
+
+impl CancelToken {
+    /// The job's thread will never come back.
+    pub(crate) fn abandon(&self) {
+        self.job.abandon();
     }
 }
 
@@ -124,8 +128,11 @@ impl Future for Cancelled {
         if let Some(other) = self.waker.take_if(|waker| !waker.will_wake(cx.waker())) {
             job.forget(&other);
         }
-        self.waker.get_or_insert_with(|| cx.waker().clone());
-        job.poll_asked(cx.waker())
+        if self.waker.is_some() {
+            return job.poll_asked(None);
+        }
+        let waker = self.waker.insert(cx.waker().clone());
+        job.poll_asked(Some(waker))
     }
 }
 
@@ -142,11 +149,15 @@ pub(crate) trait Askable: Send + Sync {
     /// Whether it has been.
     fn is_asked(&self) -> bool;
 
-    /// Ready when it has been, or when it is over without; until then the waker is kept.
-    fn poll_asked(&self, waker: &Waker) -> Poll<bool>;
+    /// Ready when it has been, or when it is over without; until then the waker is kept, once for each time that it
+    /// is given.
+    fn poll_asked(&self, waker: Option<&Waker>) -> Poll<bool>;
 
-    /// Whoever has left the waker waits no more.
+    /// Whoever has left the waker waits no more: it is kept once less.
     fn forget(&self, waker: &Waker);
+
+    /// Its thread will never come back: it fails, if it is still open.
+    fn abandon(&self);
 
     /// What tells it from the other jobs that are there.
     fn address(&self) -> usize {
@@ -161,6 +172,11 @@ impl Heeded {
     pub(crate) fn is_for<T: Send>(&self, job: &Cell<T>) -> bool {
         self.0 == job.address()
     }
+
+    /// Whether it is for the job that the calling thread runs.
+    pub(crate) fn is_for_current(&self) -> bool {
+        CancelToken::current().is_some_and(|token| self.0 == token.job.address())
+    }
 }
 
 /// Who knows the token of a job.
@@ -174,8 +190,30 @@ impl<T: Send + 'static> HasToken for Arc<Cell<T>> {
     }
 }
 
+/// A job that a thread is in, on its stack.
+struct Inside {
+    job: NonNull<dyn HasToken>,
+    /// The one beneath, which waits for this one.
+    outer: Option<NonNull<Inside>>,
+}
+
 thread_local! {
-    static CURRENT: StdCell<Option<std::ptr::NonNull<dyn HasToken>>> = const { StdCell::new(None) };
+    /// The uppermost.
+    static CURRENT: StdCell<Option<NonNull<Inside>>> = const { StdCell::new(None) };
+}
+
+/// Those that the calling thread is in, the innermost first.
+pub(crate) fn current_jobs() -> impl Iterator<Item = CancelToken> {
+    // Without, at the thread's end.
+    let mut next = CURRENT.try_with(StdCell::get).ok().flatten();
+    std::iter::from_fn(move || {
+        // SAFETY: `while_current` put it there and has not returned, or it would have taken it away: so what it
+        // points to is still there, on this thread's stack, and so are those beneath.
+        let inside = unsafe { next?.as_ref() };
+        next = inside.outer;
+        // SAFETY: as above: `while_current` borrows it until it returns.
+        Some(unsafe { inside.job.as_ref() }.token())
+    })
 }
 
 /// Runs `work` as the job of `cell`.
@@ -184,7 +222,7 @@ pub(crate) fn while_current<T: Send + 'static, R>(
     work: impl FnOnce() -> R,
 ) -> R {
     /// Brings the one before back, however `work` ends.
-    struct Restore(Option<std::ptr::NonNull<dyn HasToken>>);
+    struct Restore(Option<NonNull<Inside>>);
 
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -193,11 +231,13 @@ pub(crate) fn while_current<T: Send + 'static, R>(
         }
     }
 
-    let cell: &dyn HasToken = cell;
+    let job: &dyn HasToken = cell;
     // SAFETY: only the lifetime is changed. It is taken away by `Restore` before the borrow ends, and nobody
     // copies it from there to where it could outlast that.
-    let cell: &'static dyn HasToken = unsafe { std::mem::transmute(cell) };
-    let previous = CURRENT.try_with(|current| current.replace(Some(cell.into()))).ok().flatten();
-    let _restore = Restore(previous);
+    let job: &'static dyn HasToken = unsafe { std::mem::transmute(job) };
+    let outer = CURRENT.try_with(StdCell::get).ok().flatten();
+    let inside = Inside { job: job.into(), outer };
+    let _restore = Restore(outer);
+    let _ = CURRENT.try_with(|current| current.set(Some(NonNull::from(&inside))));
     work()
 }

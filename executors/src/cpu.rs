@@ -91,6 +91,10 @@ struct State {
     /// Jobs that were taken out of the queue to be run, and are not over (rule 2): the threads that they are on, one
     /// here for each.
     under_way: Vec<ThreadId>,
+    /// The pool's threads that have begun and may come back.
+    begun: Vec<ThreadId>,
+    /// How many will never come back.
+    struck: usize,
     shut_down: bool,
     /// How many wait in [`shutdown`](CpuExecutor::shutdown).
     waiting: usize,
@@ -146,6 +150,8 @@ impl CpuExecutorBuilder {
         let state = State {
             queue: JobQueue::new(self.queue_limit),
             under_way: Vec::new(),
+            begun: Vec::new(),
+            struck: 0,
             shut_down: false,
             waiting: 0,
             waiting_inside: 0,
@@ -166,6 +172,7 @@ impl CpuExecutorBuilder {
             .thread_name(move |index| format!("{prefix}-{index}"))
             .start_handler(move |_| {
                 own_pool::work_for(&*pool);
+                pool.lock().begun.push(std::thread::current().id());
                 os::lower_priority_of_this_thread(nice);
             })
             .panic_handler(|payload| report_panic("a closure given to rayon", payload))
@@ -261,11 +268,16 @@ impl<W: Work> SubmitWith<W> for CpuExecutor {
         };
         self.shared.counters.record_submitted();
         state.queue.push(options.priority, local);
+        let has_threads = state.struck < self.shared.threads;
         drop(state);
         // Rule 3.
         if has_place || !self.shared.run_waiting(number) {
             let shared = self.shared.clone();
-            self.rayon.spawn_fifo(move || _ = shared.run_one());
+            if has_threads {
+                self.rayon.spawn_fifo(move || _ = shared.run_one());
+            } else {
+                shared.stand_in();
+            }
         }
         Ok(job)
     }

@@ -129,6 +129,11 @@ impl JobError {
         matches!(*self.0, Kind::EndlessWait(_))
     }
 
+    /// Whether there is nothing left to take.
+    pub(crate) fn is_already_taken(&self) -> bool {
+        matches!(*self.0, Kind::AlreadyTaken)
+    }
+
     /// Whether the executor refused the job or broke before it could run.
     pub fn is_rejected(&self) -> bool {
         matches!(*self.0, Kind::Rejected(_))

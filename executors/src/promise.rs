@@ -347,24 +347,25 @@ impl<T: Send> Askable for Cell<T> {
         self.asked_to_end.load(Ordering::Acquire)
     }
 
-    fn poll_asked(&self, waker: &Waker) -> Poll<bool> {
+    fn poll_asked(&self, waker: Option<&Waker>) -> Poll<bool> {
         if self.is_asked() {
             return Poll::Ready(true);
         }
-        let waker = waker.clone();
+        let waker = waker.cloned();
         let mut inner = self.inner.lock();
         let asked = self.is_asked();
-        let (answer, spare) = if asked || matches!(inner.state, State::Done | State::Lent) {
-            (Poll::Ready(asked), Some(waker))
-        } else if inner.heeding.iter().any(|other| other.will_wake(&waker)) {
-            (Poll::Pending, Some(waker))
-        } else {
-            inner.heeding.push(waker);
-            (Poll::Pending, None)
-        };
-        drop(inner);
-        drop_caught("a waker", spare);
-        answer
+        if asked || matches!(inner.state, State::Done | State::Lent) {
+            drop(inner);
+            drop_caught("a waker", waker);
+            return Poll::Ready(asked);
+        }
+        inner.heeding.extend(waker);
+        Poll::Pending
+    }
+
+    fn abandon(&self) {
+        // Refused when the outcome is there already.
+        let _ = self.settle(Err(JobError::abandoned()), |_| ());
     }
 
     fn forget(&self, waker: &Waker) {

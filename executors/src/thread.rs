@@ -241,7 +241,7 @@ thread_local! {
 }
 
 /// The thread's last act.
-struct Last {
+pub(crate) struct Last {
     over: Arc<Over>,
     /// Given back after `over` was told: fields are dropped after `drop`.
     _ticket: Option<exit::Ticket>,
@@ -254,8 +254,9 @@ impl Drop for Last {
 }
 
 /// Rule 3. Also for where thread-locals are not destroyed, or already are, when the program ends.
-pub(crate) fn leave_early() {
-    drop(LAST.try_with(Cell::take));
+/// Dropped, it is done.
+pub(crate) fn take_last() -> Option<Last> {
+    LAST.try_with(Cell::take).ok().flatten()
 }
 
 /// Whether a thread is over.

@@ -6,23 +6,24 @@
 //!    that finds it gone, and ends when there has been none for [`KEEP_ALIVE`], in the critical section in which it
 //!    found none.
 //! 2. A call is made without the lock, and caught. It must not take long: all the others wait for it. What is
-//!    foreign it has done [`elsewhere`].
+//!    foreign, but for wakers, it has done [`elsewhere`].
 //! 3. Whoever drops an [`Alarm`] takes its call back. When it is being made, it is made.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Condvar, LazyLock, MutexGuard};
+use std::sync::{Arc, Condvar, LazyLock, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::caught::{drop_caught, run_caught};
 use crate::shim::Mutex;
+use crate::thread::Thread;
 use crate::thread_pool::ThreadPoolExecutor;
 use crate::work::Executor;
 
 /// How long the thread waits for the next call.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-type Call = Box<dyn FnOnce() + Send>;
+pub(crate) type Call = Box<dyn FnOnce() + Send>;
 
 struct State {
     /// In the order of their times; the number tells calls at the same time apart.
@@ -81,15 +82,25 @@ pub(crate) fn call_at(
     Ok(Alarm(key))
 }
 
-/// Has something done that may take its time, by a thread of a pool of the process's own; by the caller when there is
-/// none to be had.
-pub(crate) fn elsewhere(task: Box<dyn FnOnce() + Send>) {
+/// Has something done that may take its time, by a thread of a pool of the process's own. When that takes no more work,
+/// because the program is ending, by a thread of its own; by the caller when there is none to be had.
+pub(crate) fn elsewhere(task: Call) {
     static POOL: LazyLock<ThreadPoolExecutor> = LazyLock::new(|| {
         let builder = ThreadPoolExecutor::builder().thread_name_prefix("loopool-late");
         builder.max_workers(64).keep_alive(Duration::from_secs(1)).build()
     });
-    if let Err(refused) = POOL.submit(task).map(drop) {
-        refused.into_work()();
+    let Err(refused) = POOL.submit(task).map(drop) else { return };
+    let task = Arc::new(Mutex::new(Some(refused.into_work())));
+    let theirs = task.clone();
+    let do_it = move |task: Arc<Mutex<Option<Call>>>| {
+        let task = task.lock().take();
+        if let Some(task) = task {
+            run_caught("what was to be done elsewhere", task);
+        }
+    };
+    // One that the program's end waits for, as it does for the pool's.
+    if Thread::new(move || do_it(theirs)).name("loopool-late").start().is_err() {
+        do_it(task);
     }
 }
 

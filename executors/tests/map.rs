@@ -168,7 +168,8 @@ fn what_has_not_started_is_cancelled_with_the_iterator() {
     let mut results = map(&pool, wait, 0..100).buffersize(50).into_iter();
     results.next().unwrap().unwrap();
     drop(results);
-    release.send(()).unwrap();
+    // Refused when no job is left that would receive it.
+    let _ = release.send(());
     pool.shutdown(true, false);
     assert!(ran.load(Ordering::SeqCst) <= 2, "the first, and perhaps the second");
     assert!(pool.stats().cancelled >= 48);

@@ -156,11 +156,16 @@ fn a_slow_callback_of_a_late_job_delays_no_other_limit() {
     let (_release, _blocker) = block(&pool);
     let late = pool.with(JobOptions::new().queue_timeout(20 * MOMENT));
     let (go_on, may_go_on) = mpsc::channel();
-    let slow = late.submit(boxed(|| 1)).unwrap();
+    let (call, is_called) = mpsc::channel();
+    // Long enough for its callback to be there before.
+    let slow = pool.with(JobOptions::new().queue_timeout(Duration::from_secs(1)));
+    let slow = slow.submit(boxed(|| 1)).unwrap();
     slow.add_done_callback(move |outcome| {
         assert!(outcome.as_ref().is_err_and(|error| error.is_queue_timeout()));
+        call.send(()).unwrap();
         may_go_on.recv_timeout(PATIENCE).unwrap();
     });
+    is_called.recv_timeout(PATIENCE).unwrap();
     let mut other = late.submit(boxed(|| 1)).unwrap();
     assert!(take(&mut other).unwrap_err().is_queue_timeout());
     assert!(!slow.done(), "its callback has not returned");
@@ -192,7 +197,6 @@ fn a_job_ends_where_it_checks_its_token() {
         let mut job = pool.submit(work).unwrap();
         begun.recv_timeout(PATIENCE).unwrap();
         assert!(!job.cancel(), "nobody can say whether it will heed that");
-        assert!(!job.cancelled() && job.running() || job.done());
         assert!(take(&mut job).unwrap_err().is_cancelled());
         assert!(job.cancelled() && dropped.load(Ordering::SeqCst));
         assert_eq!((stats(pool).cancelled, stats(pool).failed), (1, 0));
@@ -344,4 +348,30 @@ fn a_check_in_a_function_over_items_ends_the_job() {
         1,
         "the rest of the chunk is not for one that has to end"
     );
+}
+
+/// Two that wait in one task have the same waker, and one of them goes away.
+#[test]
+fn one_who_waits_for_a_cancellation_no_more_took_the_others_waker_along() {
+    let pool = ThreadPoolExecutor::new(1);
+    let (send, tokens) = mpsc::channel();
+    let (_release, released) = mpsc::channel::<()>();
+    let job = pool
+        .submit(move || {
+            send.send(CancelToken::current().unwrap()).unwrap();
+            let _ = released.recv();
+        })
+        .unwrap();
+    let token = tokens.recv_timeout(PATIENCE).unwrap();
+    let wakes = Arc::new(common::Wakes::default());
+    let waker = wakes.clone().into();
+    let mut context = Context::from_waker(&waker);
+    let mut stays = Box::pin(token.cancelled());
+    let mut goes = Box::pin(token.cancelled());
+    assert!(stays.as_mut().poll(&mut context).is_pending());
+    assert!(goes.as_mut().poll(&mut context).is_pending());
+    drop(goes);
+    job.cancel();
+    assert_eq!(wakes.count(), 1);
+    assert!(stays.as_mut().poll(&mut context).is_ready());
 }

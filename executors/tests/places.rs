@@ -384,7 +384,9 @@ fn to_wait_for_oneself_and_others_is_an_error_once_the_others_are_done() {
 
 #[test]
 fn a_callback_of_a_pool_of_processes_can_not_wait_for_the_thread_it_is_in() {
+    /// Long enough for its callback to be there before.
     fn double(n: u64) -> u64 {
+        std::thread::sleep(Duration::from_millis(300));
         2 * n
     }
     let pool = Arc::new(ProcessPoolExecutor::builder().workers(1).queue_limit(1).build().unwrap());

@@ -30,8 +30,9 @@ mod cancel_token {
     #[allow(dead_code, reason = "the models use a part")]
     pub(crate) trait Askable: Send + Sync {
         fn is_asked(&self) -> bool;
-        fn poll_asked(&self, waker: &Waker) -> Poll<bool>;
+        fn poll_asked(&self, waker: Option<&Waker>) -> Poll<bool>;
         fn forget(&self, waker: &Waker);
+        fn abandon(&self);
     }
 
     pub(crate) struct Heeded;
@@ -344,7 +345,8 @@ fn a_running_job_that_is_asked_to_end_is_woken() {
         let cancelling = thread::spawn(move || assert!(!job.cancel()));
         let alarm = Alarm::new();
         let waker = Alarm::waker(&alarm);
-        while promise.cell().poll_asked(&waker).is_pending() {
+        let mut to_leave = Some(&waker);
+        while promise.cell().poll_asked(to_leave.take()).is_pending() {
             alarm.wait();
         }
         assert!(promise.cell().is_asked());
@@ -363,8 +365,9 @@ fn whoever_heeds_a_job_hears_of_its_end() {
         let ending = thread::spawn(move || assert!(promise.set_result(()).is_ok()));
         let alarm = Alarm::new();
         let waker = Alarm::waker(&alarm);
+        let mut to_leave = Some(&waker);
         let asked = loop {
-            match cell.poll_asked(&waker) {
+            match cell.poll_asked(to_leave.take()) {
                 Poll::Ready(asked) => break asked,
                 Poll::Pending => alarm.wait(),
             }

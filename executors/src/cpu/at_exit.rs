@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Shared;
 use crate::exit::Pool;
+use crate::own_pool;
 
 impl Pool for Shared {
     fn close(&self) {
@@ -29,23 +30,30 @@ impl Pool for Shared {
     /// others what lies in its own queue.
     fn strike(self: Arc<Self>, thread: ThreadId) {
         let mut state = self.lock();
-        let before = state.under_way.len();
+        let Some(place) = state.begun.iter().position(|other| *other == thread) else { return };
+        state.begun.swap_remove(place);
+        state.struck += 1;
         state.under_way.retain(|other| *other != thread);
-        let is_ours = state.under_way.len() < before;
         drop(state);
-        if !is_ours {
-            return;
-        }
         self.fewer.notify_all();
-        let shared = self.clone();
-        let stand_in = move || while shared.run_one() {};
-        // Where the system refuses it, what waits is run by the pool's other threads.
-        let _ = std::thread::Builder::new().name("loopool-stand-in".to_owned()).spawn(stand_in);
+        self.stand_in();
     }
 
     fn describe(&self) -> String {
         let state = self.lock();
         let (running, waiting) = (state.under_way.len(), state.queue.waiting());
         format!("a CPU pool ({running} jobs run, {waiting} wait)")
+    }
+}
+
+impl Shared {
+    /// A thread runs what waits, until nothing does.
+    pub(super) fn stand_in(self: Arc<Self>) {
+        let stand_in = move || {
+            own_pool::work_for(&*self);
+            while self.run_one() {}
+        };
+        // Where the system refuses it, what waits is run by the pool's other threads, if there are any.
+        let _ = std::thread::Builder::new().name("loopool-stand-in".to_owned()).spawn(stand_in);
     }
 }

@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::mpsc;
-use std::thread::ThreadId;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use super::{Nag, POOLS};
+use super::Nag;
+use super::leaving::{self, Leaver};
 use crate::caught::{run_caught, tell};
+use crate::shim::Mutex;
 
 /// How long flushing the standard output may take.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
@@ -34,11 +35,13 @@ extern "C" fn at_exit() {
         return;
     }
     run_caught("the end of the program", || {
-        crate::thread::leave_early();
-        let caller = std::thread::current().id();
+        let mut leavers = leaving::begin();
+        leavers.push(Leaver::this_thread());
+        let leavers = Arc::new(Mutex::new(leavers));
+        let theirs = leavers.clone();
         let (progress, steps) = mpsc::channel();
         let work = move || {
-            finish(caller);
+            finish(std::mem::take(&mut *theirs.lock()));
             // Refused when nobody waits any more, and then nobody cares.
             let _ = progress.send(());
             let _ = std::io::stdout().flush();
@@ -50,15 +53,15 @@ extern "C" fn at_exit() {
                 let _ = steps.recv();
                 let _ = steps.recv_timeout(FLUSH_LIMIT);
             }
-            Err(_) => finish(caller),
+            Err(_) => finish(std::mem::take(&mut *leavers.lock())),
         }
     });
 }
 
 /// Everything but the flush, in the order of the module's page.
-fn finish(caller: ThreadId) {
+fn finish(leavers: Vec<Leaver>) {
     let mut nag = Nag::new(Instant::now());
-    POOLS.strike(caller);
+    leavers.into_iter().for_each(Leaver::strike);
     super::run_hooks();
     super::finish_executors(&mut nag);
     super::finish_threads(&mut nag);

@@ -14,7 +14,8 @@
 //!
 //! # Rules
 //! 1. The thread that called exit never comes back, so nobody waits for it: it is struck off the roll and
-//!    off its pool's list before anything else.
+//!    off its pool's list before anything else, and the jobs that it is in fail. But not before the exit has begun:
+//!    whoever waits for it would go on, and might end the program first, with another code.
 //! 2. On that thread, thread-locals with destructors are gone. So the steps are a thread of their own, for
 //!    which it waits (`handler`). What it uses itself has been tried there: channels, spawning, try_with.
 //! 3. No lock is held while anything of the above runs or is waited for: whoever is waited for may need it.
@@ -23,9 +24,10 @@
 //! 5. A process that was forked off has the handler and the lists, but none of the threads: there it does
 //!    nothing.
 //!
-//! `roll` is the protocol of threads and door, `pools` the list of executors, `nag` says what takes so long.
+//! `leaving` strikes who exits, `roll` is the protocol of threads and door, `pools` the list of executors, `nag` says what takes so long.
 
 mod handler;
+mod leaving;
 mod nag;
 mod pools;
 mod roll;
@@ -103,8 +105,7 @@ pub(crate) fn refusal() -> RejectReason {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn exit(code: i32) -> ! {
-    crate::thread::leave_early();
-    POOLS.strike(std::thread::current().id());
+    leaving::leave();
     std::process::exit(code)
 }
 

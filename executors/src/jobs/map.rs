@@ -118,9 +118,9 @@ where
 
     fn run(self) -> Self::Output {
         let call = |item| catch_unwind(AssertUnwindSafe(|| (self.function)(item)));
-        let failed = |panic: Box<dyn Any + Send>| match panic.is::<Heeded>() {
-            true => resume_unwind(panic),
-            false => JobError::panicked(panic),
+        let failed = |panic: Box<dyn Any + Send>| match panic.downcast_ref::<Heeded>() {
+            Some(heeded) if heeded.is_for_current() => resume_unwind(panic),
+            _ => JobError::panicked(panic),
         };
         self.items.into_iter().map(|item| call(item).map_err(failed)).collect()
     }
@@ -358,14 +358,21 @@ where
             return result;
         }
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        match self.map.oldest().result(left) {
-            // Not the outcome of the job, which may be of this kind, too.
-            Err(error) if error.is_wait_timeout() && !self.map.oldest().done() => {
-                self.map.give_up();
-                Some(Err(error))
+        let outcome = match self.map.oldest().result(left) {
+            Err(error) if error.is_wait_timeout() => {
+                if !self.map.oldest().done() {
+                    self.map.give_up();
+                    return Some(Err(error));
+                }
+                // Done in the very last moment, unless the job's own outcome was of this kind.
+                match self.map.oldest().result(Duration::ZERO) {
+                    Err(taken) if taken.is_already_taken() => Err(error),
+                    outcome => outcome,
+                }
             }
-            outcome => self.map.take_oldest(outcome),
-        }
+            outcome => outcome,
+        };
+        self.map.take_oldest(outcome)
     }
 }
 

@@ -260,8 +260,8 @@ struct Watched<T> {
     left: usize,
     /// So many of the first ones were begun by the thread that waits, if nobody else had.
     tried: usize,
-    /// So many can't be done while this thread waits.
-    endless: usize,
+    /// Those that can't be done while this thread waits, unless their time is up.
+    endless: Vec<usize>,
 }
 
 /// The numbers of the jobs that are done and were not given yet.
@@ -301,7 +301,7 @@ impl<T> Watched<T> {
                 board.0.lock().done.push_back(index);
             }
         }
-        Watched { left: jobs.len(), jobs, board, tried: 0, endless: 0 }
+        Watched { left: jobs.len(), jobs, board, tried: 0, endless: Vec::new() }
     }
 
     fn left(&self) -> usize {
@@ -312,6 +312,7 @@ impl<T> Watched<T> {
     fn try_next(&mut self) -> Option<(usize, bool)> {
         let index = self.board.0.lock().done.pop_front()?;
         self.left -= 1;
+        self.endless.retain(|other| *other != index);
         let done = |job: &Job<T>| job.cell().poll_done(Waker::noop()) == Poll::Ready(true);
         Some((index, self.jobs[index].as_ref().is_some_and(done)))
     }
@@ -361,14 +362,14 @@ impl<T> Watched<T> {
         while self.board.0.lock().done.is_empty() {
             let Some(job) = self.jobs.get(self.tried) else {
                 assert!(
-                    self.left > self.endless,
+                    self.left > self.endless.len(),
                     "each job that is left waits for this wait to end"
                 );
                 return;
             };
-            self.tried += 1;
             let refused = job.as_ref().is_some_and(|job| job.cell().before_wait().is_err());
-            self.endless += usize::from(refused);
+            self.endless.extend(refused.then_some(self.tried));
+            self.tried += 1;
         }
     }
 

@@ -265,7 +265,9 @@ impl ProcessPoolExecutor {
         if !wait || own_pool::works_for(&*self.shared) {
             return self.stats();
         }
-        self.shared.wait();
+        if !self.shared.wait() {
+            return self.stats();
+        }
         let manager = self.manager.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         if let Some(manager) = manager {
             // Its body catches every panic, so there is nothing to learn here.

@@ -1,5 +1,7 @@
 //! A job for a worker process, as it waits and runs: encoded, with its promise, whatever its types.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -8,6 +10,7 @@ use super::image::Offset;
 use super::trampoline::{Trampoline, trampoline};
 use super::wire::Place;
 use crate::blob::Blob;
+use crate::cancel_token::Askable;
 use crate::counters::Counters;
 use crate::error::JobError;
 use crate::promise::{Outcome, Promise};
@@ -89,6 +92,11 @@ impl RemoteJob {
         RemoteJob { id, target, body, asker: Box::new(promise) }
     }
 
+    /// To abandon it.
+    pub(super) fn as_askable(&self) -> Arc<dyn Askable> {
+        self.asker.as_askable()
+    }
+
     /// The job without its argument, of which the worker has its own copy now.
     pub(super) fn sent(self) -> Self {
         RemoteJob { body: Body::default(), ..self }
@@ -117,6 +125,7 @@ impl Queued for RemoteJob {
 
 /// Whoever waits for the job's outcome, whatever its type.
 trait Asker: Send {
+    fn as_askable(&self) -> Arc<dyn Askable>;
     fn start(&self) -> bool;
     fn is_pending(&self) -> bool;
     fn settle(self: Box<Self>, reply: Reply, counters: &Counters);
@@ -124,6 +133,10 @@ trait Asker: Send {
 }
 
 impl<R: DeserializeOwned + Send + 'static> Asker for Promise<R> {
+    fn as_askable(&self) -> Arc<dyn Askable> {
+        self.cell().clone()
+    }
+
     fn start(&self) -> bool {
         Promise::start(self)
     }

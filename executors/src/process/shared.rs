@@ -10,12 +10,13 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::{Poll, Waker};
 use std::thread::ThreadId;
 use std::time::Duration;
 
 use super::remote_job::RemoteJob;
+use crate::cancel_token::Askable;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason};
 use crate::exit::{self, Pool};
@@ -41,11 +42,17 @@ pub(super) struct Shared {
 
 struct State {
     queue: JobQueue<RemoteJob>,
+    /// Those that the manager has taken, and some that have ended.
+    taken: Vec<Weak<dyn Askable>>,
+    /// At this many the list is searched for those that are gone.
+    prune_at: usize,
     /// Running jobs that somebody wants to end.
     cancels: Vec<u64>,
     broken: Option<String>,
     shut_down: bool,
     is_over: bool,
+    /// The manager's thread will never come back, and is not joined.
+    is_struck: bool,
     asleep: bool,
     hungry: bool,
     workers: Vec<u32>,
@@ -68,10 +75,13 @@ impl Shared {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let state = State {
             queue: JobQueue::new(queue_limit),
+            taken: Vec::new(),
+            prune_at: PRUNE_AT_LEAST,
             cancels: Vec::new(),
             broken: None,
             shut_down: false,
             is_over: false,
+            is_struck: false,
             asleep: false,
             hungry: false,
             workers: Vec::new(),
@@ -137,11 +147,12 @@ impl Shared {
         }
     }
 
-    /// Waits until the manager has ended, and every job is counted.
-    pub(super) fn wait(&self) {
+    /// Waits until the manager has ended, and every job is counted. Whether the manager can be joined.
+    pub(super) fn wait(&self) -> bool {
         let state = self.lock();
         let over = |state: &mut State| state.is_over && !state.queue.misses_a_note();
-        drop(self.over.wait_while(state, |state| !over(state)));
+        let waited = self.over.wait_while(state, |state| !over(state));
+        !waited.unwrap_or_else(|poisoned| poisoned.into_inner()).is_struck
     }
 
     pub(super) fn stats(&self) -> ExecutorStats {
@@ -176,6 +187,7 @@ impl Shared {
         let mut state = self.lock();
         let jobs: Vec<_> =
             std::iter::from_fn(|| state.queue.pop(&mut leftovers)).take(idle).collect();
+        state.note_taken(&jobs);
         state.asleep = true;
         state.hungry = jobs.len() < idle || could_start;
         Orders {
@@ -229,7 +241,18 @@ impl Shared {
     }
 }
 
+/// The list of jobs that were taken is not searched while it is shorter than this.
+const PRUNE_AT_LEAST: usize = 64;
+
 impl State {
+    fn note_taken(&mut self, jobs: &[RemoteJob]) {
+        if self.taken.len() >= self.prune_at {
+            self.taken.retain(|job| job.strong_count() > 0);
+            self.prune_at = PRUNE_AT_LEAST.max(2 * self.taken.len());
+        }
+        self.taken.extend(jobs.iter().map(|job| Arc::downgrade(&job.as_askable())));
+    }
+
     /// Why no job is taken.
     fn refusal(&self) -> Option<RejectReason> {
         if self.shut_down {
@@ -302,8 +325,12 @@ impl Pool for Shared {
     /// Without its manager nothing goes on here; the workers die with the program.
     fn strike(self: Arc<Self>, thread: ThreadId) {
         if self.manager.get() == Some(&thread) {
-            self.lock().is_over = true;
-            self.over.notify_all();
+            let mut state = self.lock();
+            state.is_struck = true;
+            let taken = std::mem::take(&mut state.taken);
+            drop(state);
+            self.end();
+            taken.iter().filter_map(Weak::upgrade).for_each(|job| job.abandon());
         }
     }
 

@@ -58,8 +58,12 @@ pub(super) struct State {
     looking: bool,
     /// How many have not ended (rule 6), those included whose thread is being started.
     pub(super) workers: usize,
-    /// Those of them whose thread has begun.
-    begun: Vec<ThreadId>,
+    /// Those of them whose thread has begun, and whether they are no longer coming.
+    begun: Vec<(ThreadId, bool)>,
+    /// Threads that will never come back, and are not joined.
+    struck: Vec<ThreadId>,
+    /// How many are joining threads that have ended.
+    joining: usize,
     /// How many were started, or woken, and have not got as far as to do something.
     pub(super) coming: usize,
     pub(super) growth: Growth,
@@ -91,6 +95,8 @@ impl Crew {
             looking: false,
             workers: 0,
             begun: Vec::new(),
+            struck: Vec::new(),
+            joining: 0,
             coming: 0,
             growth: Growth::default(),
             next_name: 0,
@@ -245,7 +251,6 @@ impl Crew {
     fn break_down(&self, why: String) {
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
-        state.coming -= 1;
         let first = state.broken.is_none();
         state.broken.get_or_insert_with(|| why.clone());
         let waiting = state.queue.drain(&mut leftovers);
@@ -297,7 +302,8 @@ impl Crew {
     pub(super) fn wait_for_workers(&self, limit: Option<Duration>) -> bool {
         let state = self.lock();
         let others = |state: &mut State| {
-            state.workers > 0 || state.starting > 0 || state.queue.misses_a_note()
+            let threads = state.workers + state.starting + state.joining;
+            threads > 0 || state.queue.misses_a_note()
         };
         let limit = limit.unwrap_or(Duration::MAX);
         let wait = || self.ended.wait_timeout_while(state, limit, others);
@@ -307,12 +313,18 @@ impl Crew {
             return false;
         }
         let handles = std::mem::take(&mut state.handles);
+        if handles.is_empty() {
+            return true;
+        }
+        state.joining += 1;
         drop(state);
         for handle in handles {
             // For the destructors of its thread-locals. A worker catches every panic, so there is
             // nothing to learn here.
             let _ = handle.join();
         }
+        self.lock().joining -= 1;
+        self.ended.notify_all();
         true
     }
 
@@ -320,15 +332,26 @@ impl Crew {
     /// somebody else runs what is queued.
     pub(super) fn strike(self: &Arc<Self>, thread: ThreadId) {
         let mut state = self.lock();
+        // Of all pools; its handle may be among those that are not there yet.
+        state.struck.push(thread);
+        state.forget_the_struck();
+        let has_come = state.has_come(thread);
         if !state.end(thread) {
             return;
         }
-        state.handles.retain(|handle| handle.thread().id() != thread);
-        if state.queue.waiting() > 0 {
-            // It may have been the last. Where the system refuses another, what waits is lost.
-            let _ = self.start_first(&mut state);
+        if !has_come {
+            drop(state);
+            self.break_down("the initializer of its threads has ended the program".to_owned());
+        } else if state.queue.waiting() > 0
+            // It may have been the last.
+            && let Err(error) = self.start_first(&mut state)
+            && state.workers == 0
+        {
+            drop(state);
+            self.break_down(format!("no thread could be started: {error}"));
+        } else {
+            drop(state);
         }
-        drop(state);
         self.ended.notify_all();
     }
 
@@ -387,11 +410,24 @@ impl State {
 
     /// Rule 6. Whether it was one of the pool's.
     fn end(&mut self, worker: ThreadId) -> bool {
-        let place = self.begun.iter().position(|other| *other == worker);
+        let place = self.begun.iter().position(|(other, _)| *other == worker);
         let Some(place) = place else { return false };
-        self.begun.swap_remove(place);
+        let (_, has_come) = self.begun.swap_remove(place);
+        self.coming -= usize::from(!has_come);
         self.workers -= 1;
         true
+    }
+
+    /// Whether its initializer has returned.
+    fn has_come(&self, worker: ThreadId) -> bool {
+        self.begun.iter().any(|(other, has_come)| *other == worker && *has_come)
+    }
+
+    /// It has got as far as to look for work.
+    fn note_come(&mut self, worker: ThreadId) {
+        if let Some((_, has_come)) = self.begun.iter_mut().find(|(other, _)| *other == worker) {
+            self.coming -= usize::from(!std::mem::replace(has_come, true));
+        }
     }
 
     /// Takes a job out of turn, to be run by who calls.
@@ -405,6 +441,11 @@ impl State {
     fn keep(&mut self, handles: impl IntoIterator<Item = JoinHandle<()>>) {
         self.handles.retain(|handle| !handle.is_finished());
         self.handles.extend(handles);
+        self.forget_the_struck();
+    }
+
+    fn forget_the_struck(&mut self) {
+        self.handles.retain(|handle| !self.struck.contains(&handle.thread().id()));
     }
 
     fn next_thread_name(&mut self, options: &Options) -> String {
@@ -424,7 +465,7 @@ struct Worker<'a> {
 impl<'a> Worker<'a> {
     fn begin(crew: &'a Crew) -> Self {
         let id = std::thread::current().id();
-        crew.lock().begun.push(id);
+        crew.lock().begun.push((id, false));
         Worker { crew, id, has_ended: false }
     }
 
@@ -436,7 +477,7 @@ impl<'a> Worker<'a> {
         let mut patience = Patience::new();
         let mut has_looked = false;
         let mut state = crew.lock();
-        state.coming -= 1;
+        state.note_come(self.id);
         loop {
             if let Some(job) = state.queue.pop(&mut leftovers) {
                 state.growth.note_taken();

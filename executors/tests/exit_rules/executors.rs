@@ -179,3 +179,113 @@ pub(super) fn executors_are_closed_before_threads_have_ended() -> ExitCode {
     println!("main ends");
     ExitCode::SUCCESS
 }
+
+/// Somebody waits for the job that exits, and has to go on.
+fn whoever_waits_goes_on<E>(pool: E) -> ExitCode
+where
+    E: Executor<Box<dyn FnOnce() + Send>> + 'static,
+{
+    let waits = move || {
+        let mut job = pool.submit(Box::new(|| std::process::exit(6))).unwrap();
+        job.result(None).unwrap_err();
+        println!("goes on");
+    };
+    announce_exit();
+    Thread::new(waits).start().unwrap();
+    park()
+}
+
+pub(super) fn whoever_waits_for_a_thread_pools_job_that_exits() -> ExitCode {
+    whoever_waits_goes_on(ThreadPoolExecutor::new(2))
+}
+
+pub(super) fn whoever_waits_for_a_cpu_pools_job_that_exits() -> ExitCode {
+    whoever_waits_goes_on(CpuExecutor::new(2).unwrap())
+}
+
+/// Its handle is not among the others yet when it exits.
+pub(super) fn one_of_many_threads_that_were_just_started_exits() -> ExitCode {
+    let pool = ThreadPoolExecutor::new(256);
+    announce_exit();
+    for number in 0..200 {
+        let work = move || match number {
+            100 => std::process::exit(3),
+            _ => std::thread::sleep(MOMENT),
+        };
+        drop(pool.submit(work).unwrap());
+    }
+    park()
+}
+
+pub(super) fn an_initializer_exits() -> ExitCode {
+    let pool =
+        ThreadPoolExecutor::builder().initializer(|| std::process::exit(4)).max_workers(1).build();
+    announce_exit();
+    let mut job = pool.submit(|| ()).unwrap();
+    job.add_done_callback(|outcome| {
+        println!("{}", outcome.as_ref().unwrap_err());
+    });
+    let _ = job.result(None);
+    park()
+}
+
+/// Job 1 exits, job 2 waits for job 3, and there was one thread.
+pub(super) fn a_stand_in_runs_what_its_jobs_wait_for() -> ExitCode {
+    let pool = std::sync::Arc::new(CpuExecutor::new(1).unwrap());
+    announce_exit();
+    let exits = || {
+        THERE.wait();
+        std::process::exit(6)
+    };
+    drop(pool.submit(exits).unwrap());
+    let (send, jobs) = mpsc::channel::<loopool_executors::Job<usize>>();
+    let waits = move || println!("waited for {}", jobs.recv().unwrap().result(None).unwrap());
+    drop(pool.submit(waits).unwrap());
+    send.send(pool.submit(|| 3).unwrap()).unwrap();
+    THERE.open();
+    park()
+}
+
+/// A hook submits to a pool that has no thread left.
+pub(super) fn a_hook_submits_to_a_pool_whose_only_thread_exits() -> ExitCode {
+    let pool = std::sync::Arc::new(CpuExecutor::new(1).unwrap());
+    let inner = pool.clone();
+    let hook = move || println!("hook: {}", inner.submit(|| 5).unwrap().result(None).unwrap());
+    register_at_exit(hook).unwrap_or_else(|_| panic!("refused"));
+    announce_exit();
+    drop(pool.submit(|| std::process::exit(6)).unwrap());
+    park()
+}
+
+pub(super) fn a_pool_of_processes_without_its_manager_fails_what_waits() -> ExitCode {
+    let pool = std::sync::Arc::new(ProcessPoolExecutor::new(1).unwrap());
+    announce_exit();
+    let job = pool.submit(call(slow_in_a_worker, 0)).unwrap();
+    let mut waiting = pool.submit(call(slow_in_a_worker, 1)).unwrap();
+    let waits = move || {
+        let error = waiting.result(None).unwrap_err();
+        println!("{error}");
+        pool.shutdown(true, false);
+        println!("shut down");
+    };
+    Thread::new(waits).start().unwrap();
+    job.add_done_callback(|_| std::process::exit(6));
+    park()
+}
+
+/// Two jobs with limits; the first one's callback waits for the second one.
+pub(super) fn limits_are_kept_to_the_end() -> ExitCode {
+    let pool = ThreadPoolExecutor::new(2);
+    let limited = |millis| {
+        let limit = Duration::from_millis(millis);
+        let nap = || _ = loopool_executors::CancelToken::current().unwrap().wait(None);
+        pool.with(loopool_executors::JobOptions::new().job_timeout(limit)).submit(nap).unwrap()
+    };
+    let (first, mut second) = (limited(100), limited(200));
+    first.add_done_callback(move |_| {
+        println!("{}", second.result(None).unwrap_err().is_timeout());
+    });
+    announce_exit();
+    println!("main ends");
+    ExitCode::SUCCESS
+}

@@ -47,9 +47,6 @@ const STILL: Duration = Duration::from_millis(400);
 /// Long enough for a program to end that does not wait.
 const MOMENT: Duration = Duration::from_millis(60);
 
-/// So long the end of a program waits for its standard output.
-const FLUSH_LIMIT: Duration = Duration::from_millis(500);
-
 enum Ends {
     Code(i32),
     Signal(i32),
@@ -113,7 +110,21 @@ fn rows() -> impl Iterator<Item = Row> {
         a_callback_of_a_process_pool_exits: ["exit begins"], Code(6);
         executors_are_closed_before_threads_have_ended:
             ["main ends", "exit begins", "thread ends"], Code(0);
+        whoever_waits_for_a_thread_pools_job_that_exits: ["exit begins", "goes on"], Code(6);
+        whoever_waits_for_a_cpu_pools_job_that_exits: ["exit begins", "goes on"], Code(6);
+        one_of_many_threads_that_were_just_started_exits: ["exit begins"], Code(3);
+        an_initializer_exits: [
+            "exit begins",
+            "the job was not run: the executor is broken: the initializer of its threads has ended the program"
+        ], Code(4);
+        a_stand_in_runs_what_its_jobs_wait_for: ["exit begins", "waited for 3"], Code(6);
+        a_hook_submits_to_a_pool_whose_only_thread_exits: ["exit begins", "hook: 5"], Code(6);
+        a_pool_of_processes_without_its_manager_fails_what_waits: [
+            "exit begins", "whoever was to do the job went away without doing it", "shut down"
+        ], Code(6);
+        limits_are_kept_to_the_end: ["main ends", "exit begins", "true"], Code(0);
         // Threads.
+        main_waits_for_a_thread_that_exits: [], Code(6);
         threads_of_threads_are_waited_for:
             ["main ends", "exit begins", "thread ends", "its thread ends"], Code(0);
         no_thread_is_lost: ["main ends", "64 threads have ended"], Code(0);
@@ -220,7 +231,19 @@ impl Drop for Program {
     }
 }
 
+/// Rows in which a limit of time is part of the rule. It may be reached on a machine that is busy, and that shows
+/// nothing: such a row has to be right once.
+const LIMITED: [&str; 3] =
+    ["a_daemon_that_will_not_end", "a_partial_line_is_saved", "a_flush_is_waited_for"];
+const TRIES: usize = 5;
+
 fn check(row: &Row) {
+    let tries = if LIMITED.contains(&row.name) { TRIES } else { 1 };
+    let is_right = |_| std::panic::catch_unwind(|| check_once(row)).is_ok();
+    assert!((0..tries).any(is_right), "{}", row.name);
+}
+
+fn check_once(row: &Row) {
     let errors = if row.name == "main_panics" || row.name == "a_thread_panics" {
         Stdio::null()
     } else {
@@ -254,10 +277,6 @@ fn check(row: &Row) {
     let late = started.elapsed() >= HANG;
     assert!(!late, "{} does not end; it said: {text}", row.name);
     let status = program.0.wait().unwrap();
-    if row.name == "a_flush_is_waited_for" && text.is_empty() && started.elapsed() > FLUSH_LIMIT {
-        // The machine is so busy that the limit may have been reached: that shows nothing.
-        return check(row);
-    }
     let missing = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
     assert_eq!(text + missing, expected, "{}, which ended with {status}", row.name);
     match row.ends {

@@ -113,3 +113,10 @@ pub(super) fn thread_locals_are_destroyed() -> ExitCode {
     println!("main ends");
     ExitCode::SUCCESS
 }
+
+/// `main` goes on when the thread that exits is over, and must not end the program first.
+pub(super) fn main_waits_for_a_thread_that_exits() -> ExitCode {
+    let mut thread = Thread::new(|| loopool_executors::exit(6)).start().unwrap();
+    let _: Result<(), _> = thread.join(None);
+    ExitCode::SUCCESS
+}
