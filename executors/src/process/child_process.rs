@@ -182,14 +182,16 @@ where
             let fds: Vec<BorrowedFd<'_>> =
                 standard.into_iter().chain(lifeline_end).chain(arena).collect();
             let pidfd = death::pidfd_of(pid)?;
+            let control = server.control.try_clone()?;
+            // The last thing that may fail: after it the process runs.
             socket::send(server.control.as_fd(), &order, body.tail(&plan), &fds)?;
-            Ok((pidfd, lifeline))
+            Ok((pidfd, lifeline, control))
         };
         let started: io::Result<_> = go();
         // One that was not told what to do is killed here.
         let refused = |error| StartError::Process(ProcessPoolError::Spawn(error));
-        let (pidfd, lifeline) = started.map_err(refused)?;
-        let control = server.release().map_err(refused)?;
+        let (pidfd, lifeline, control) = started.map_err(refused)?;
+        server.release();
         Ok((Offspring::adopt(pid, pidfd, name, lifeline), control))
     }
 }

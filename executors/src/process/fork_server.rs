@@ -224,11 +224,9 @@ impl ForkServer {
         socket::send(self.control.as_fd(), &ToServer::Spawn { serial }, [&[], &[]], &fds)
     }
 
-    /// Lets go of it: it is no fork server any more. Gives its control socket.
-    pub(super) fn release(mut self) -> io::Result<OwnedFd> {
-        let control = self.control.try_clone()?;
+    /// Lets go of it: it is no fork server any more.
+    pub(super) fn release(mut self) {
         self.is_released = true;
-        Ok(control)
     }
 
     /// Takes its next message, if there is one.
