@@ -16,7 +16,6 @@ mod at_exit;
 
 use std::fmt;
 use std::sync::{Arc, Condvar, MutexGuard};
-use std::task::{Poll, Waker};
 use std::thread::ThreadId;
 
 use crate::caught::report_panic;
@@ -28,9 +27,9 @@ use crate::local_job::{LocalJob, LocalPool, clear_elsewhere, new_job};
 use crate::options::{JobOptions, SubmitWith, With};
 use crate::os;
 use crate::own_pool;
-use crate::place::{HasPlaces, Place};
+use crate::place::{HasQueue, Place};
 use crate::promise::JobOwner;
-use crate::queue::{JobQueue, Leftovers, Ticket};
+use crate::queue::{JobQueue, Leftovers};
 use crate::shim::Mutex;
 use crate::stats::ExecutorStats;
 use crate::work::{Executor, Work};
@@ -462,22 +461,10 @@ impl JobOwner for Shared {
     }
 }
 
-impl HasPlaces for Shared {
-    fn poll_place(&self, ticket: &mut Ticket, waker: &Waker) -> Poll<()> {
-        let waker = waker.clone();
-        let mut leftovers = Leftovers::new();
-        let mut state = self.lock();
-        let place = state.queue.poll_place(ticket, waker, &mut leftovers);
-        if place.is_pending() && own_pool::works_for(self) {
-            // Rule 3.
-            state.queue.give_back(ticket, &mut leftovers);
-            return Poll::Ready(());
-        }
-        place
-    }
+impl HasQueue for Shared {
+    type Entry = LocalJob;
 
-    fn give_back(&self, ticket: &mut Ticket) {
-        let mut leftovers = Leftovers::new();
-        self.lock().queue.give_back(ticket, &mut leftovers);
+    fn with_queue<R>(&self, f: impl FnOnce(&mut JobQueue<LocalJob>) -> R) -> R {
+        f(&mut self.lock().queue)
     }
 }

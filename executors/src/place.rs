@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::error::Rejected;
 use crate::job::{Job, deadline_after, park_until, unpark_this_thread};
-use crate::queue::Ticket;
+use crate::own_pool;
+use crate::queue::{JobQueue, Leftovers, Queued, Ticket};
 use crate::work::{Executor, Work};
 
 /// Somebody's turn for a place in an executor's queue: made by [`Executor::place`], waited for, and used with
@@ -29,6 +30,36 @@ pub(crate) trait HasPlaces: Send + Sync {
 
     /// Whoever has the ticket goes away.
     fn give_back(&self, ticket: &mut Ticket);
+}
+
+/// An executor whose jobs wait in a [`JobQueue`].
+pub(crate) trait HasQueue: Send + Sync {
+    type Entry: Queued;
+
+    /// Calls `f` under the executor's lock.
+    fn with_queue<R>(&self, f: impl FnOnce(&mut JobQueue<Self::Entry>) -> R) -> R;
+}
+
+impl<E: HasQueue> HasPlaces for E {
+    fn poll_place(&self, ticket: &mut Ticket, waker: &Waker) -> Poll<()> {
+        let waker = waker.clone();
+        let mut leftovers = Leftovers::new();
+        self.with_queue(|queue| {
+            let place = queue.poll_place(ticket, waker, &mut leftovers);
+            if place.is_pending() && own_pool::works_for(self) {
+                // It would wait for itself. A pool's job is run there and then instead, by the submission; what
+                // the manager of processes submits is refused.
+                queue.give_back(ticket, &mut leftovers);
+                return Poll::Ready(());
+            }
+            place
+        })
+    }
+
+    fn give_back(&self, ticket: &mut Ticket) {
+        let mut leftovers = Leftovers::new();
+        self.with_queue(|queue| queue.give_back(ticket, &mut leftovers));
+    }
 }
 
 impl Place {

@@ -108,8 +108,8 @@ impl RemoteJob {
     }
 
     /// Delivers the outcome of a job that was never started, unless it was cancelled meanwhile.
-    pub(super) fn give_up(self, error: JobError, counters: &Counters) {
-        self.asker.give_up(error, counters);
+    pub(super) fn give_up(self, error: JobError) {
+        self.asker.give_up(error);
     }
 }
 
@@ -129,7 +129,7 @@ trait Asker: Send {
     fn start(&self) -> bool;
     fn is_pending(&self) -> bool;
     fn settle(self: Box<Self>, reply: Reply, counters: &Counters);
-    fn give_up(self: Box<Self>, error: JobError, counters: &Counters);
+    fn give_up(self: Box<Self>, error: JobError);
 }
 
 impl<R: DeserializeOwned + Send + 'static> Asker for Promise<R> {
@@ -149,7 +149,7 @@ impl<R: DeserializeOwned + Send + 'static> Asker for Promise<R> {
         self.finish_counted(reply.outcome(), counters);
     }
 
-    fn give_up(self: Box<Self>, error: JobError, counters: &Counters) {
-        self.finish_counted(Err(error), counters);
+    fn give_up(self: Box<Self>, error: JobError) {
+        self.set_exception(error);
     }
 }

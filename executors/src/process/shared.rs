@@ -11,7 +11,6 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
-use std::task::{Poll, Waker};
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use crate::error::{JobError, RejectReason};
 use crate::exit::{self, Pool};
 use crate::options::Priority;
 use crate::own_pool;
-use crate::place::HasPlaces;
+use crate::place::HasQueue;
 use crate::promise::JobOwner;
 use crate::queue::{JobQueue, Leftovers, Ticket};
 use crate::stats::ExecutorStats;
@@ -141,9 +140,10 @@ impl Shared {
         state.shut_down = true;
         state.queue.close(&mut leftovers);
         let cancelled = if cancel_futures { state.queue.drain(&mut leftovers) } else { Vec::new() };
+        self.counters.record_unrun(cancelled.len(), true);
         self.wake(state);
         for job in cancelled {
-            job.give_up(JobError::cancelled(), &self.counters);
+            job.give_up(JobError::cancelled());
         }
     }
 
@@ -201,10 +201,13 @@ impl Shared {
     /// Fails every job that waits.
     pub(super) fn fail_waiting(&self, why: &str) {
         let mut leftovers = Leftovers::new();
-        let waiting = self.lock().queue.drain(&mut leftovers);
+        let mut state = self.lock();
+        let waiting = state.queue.drain(&mut leftovers);
+        self.counters.record_unrun(waiting.len(), false);
+        drop(state);
         leftovers.clear();
         for job in waiting {
-            job.give_up(JobError::rejected(why), &self.counters);
+            job.give_up(JobError::rejected(why));
         }
     }
 
@@ -291,23 +294,11 @@ impl JobOwner for Shared {
     }
 }
 
-impl HasPlaces for Shared {
-    fn poll_place(&self, ticket: &mut Ticket, waker: &Waker) -> Poll<()> {
-        let waker = waker.clone();
-        let mut leftovers = Leftovers::new();
-        let mut state = self.lock();
-        let place = state.queue.poll_place(ticket, waker, &mut leftovers);
-        if place.is_pending() && own_pool::works_for(self) {
-            // The manager, in a done-callback: it would wait for itself.
-            state.queue.give_back(ticket, &mut leftovers);
-            return Poll::Ready(());
-        }
-        place
-    }
+impl HasQueue for Shared {
+    type Entry = RemoteJob;
 
-    fn give_back(&self, ticket: &mut Ticket) {
-        let mut leftovers = Leftovers::new();
-        self.lock().queue.give_back(ticket, &mut leftovers);
+    fn with_queue<R>(&self, f: impl FnOnce(&mut JobQueue<RemoteJob>) -> R) -> R {
+        f(&mut self.lock().queue)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, MutexGuard};
-use std::task::{Poll, Waker};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -18,9 +17,9 @@ use crate::options::JobOptions;
 use crate::os;
 use crate::own_pool;
 use crate::patience::Patience;
-use crate::place::{HasPlaces, Place};
+use crate::place::{HasQueue, Place};
 use crate::promise::JobOwner;
-use crate::queue::{JobQueue, Leftovers, Ticket};
+use crate::queue::{JobQueue, Leftovers};
 use crate::shim::Mutex;
 use crate::stats::ExecutorStats;
 use crate::work::Work;
@@ -604,22 +603,10 @@ impl JobOwner for Crew {
     }
 }
 
-impl HasPlaces for Crew {
-    fn poll_place(&self, ticket: &mut Ticket, waker: &Waker) -> Poll<()> {
-        let waker = waker.clone();
-        let mut leftovers = Leftovers::new();
-        let mut state = self.lock();
-        let place = state.queue.poll_place(ticket, waker, &mut leftovers);
-        if place.is_pending() && own_pool::works_for(self) {
-            // Rule 9.
-            state.queue.give_back(ticket, &mut leftovers);
-            return Poll::Ready(());
-        }
-        place
-    }
+impl HasQueue for Crew {
+    type Entry = LocalJob;
 
-    fn give_back(&self, ticket: &mut Ticket) {
-        let mut leftovers = Leftovers::new();
-        self.lock().queue.give_back(ticket, &mut leftovers);
+    fn with_queue<R>(&self, f: impl FnOnce(&mut JobQueue<LocalJob>) -> R) -> R {
+        f(&mut self.lock().queue)
     }
 }
