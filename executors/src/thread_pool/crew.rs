@@ -1,12 +1,13 @@
-//! The workers of a pool, and what they share with whoever submits.
+//! What the workers of a pool share with whoever submits, and with the program's end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, MutexGuard};
 use std::thread::{JoinHandle, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::at_exit;
 use super::growth::Growth;
+use super::worker::Worker;
 use crate::caught::{drop_caught, tell, text_of};
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
@@ -16,7 +17,6 @@ use crate::local_job::{LocalJob, LocalPool, clear_elsewhere, new_job};
 use crate::options::JobOptions;
 use crate::os;
 use crate::own_pool;
-use crate::patience::Patience;
 use crate::place::{HasQueue, Place};
 use crate::promise::JobOwner;
 use crate::queue::{JobQueue, Leftovers};
@@ -25,9 +25,9 @@ use crate::stats::ExecutorStats;
 use crate::work::Work;
 
 pub(super) struct Crew {
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Signalled when a worker ends, or waits for the others' end.
-    ended: Condvar,
+    pub(super) ended: Condvar,
     counters: Counters,
     pub(super) options: Options,
 }
@@ -52,13 +52,13 @@ impl Drop for Options {
 pub(super) struct State {
     pub(super) queue: JobQueue<LocalJob>,
     /// Idle workers, the warmest last.
-    idle: Vec<Arc<Signal>>,
+    pub(super) idle: Vec<Arc<Signal>>,
     /// A worker that is not on that list looks at the queue again and again (rule 5).
-    looking: bool,
+    pub(super) looking: bool,
     /// How many have not ended (rule 6), those included whose thread is being started.
     pub(super) workers: usize,
     /// Those of them whose thread has begun, and whether they are no longer coming.
-    begun: Vec<(ThreadId, bool)>,
+    pub(super) begun: Vec<(ThreadId, bool)>,
     /// Threads that will never come back, and are not joined.
     struck: Vec<ThreadId>,
     /// How many are joining threads that have ended.
@@ -71,7 +71,7 @@ pub(super) struct State {
     handles: Vec<JoinHandle<()>>,
     /// How many are starting threads without the lock, so that not all handles are there.
     starting: usize,
-    shut_down: bool,
+    pub(super) shut_down: bool,
     /// Why nothing is run any more (rule 7).
     pub(super) broken: Option<String>,
     /// How many workers wait in [`shutdown`](super::ThreadPoolExecutor::shutdown), called by their jobs.
@@ -82,8 +82,8 @@ pub(super) struct State {
 
 /// How one idle worker is woken.
 #[derive(Default)]
-struct Signal {
-    condvar: Condvar,
+pub(super) struct Signal {
+    pub(super) condvar: Condvar,
 }
 
 impl Crew {
@@ -283,7 +283,7 @@ impl Crew {
     }
 
     /// Runs a job that was started.
-    fn run(&self, job: LocalJob) {
+    pub(super) fn run(&self, job: LocalJob) {
         let _inside = own_pool::enter(job.id());
         job.run(&self.counters);
     }
@@ -403,12 +403,12 @@ impl State {
     }
 
     /// Whether there is nothing left to do for a worker, now and later.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.broken.is_some() || (self.shut_down && self.queue.waiting() == 0)
     }
 
     /// Rule 6. Whether it was one of the pool's.
-    fn end(&mut self, worker: ThreadId) -> bool {
+    pub(super) fn end(&mut self, worker: ThreadId) -> bool {
         let place = self.begun.iter().position(|(other, _)| *other == worker);
         let Some(place) = place else { return false };
         let (_, has_come) = self.begun.swap_remove(place);
@@ -423,7 +423,7 @@ impl State {
     }
 
     /// It has got as far as to look for work.
-    fn note_come(&mut self, worker: ThreadId) {
+    pub(super) fn note_come(&mut self, worker: ThreadId) {
         if let Some((_, has_come)) = self.begun.iter_mut().find(|(other, _)| *other == worker) {
             self.coming -= usize::from(!std::mem::replace(has_come, true));
         }
@@ -451,119 +451,6 @@ impl State {
         let name = format!("{}-{}", options.name_prefix, self.next_name);
         self.next_name += 1;
         name
-    }
-}
-
-/// A thread of the pool. Counted out when it is dropped, or before.
-struct Worker<'a> {
-    crew: &'a Crew,
-    id: ThreadId,
-    has_ended: bool,
-}
-
-impl<'a> Worker<'a> {
-    fn begin(crew: &'a Crew) -> Self {
-        let id = std::thread::current().id();
-        crew.lock().begun.push((id, false));
-        Worker { crew, id, has_ended: false }
-    }
-
-    /// Its life.
-    fn work(mut self) {
-        let crew = self.crew;
-        let signal = Arc::new(Signal::default());
-        let mut leftovers = Leftovers::new();
-        let mut patience = Patience::new();
-        let mut has_looked = false;
-        let mut state = crew.lock();
-        state.note_come(self.id);
-        loop {
-            if let Some(job) = state.queue.pop(&mut leftovers) {
-                state.growth.note_taken();
-                drop(state);
-                leftovers.clear();
-                crew.run(job);
-                has_looked = false;
-                state = crew.lock();
-                continue;
-            }
-            if !leftovers.is_empty() {
-                drop(state);
-                leftovers.clear();
-                state = crew.lock();
-                continue;
-            }
-            if state.shut_down || state.broken.is_some() {
-                break;
-            }
-            if !std::mem::replace(&mut has_looked, true) && !state.looking {
-                let rounds = patience.rounds();
-                if rounds > 0 {
-                    state = crew.look(state, &mut patience, rounds);
-                    continue;
-                }
-            }
-            state.idle.push(signal.clone());
-            let begun = Instant::now();
-            loop {
-                let keep_alive = crew.options.keep_alive;
-                let wait = || signal.condvar.wait_timeout(state, keep_alive);
-                let waited = crew.state.while_released(wait);
-                let (again, timed_out) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
-                state = again;
-                let place = state.idle.iter().position(|other| Arc::ptr_eq(other, &signal));
-                match place {
-                    None => {
-                        state.coming -= 1;
-                        patience.slept(begun.elapsed(), true);
-                        break;
-                    }
-                    Some(place) if timed_out.timed_out() => {
-                        state.idle.remove(place);
-                        return self.end(&mut state);
-                    }
-                    Some(_) => {}
-                }
-            }
-        }
-        self.end(&mut state);
-    }
-
-    /// Rule 6.
-    fn end(&mut self, state: &mut State) {
-        self.has_ended = true;
-        state.end(self.id);
-        self.crew.ended.notify_all();
-    }
-}
-
-impl Drop for Worker<'_> {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            let crew = self.crew;
-            self.end(&mut crew.lock());
-        }
-    }
-}
-
-impl Crew {
-    /// Looks for a job, or an end, so often. Rule 5.
-    fn look<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        patience: &mut Patience,
-        rounds: u32,
-    ) -> MutexGuard<'a, State> {
-        state.looking = true;
-        drop(state);
-        // What is found is taken with the rest, by the caller.
-        let _ = patience.look(rounds, |_| {
-            let state = self.lock();
-            (state.queue.waiting() > 0 || state.is_over()).then_some(())
-        });
-        state = self.lock();
-        state.looking = false;
-        state
     }
 }
 

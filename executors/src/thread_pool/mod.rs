@@ -28,6 +28,7 @@ mod at_exit;
 mod builder;
 mod crew;
 mod growth;
+mod worker;
 
 use std::fmt;
 use std::sync::Arc;
