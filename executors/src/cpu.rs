@@ -211,6 +211,9 @@ impl CpuExecutor {
     /// are still run. With `wait`, returns when all jobs are over (called by one of them, it waits neither
     /// for that one nor for others that wait in this call). May be called again, also at the same time.
     ///
+    /// A job that waits for the one which calls this with `wait` is waited for in turn, if they are on two threads, and
+    /// neither ends.
+    ///
     /// What a job gives rayon is a part of it, on whichever thread that runs: there, call this without
     /// `wait`, or the job waits for its part and the part for the job.
     ///

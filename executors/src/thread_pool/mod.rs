@@ -107,6 +107,9 @@ impl ThreadPoolExecutor {
     /// does not wait for that one, nor for others that wait in this call). May be called again, also at
     /// the same time.
     ///
+    /// A job that waits for the one which calls this with `wait` is waited for in turn, if they are on two threads, and
+    /// neither ends.
+    ///
     /// Tells what became of every job: after a `wait` none is waiting or running any more.
     pub fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
         self.crew.shut_down(cancel_futures);
