@@ -187,11 +187,11 @@ impl<T> ThreadHandle<T> {
     /// assert_eq!(thread.join(None)?, Ok(5));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn join(&mut self, timeout: Option<Duration>) -> Outcome<T> {
+    pub fn join(&mut self, timeout: impl Into<Option<Duration>>) -> Outcome<T> {
         if std::thread::current().id() == self.id {
             return Err(JobError::self_join());
         }
-        if !self.over.wait_until(deadline_after(timeout)) {
+        if !self.over.wait_until(deadline_after(timeout.into())) {
             return Err(JobError::wait_timed_out());
         }
         match self.job.result(Some(Duration::ZERO)) {

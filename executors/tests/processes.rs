@@ -218,3 +218,53 @@ fn no_zombie_is_left_behind_for_long() {
         Process::new(|n: u32| n, 1).start().unwrap().join(HANG).unwrap();
     }
 }
+
+/// Attaches to a process as a debugger does, and stays. Whether it may.
+fn trace(pid: u32) -> bool {
+    let no: *mut libc::c_void = std::ptr::null_mut();
+    // SAFETY: plain system calls, the first without memory of ours.
+    if unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid as libc::pid_t, no, no) } != 0 {
+        return false;
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+/// It has ended, and its parent is not told before the debugger lets go.
+#[test]
+#[allow(clippy::print_stdout, reason = "what is skipped is named")]
+fn a_process_that_a_debugger_had_blocked_whoever_asked_for_it() {
+    let mut process = Process::new(
+        |()| loop {
+            std::thread::park()
+        },
+        (),
+    )
+    .start()
+    .unwrap();
+    let mut tracer = Process::new(trace, process.pid()).daemon(true).start().unwrap();
+    let status = format!("/proc/{}/status", process.pid());
+    let is_traced = || {
+        let status = std::fs::read_to_string(&status).unwrap();
+        status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
+    };
+    while !is_traced() {
+        if !tracer.is_alive() {
+            println!("(nobody may trace here: a_process_that_a_debugger_had_blocked)");
+            process.kill().unwrap();
+            let _: Result<(), _> = process.join(None);
+            return;
+        }
+        std::thread::yield_now();
+    }
+    process.kill().unwrap();
+    let waited: Result<(), _> = process.join(Duration::from_millis(50));
+    assert!(waited.unwrap_err().is_wait_timeout());
+    assert_eq!(process.exitcode(), None);
+    tracer.kill().unwrap();
+    let _: Result<bool, _> = tracer.join(None);
+    let ended: Result<(), _> = process.join(None);
+    assert!(ended.unwrap_err().crash().is_some());
+    assert_eq!(process.exitcode(), Some(-libc::SIGKILL));
+}

@@ -301,8 +301,8 @@ impl<R: DeserializeOwned> ProcessHandle<R> {
     /// | [`crash`](JobError::crash) | the process was killed, died or exited before the function returned |
     /// | [`is_codec`](JobError::is_codec) | serde cannot carry the argument or the value |
     /// | another | an earlier call took the value |
-    pub fn join(&mut self, timeout: Option<Duration>) -> Outcome<R> {
-        if !self.offspring.wait_until(deadline_after(timeout)) {
+    pub fn join(&mut self, timeout: impl Into<Option<Duration>>) -> Outcome<R> {
+        if !self.offspring.wait_until(deadline_after(timeout.into())) {
             return Err(JobError::wait_timed_out());
         }
         let Some(control) = self.control.take() else { return Err(JobError::already_taken()) };

@@ -96,28 +96,47 @@ pub(super) fn reap(pid: i32, pidfd: &OwnedFd) -> Remains {
         // SAFETY: the worker is there, if only as a zombie, so its number and its group's are its own.
         unsafe { libc::kill(-pid, libc::SIGKILL) };
     }
-    take(pid, pidfd)
+    loop {
+        if let Some(remains) = take(pidfd) {
+            return remains;
+        }
+        // A debugger has it.
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
-/// Reaps a process that has ended.
-pub(super) fn take(pid: i32, pidfd: &OwnedFd) -> Remains {
-    if !is_unreaped(pidfd.as_fd()) {
-        return Remains::default();
-    }
-    // SAFETY: the process is there, if only as a zombie, so its number is its own. All-zero structures are
-    // valid ones to be written to.
-    unsafe {
-        let mut status = 0;
+/// Reaps a process that has ended; none while it lives, or a debugger still has it.
+pub(super) fn take(pidfd: &OwnedFd) -> Option<Remains> {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::__WALL;
+    // SAFETY: all-zero structures are valid ones to be written to. The system call, other than the C library's
+    // function, gives what the process used, too.
+    let (waited, info, usage) = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
         let mut usage: libc::rusage = std::mem::zeroed();
-        if libc::wait4(pid, &mut status, libc::__WALL, &mut usage) != pid {
-            return Remains::default();
-        }
-        Remains {
-            status: Some(status),
-            peak_memory: usage.ru_maxrss as u64 * 1024,
-            cpu_time: time(usage.ru_utime) + time(usage.ru_stime),
-        }
+        let fd = pidfd.as_raw_fd();
+        let (info_to, usage_to) = (&raw mut info, &raw mut usage);
+        let waited = libc::syscall(libc::SYS_waitid, libc::P_PIDFD, fd, info_to, flags, usage_to);
+        (waited, info, usage)
+    };
+    if waited != 0 {
+        // Somebody else took it.
+        return Some(Remains::default());
     }
+    // SAFETY: what a wait has filled in, or left as zeros.
+    let (pid, value) = unsafe { (info.si_pid(), info.si_status()) };
+    if pid == 0 {
+        return None;
+    }
+    let status = match info.si_code {
+        libc::CLD_EXITED => (value & 0xff) << 8,
+        libc::CLD_DUMPED => value | 0x80,
+        _ => value,
+    };
+    Some(Remains {
+        status: Some(status),
+        peak_memory: usage.ru_maxrss as u64 * 1024,
+        cpu_time: time(usage.ru_utime) + time(usage.ru_stime),
+    })
 }
 
 fn time(value: libc::timeval) -> Duration {

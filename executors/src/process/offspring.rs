@@ -28,6 +28,9 @@ pub(super) struct Offspring {
     remains: Mutex<Option<Remains>>,
 }
 
+/// How long to wait before asking again for one that a debugger has.
+const A_WHILE: Duration = Duration::from_millis(10);
+
 impl Offspring {
     /// Puts a new process on the list, and takes those off that have ended and that nobody joined.
     pub(super) fn adopt(
@@ -61,7 +64,19 @@ impl Offspring {
 
     /// Waits for its end, and says whether it has ended by then.
     pub(super) fn wait_until(&self, deadline: Option<Instant>) -> bool {
-        death::wait(self.pidfd(), deadline) && self.remains().is_some()
+        loop {
+            if !death::wait(self.pidfd(), deadline) {
+                return false;
+            }
+            if self.remains().is_some() {
+                return true;
+            }
+            // A debugger has it: its descriptor is ready all the time.
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return false;
+            }
+            std::thread::sleep(A_WHILE);
+        }
     }
 
     /// Rule 2. None while it lives.
@@ -70,7 +85,7 @@ impl Offspring {
         if remains.is_some() || !death::wait(self.pidfd(), Some(Instant::now())) {
             return *remains;
         }
-        let found = death::take(self.pid, &self.pidfd);
+        let found = death::take(&self.pidfd)?;
         *remains = Some(found);
         drop(remains);
         let mut all = ALL.lock();
