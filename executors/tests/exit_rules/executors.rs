@@ -218,14 +218,15 @@ pub(super) fn one_of_many_threads_that_were_just_started_exits() -> ExitCode {
 }
 
 pub(super) fn an_initializer_exits() -> ExitCode {
-    let pool =
-        ThreadPoolExecutor::builder().initializer(|| std::process::exit(4)).max_workers(1).build();
+    let exits = || {
+        THERE.wait();
+        std::process::exit(4)
+    };
+    let pool = ThreadPoolExecutor::builder().initializer(exits).max_workers(1).build();
     announce_exit();
     let mut job = pool.submit(|| ()).unwrap();
-    job.add_done_callback(|outcome| {
-        println!("{}", outcome.as_ref().unwrap_err());
-    });
-    let _ = job.result(None);
+    Thread::new(move || println!("{}", job.result(None).unwrap_err())).start().unwrap();
+    THERE.open();
     park()
 }
 
@@ -257,10 +258,20 @@ pub(super) fn a_hook_submits_to_a_pool_whose_only_thread_exits() -> ExitCode {
     park()
 }
 
+/// Long enough for its callback to be there before.
+fn slower_in_a_worker(number: usize) -> usize {
+    std::thread::sleep(10 * MOMENT);
+    number
+}
+
 pub(super) fn a_pool_of_processes_without_its_manager_fails_what_waits() -> ExitCode {
     let pool = std::sync::Arc::new(ProcessPoolExecutor::new(1).unwrap());
     announce_exit();
-    let job = pool.submit(call(slow_in_a_worker, 0)).unwrap();
+    let job = pool.submit(call(slower_in_a_worker, 0)).unwrap();
+    job.add_done_callback(|_| {
+        THERE.wait();
+        std::process::exit(6)
+    });
     let mut waiting = pool.submit(call(slow_in_a_worker, 1)).unwrap();
     let waits = move || {
         let error = waiting.result(None).unwrap_err();
@@ -269,7 +280,7 @@ pub(super) fn a_pool_of_processes_without_its_manager_fails_what_waits() -> Exit
         println!("shut down");
     };
     Thread::new(waits).start().unwrap();
-    job.add_done_callback(|_| std::process::exit(6));
+    THERE.open();
     park()
 }
 
@@ -281,7 +292,8 @@ pub(super) fn limits_are_kept_to_the_end() -> ExitCode {
         let nap = || _ = loopool_executors::CancelToken::current().unwrap().wait(None);
         pool.with(loopool_executors::JobOptions::new().job_timeout(limit)).submit(nap).unwrap()
     };
-    let (first, mut second) = (limited(100), limited(200));
+    // Long enough for the callback to be there before.
+    let (first, mut second) = (limited(600), limited(700));
     first.add_done_callback(move |_| {
         println!("{}", second.result(None).unwrap_err().is_timeout());
     });
