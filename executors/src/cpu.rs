@@ -23,12 +23,11 @@ use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::exit;
 use crate::job::Job;
-use crate::local_job::{LocalJob, LocalPool, clear_elsewhere, new_job};
+use crate::local_job::{LocalJob, LocalPool, new_job};
 use crate::options::{JobOptions, SubmitWith, With};
 use crate::os;
 use crate::own_pool;
 use crate::place::{HasQueue, Place};
-use crate::promise::JobOwner;
 use crate::queue::{JobQueue, Leftovers};
 use crate::shim::Mutex;
 use crate::stats::ExecutorStats;
@@ -352,16 +351,6 @@ impl Shared {
         Some(job)
     }
 
-    /// Runs the job with this number, if nobody has begun it; whether it did.
-    fn run_waiting(&self, number: u64) -> bool {
-        let mut leftovers = Leftovers::new();
-        let job = self.begin(|queue| queue.take(number, &mut leftovers));
-        leftovers.clear();
-        let is_there = job.is_some();
-        self.finish(job);
-        is_there
-    }
-
     /// Runs what was begun.
     fn finish(&self, job: Option<LocalJob>) {
         let Some(job) = job else { return };
@@ -420,8 +409,11 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-impl Shared {
-    /// A job that waited wants to be run no more, and is counted. What is to be done about that.
+impl LocalPool for Shared {
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     fn note_gone(&self) -> Leftovers<LocalJob> {
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
@@ -431,36 +423,15 @@ impl Shared {
         }
         leftovers
     }
-}
-
-impl LocalPool for Shared {
-    fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    fn expired_while_pending(&self) {
-        clear_elsewhere(self.note_gone());
-    }
-}
-
-impl JobOwner for Shared {
-    fn cancelled_while_pending(&self, _id: u64) {
-        self.counters.record_cancelled();
-        self.note_gone().clear();
-    }
-
-    fn cancel_running(&self, _id: u64) -> bool {
-        false
-    }
 
     /// Rule 3.
-    fn before_wait(&self, id: u64) -> Result<(), JobError> {
-        if !own_pool::works_for(self) {
-            return Ok(());
-        }
-        own_pool::refuse_if_in(id)?;
-        self.run_waiting(id);
-        Ok(())
+    fn run_waiting(&self, number: u64) -> bool {
+        let mut leftovers = Leftovers::new();
+        let job = self.begin(|queue| queue.take(number, &mut leftovers));
+        leftovers.clear();
+        let is_there = job.is_some();
+        self.finish(job);
+        is_there
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::caught::{drop_caught, drop_each_caught, tell};
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::job::Job;
 use crate::options::JobOptions;
+use crate::own_pool;
 use crate::promise::{Cell, JobOwner, Promise};
 use crate::queue::{Leftovers, Queued};
 use crate::timekeeper::{self, Alarm};
@@ -37,11 +38,36 @@ impl Queued for LocalJob {
 }
 
 /// A pool that queues such jobs.
-pub(crate) trait LocalPool: JobOwner + 'static {
+pub(crate) trait LocalPool: Send + Sync + 'static {
     fn counters(&self) -> &Counters;
 
-    /// The time of one that waited is up: its place is free. Nothing foreign is done in the calling thread.
-    fn expired_while_pending(&self);
+    /// A job that waited wants to be run no more, and is counted. What is to be done about that.
+    fn note_gone(&self) -> Leftovers<LocalJob>;
+
+    /// Runs the job with this number, if nobody has begun it; whether it did.
+    fn run_waiting(&self, number: u64) -> bool;
+}
+
+impl<P: LocalPool> JobOwner for P {
+    fn cancelled_while_pending(&self, _id: u64) {
+        self.counters().record_cancelled();
+        self.note_gone().clear();
+    }
+
+    /// The job's token asks it; nobody can say whether it will heed that.
+    fn cancel_running(&self, _id: u64) -> bool {
+        false
+    }
+
+    /// By the rules of `own_pool`.
+    fn before_wait(&self, id: u64) -> Result<(), JobError> {
+        if !own_pool::works_for(self) {
+            return Ok(());
+        }
+        own_pool::refuse_if_in(id)?;
+        self.run_waiting(id);
+        Ok(())
+    }
 }
 
 /// A job for `pool`'s queue, in which it will have this number.
@@ -59,10 +85,11 @@ pub(crate) fn new_job<W: Work, P: LocalPool>(
     if !options.has_limits() {
         return Ok((Box::new(pair), job));
     }
-    let may_wait = options.end_of(options.queue_timeout).map_or(Duration::MAX, |end| end.1);
+    let end = options.end_of(options.queue_timeout);
+    let may_wait = end.map_or(Duration::MAX, |(_, limit)| limit);
     let pool = pool.clone();
     let mut limited = Limited { pair, pool, options: *options, may_wait, alarm: None };
-    match limited.alarm(false, options.queue_timeout) {
+    match limited.alarm(false, end) {
         Ok(alarm) => {
             limited.alarm = alarm;
             Ok((Box::new(limited), job))
@@ -71,14 +98,6 @@ pub(crate) fn new_job<W: Work, P: LocalPool>(
             let why = format!("no thread for the limits of jobs could be started: {error}");
             Err(Rejected::new(limited.pair.work, RejectReason::Broken(why)))
         }
-    }
-}
-
-/// Deals with what a job left whose time is up, for the timekeeper.
-pub(crate) fn clear_elsewhere(mut leftovers: Leftovers<LocalJob>) {
-    let gone = leftovers.take_gone();
-    if !gone.is_empty() {
-        timekeeper::elsewhere(Box::new(move || drop_each_caught("a job whose time is up", gone)));
     }
 }
 
@@ -133,9 +152,9 @@ struct Limited<W: Work, P> {
 }
 
 impl<W: Work, P: LocalPool> Limited<W, P> {
-    /// Fails the job when it has waited, or has run, for so long from now, or is past its deadline.
-    fn alarm(&self, started: bool, limit: Option<Duration>) -> io::Result<Option<Alarm>> {
-        let Some((at, limit)) = self.options.end_of(limit) else { return Ok(None) };
+    /// Fails the job at this time, if it still waits, or runs, then: it has done so for its limit.
+    fn alarm(&self, started: bool, end: Option<(Instant, Duration)>) -> io::Result<Option<Alarm>> {
+        let Some((at, limit)) = end else { return Ok(None) };
         let late = Late {
             cell: self.pair.promise.cell().clone(),
             pool: self.pool.clone(),
@@ -163,7 +182,12 @@ impl<T: Send + 'static, P: LocalPool> Late<T, P> {
         let count = || self.pool.counters().record_timed_out();
         let free = || {
             if !self.started {
-                self.pool.expired_while_pending();
+                // Nothing foreign is done in the timekeeper's thread.
+                let gone = self.pool.note_gone().take_gone();
+                if !gone.is_empty() {
+                    let drop_them = || drop_each_caught("a job whose time is up", gone);
+                    timekeeper::elsewhere(Box::new(drop_them));
+                }
             }
         };
         Cell::expire(&self.cell, self.started, error, count, free, timekeeper::elsewhere);
@@ -190,7 +214,7 @@ impl<W: Work, P: LocalPool> RunJob for Limited<W, P> {
             counters.record_timed_out();
             return self.pair.end(JobError::queue_timed_out(self.may_wait));
         }
-        let alarm = self.alarm(true, self.options.job_timeout);
+        let alarm = self.alarm(true, self.options.end_of(self.options.job_timeout));
         if let Err(error) = &alarm {
             tell(|| tracing::error!(%error, "no thread for a job's limit could be started"));
         }

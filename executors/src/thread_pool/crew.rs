@@ -13,12 +13,11 @@ use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::exit;
 use crate::job::Job;
-use crate::local_job::{LocalJob, LocalPool, clear_elsewhere, new_job};
+use crate::local_job::{LocalJob, LocalPool, new_job};
 use crate::options::JobOptions;
 use crate::os;
 use crate::own_pool;
 use crate::place::{HasQueue, Place};
-use crate::promise::JobOwner;
 use crate::queue::{JobQueue, Leftovers};
 use crate::shim::Mutex;
 use crate::stats::ExecutorStats;
@@ -163,12 +162,8 @@ impl Crew {
         let number = state.queue.push(options.priority, local);
         if !has_place {
             // Rule 9.
-            let local = state.take(number, &mut leftovers);
             drop(state);
-            leftovers.clear();
-            if let Some(local) = local {
-                self.run(local);
-            }
+            self.run_waiting(number);
             return Ok(job);
         }
         let worker = if awaited { None } else { state.idle.pop() };
@@ -271,17 +266,6 @@ impl Crew {
         }
     }
 
-    /// A job that waited wants to be run no more, and is counted. What is to be done about that.
-    fn note_gone(&self) -> Leftovers<LocalJob> {
-        let mut leftovers = Leftovers::new();
-        let mut state = self.lock();
-        state.queue.note_gone(&mut leftovers);
-        if state.shut_down {
-            self.ended.notify_all();
-        }
-        leftovers
-    }
-
     /// Runs a job that was started.
     pub(super) fn run(&self, job: LocalJob) {
         let _inside = own_pool::enter(job.id());
@@ -334,10 +318,7 @@ impl Crew {
         // Of all pools; its handle may be among those that are not there yet.
         state.struck.push(thread);
         state.forget_the_struck();
-        let has_come = state.has_come(thread);
-        if !state.end(thread) {
-            return;
-        }
+        let Some(has_come) = state.end(thread) else { return };
         if !has_come {
             drop(state);
             self.break_down("the initializer of its threads has ended the program".to_owned());
@@ -407,19 +388,13 @@ impl State {
         self.broken.is_some() || (self.shut_down && self.queue.waiting() == 0)
     }
 
-    /// Rule 6. Whether it was one of the pool's.
-    pub(super) fn end(&mut self, worker: ThreadId) -> bool {
-        let place = self.begun.iter().position(|(other, _)| *other == worker);
-        let Some(place) = place else { return false };
+    /// Rule 6. If it was one of the pool's, whether its initializer had returned.
+    pub(super) fn end(&mut self, worker: ThreadId) -> Option<bool> {
+        let place = self.begun.iter().position(|(other, _)| *other == worker)?;
         let (_, has_come) = self.begun.swap_remove(place);
         self.coming -= usize::from(!has_come);
         self.workers -= 1;
-        true
-    }
-
-    /// Whether its initializer has returned.
-    fn has_come(&self, worker: ThreadId) -> bool {
-        self.begun.iter().any(|(other, has_come)| *other == worker && *has_come)
+        Some(has_come)
     }
 
     /// It has got as far as to look for work.
@@ -427,13 +402,6 @@ impl State {
         if let Some((_, has_come)) = self.begun.iter_mut().find(|(other, _)| *other == worker) {
             self.coming -= usize::from(!std::mem::replace(has_come, true));
         }
-    }
-
-    /// Takes a job out of turn, to be run by who calls.
-    fn take(&mut self, number: u64, leftovers: &mut Leftovers<LocalJob>) -> Option<LocalJob> {
-        let job = self.queue.take(number, leftovers)?;
-        self.growth.note_taken();
-        Some(job)
     }
 
     /// Keeps handles, to be joined, and no longer those whose threads have ended.
@@ -459,34 +427,26 @@ impl LocalPool for Crew {
         &self.counters
     }
 
-    fn expired_while_pending(&self) {
-        clear_elsewhere(self.note_gone());
-    }
-}
-
-impl JobOwner for Crew {
-    fn cancelled_while_pending(&self, _id: u64) {
-        self.counters.record_cancelled();
-        self.note_gone().clear();
-    }
-
-    fn cancel_running(&self, _id: u64) -> bool {
-        false
+    fn note_gone(&self) -> Leftovers<LocalJob> {
+        let mut leftovers = Leftovers::new();
+        let mut state = self.lock();
+        state.queue.note_gone(&mut leftovers);
+        if state.shut_down {
+            self.ended.notify_all();
+        }
+        leftovers
     }
 
     /// Rule 9.
-    fn before_wait(&self, id: u64) -> Result<(), JobError> {
-        if !own_pool::works_for(self) {
-            return Ok(());
-        }
-        own_pool::refuse_if_in(id)?;
+    fn run_waiting(&self, number: u64) -> bool {
         let mut leftovers = Leftovers::new();
-        let job = self.lock().take(id, &mut leftovers);
+        let mut state = self.lock();
+        let Some(job) = state.queue.take(number, &mut leftovers) else { return false };
+        state.growth.note_taken();
+        drop(state);
         leftovers.clear();
-        if let Some(job) = job {
-            self.run(job);
-        }
-        Ok(())
+        self.run(job);
+        true
     }
 }
 

@@ -127,14 +127,11 @@ impl Crew {
     fn missing(&self, state: &mut MutexGuard<'_, State>) -> usize {
         let waiting = state.queue.waiting();
         let room = self.options.max_workers.saturating_sub(state.workers);
-        let (Some(oldest), next) = (state.queue.oldest(), state.queue.next_number()) else {
+        let next = state.queue.next_number();
+        let Some(oldest) = state.queue.oldest().filter(|_| waiting > 0 && room > 0) else {
             state.growth.watched = false;
             return 0;
         };
-        if waiting == 0 || room == 0 {
-            state.growth.watched = false;
-            return 0;
-        }
         let workers = state.workers;
         let for_nobody = waiting.saturating_sub(state.coming);
         state.growth.look(oldest, next, workers).min(for_nobody).min(room).min(AT_A_TIME)
