@@ -177,6 +177,7 @@ impl Remains {
             stderr_tail,
             peak_memory: self.peak_memory,
             cpu_time: self.cpu_time,
+            attempt: 1,
         }
     }
 }

@@ -41,6 +41,8 @@ pub struct CrashReport {
     pub peak_memory: u64,
     /// The processor time it used, over all its jobs.
     pub cpu_time: Duration,
+    /// Which attempt at the job this was, from 1 on.
+    pub attempt: u32,
 }
 
 impl fmt::Display for CrashReport {
