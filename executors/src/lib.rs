@@ -51,8 +51,8 @@ pub use not_started::{NotStarted, StartError};
 pub use options::{JobOptions, Priority, With};
 pub use place::{Place, SubmitAsync};
 pub use process::{
-    CrashCause, CrashReport, Process, ProcessHandle, ProcessPoolBuilder, ProcessPoolError,
-    ProcessPoolExecutor, worker_main,
+    CrashCause, CrashReport, Enforced, MemoryGuard, Process, ProcessHandle, ProcessPoolBuilder,
+    ProcessPoolError, ProcessPoolExecutor, Sandbox, SystemCall, worker_main,
 };
 pub use promise::{JobOwner, Outcome, Promise};
 pub use stats::ExecutorStats;

@@ -19,6 +19,7 @@ use super::shared::Shared;
 use super::socket::{self, FRAME_LIMIT, Received};
 use super::staffing::Staffing;
 use super::tail::{Output, last_line};
+use super::watchdog::MemoryWatch;
 use super::wire::{FromWorker, clip};
 use super::worker_handle::{Phase, Running, SendError, WorkerHandle};
 use crate::caught::run_caught;
@@ -78,6 +79,7 @@ pub(super) struct Manager {
     /// Outcomes to be delivered once the workers have their next jobs.
     finished: Vec<(RemoteJob, Reply)>,
     pub(super) staffing: Staffing,
+    pub(super) memory: MemoryWatch,
     job_timeout: Option<Duration>,
     /// Jobs that wait in the queue, as of the last look.
     pub(super) waiting: usize,
@@ -94,6 +96,7 @@ impl Manager {
         recipe: Recipe,
         server: ForkServer,
         workers: usize,
+        memory: MemoryWatch,
         job_timeout: Option<Duration>,
     ) -> nix::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -109,6 +112,7 @@ impl Manager {
             stranded: VecDeque::new(),
             finished: Vec::new(),
             staffing: Staffing::new(workers),
+            memory,
             job_timeout,
             waiting: 0,
             shut_down: false,
@@ -243,8 +247,9 @@ impl Manager {
     }
 
     fn enforce_deadlines(&mut self) {
-        let Some(limit) = self.job_timeout else { return };
         let now = Instant::now();
+        self.watch_memory(now);
+        let Some(limit) = self.job_timeout else { return };
         let is_late = |worker: &WorkerHandle| {
             let deadline = worker.job.as_ref().and_then(|running| running.deadline);
             deadline.is_some_and(|deadline| deadline <= now)
@@ -337,6 +342,7 @@ impl Manager {
             }
             FromWorker::Ready if !worker.was_ready => {
                 worker.was_ready = true;
+                worker.evidence.tells_of_faults = true;
                 self.staffing.note_ready();
                 self.make_idle(serial);
             }
@@ -347,7 +353,17 @@ impl Manager {
                 );
                 self.break_down(&format!("the initializer of its workers failed: {}", clip(why)));
             }
-            FromWorker::Overflowed if worker.was_ready => worker.overflowed = true,
+            FromWorker::Faulted(fault) => worker.evidence.fault = Some(fault),
+            FromWorker::Denied { call } => {
+                worker.evidence.denied = Some(u32::from_le_bytes(call));
+            }
+            FromWorker::Confined(enforced) if !worker.was_ready => {
+                self.shared.note_enforced(enforced, self.memory.guard());
+            }
+            FromWorker::NotConfined { why } if !worker.was_ready => {
+                tracing::error!(why, "a worker's sandbox can't be put on; the pool is broken");
+                self.break_down(&format!("its workers' sandbox can't be put on: {}", clip(why)));
+            }
             FromWorker::Dying { panic, location } if worker.was_ready => {
                 worker.last_words = Some((panic, location));
             }
@@ -417,7 +433,8 @@ impl Manager {
             tracing::debug!(pid, "a worker process was let go");
             return;
         }
-        let report = remains.report(pid, worker.overflowed, worker.output.text());
+        self.judge(&mut worker, &remains);
+        let report = remains.report(pid, &worker.evidence, worker.output.text());
         tracing::warn!(
             pid,
             cause = ?report.cause,
@@ -522,7 +539,8 @@ impl Manager {
     /// How long to sleep. The staff was last seen to at `staffed`.
     fn timeout(&self, staffed: Instant) -> EpollTimeout {
         let jobs = self.workers.values().filter_map(|worker| worker.job.as_ref()?.deadline);
-        let Some(next) = jobs.chain(self.staffing_deadline(staffed)).min() else {
+        let Some(next) = jobs.chain(self.staffing_deadline(staffed)).chain(self.next_look()).min()
+        else {
             return EpollTimeout::NONE;
         };
         // Rounded up: waking too early would only mean to wait again.

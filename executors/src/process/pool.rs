@@ -10,12 +10,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::body::Body;
+use super::confinement::Confinement;
 use super::fork_server::Recipe;
 use super::image::{self, Offset};
 use super::manager::Manager;
 use super::pool_error::ProcessPoolError;
 use super::remote_job::{RemoteJob, Target};
+use super::sandbox::Enforced;
 use super::shared::Shared;
+use super::watchdog::MemoryWatch;
 use super::wire::WorkerSettings;
 use super::{hook, takeover};
 use crate::error::{JobError, RejectReason, Rejected};
@@ -101,6 +104,7 @@ pub struct ProcessPoolBuilder {
     initializer: Option<fn() -> Result<(), String>>,
     handshake_timeout: Duration,
     worker_executable: Option<PathBuf>,
+    pub(super) confinement: Confinement,
 }
 
 impl ProcessPoolBuilder {
@@ -176,6 +180,7 @@ impl ProcessPoolBuilder {
         if exit::executors_are_closed() {
             return Err(ProcessPoolError::ShuttingDown);
         }
+        self.confinement.check()?;
         let initializer = match self.initializer {
             None => None,
             Some(function) => {
@@ -183,13 +188,24 @@ impl ProcessPoolBuilder {
                 Some(offset.ok_or(ProcessPoolError::NotTheMainProgram)?.0)
             }
         };
-        let settings =
-            WorkerSettings { memory_limit: self.memory_limit, nice: self.nice, initializer };
-        let recipe = Recipe::new(self.worker_executable, settings, self.handshake_timeout);
+        let environment = self.confinement.environment();
+        let memory = MemoryWatch::new(self.confinement.rss_limit)?;
+        let settings = WorkerSettings {
+            memory_limit: self.memory_limit,
+            cpu_limit: self.confinement.cpu_limit,
+            open_files: self.confinement.open_files,
+            nice: self.nice,
+            placement: self.confinement.placement,
+            initializer,
+            sandbox: self.confinement.sandbox,
+        };
+        let executable = self.worker_executable;
+        let recipe = Recipe::new(executable, &environment, settings, self.handshake_timeout);
         let server = recipe.start_and_wait()?;
         let shared = Arc::new(Shared::new(self.queue_limit)?);
-        let manager = Manager::new(shared.clone(), recipe, server, self.workers, self.job_timeout)
-            .map_err(std::io::Error::from)?;
+        let manager =
+            Manager::new(shared.clone(), recipe, server, self.workers, memory, self.job_timeout)
+                .map_err(std::io::Error::from)?;
         let manager = std::thread::Builder::new()
             .name("loopool-procs".to_owned())
             .spawn(move || manager.run())?;
@@ -237,6 +253,7 @@ impl ProcessPoolExecutor {
             initializer: None,
             handshake_timeout: Duration::from_secs(5),
             worker_executable: None,
+            confinement: Confinement::default(),
         }
     }
 
@@ -253,6 +270,12 @@ impl ProcessPoolExecutor {
     /// The process id of the fork server, from which the workers come.
     pub fn fork_server_pid(&self) -> Option<u32> {
         self.shared.fork_server()
+    }
+
+    /// What the kernel enforces on the workers, by the last one that was started; none before the first is
+    /// ready. See [`Sandbox`](crate::Sandbox).
+    pub fn enforced(&self) -> Option<Enforced> {
+        self.shared.enforced()
     }
 
     /// Takes no more work. With `cancel_futures`, jobs that have not started are cancelled, else they

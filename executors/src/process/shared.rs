@@ -15,6 +15,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use super::remote_job::RemoteJob;
+use super::sandbox::{Enforced, MemoryGuard};
 use crate::cancel_token::Askable;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason};
@@ -56,6 +57,7 @@ struct State {
     hungry: bool,
     workers: Vec<u32>,
     fork_server: Option<u32>,
+    enforced: Option<Enforced>,
 }
 
 /// What the manager is to do.
@@ -85,6 +87,7 @@ impl Shared {
             hungry: false,
             workers: Vec::new(),
             fork_server: None,
+            enforced: None,
         };
         Ok(Shared {
             state: Mutex::new(state),
@@ -168,6 +171,10 @@ impl Shared {
         self.lock().fork_server
     }
 
+    pub(super) fn enforced(&self) -> Option<Enforced> {
+        self.lock().enforced.clone()
+    }
+
     /// Rule 2.
     fn wake(&self, mut state: MutexGuard<'_, State>) {
         let asleep = std::mem::replace(&mut state.asleep, false);
@@ -226,6 +233,11 @@ impl Shared {
         let mut state = self.lock();
         state.workers = workers;
         state.fork_server = fork_server;
+    }
+
+    /// A worker has told what holds it in; the rest is the program's own.
+    pub(super) fn note_enforced(&self, told: Enforced, rss_limit: Option<(u64, MemoryGuard)>) {
+        self.lock().enforced = Some(Enforced { rss_limit, ..told });
     }
 
     /// The manager's last act.

@@ -187,9 +187,12 @@ impl Manager {
         self.staffing.next_serial += 1;
         self.listen(&ours, Source::Socket, serial)?;
         self.listen(&output, Source::Output, serial)?;
-        server.ask(serial, [theirs.as_fd(), lifeline_end.as_fd(), output_end.as_fd()])?;
+        let seat = self.free_seat();
+        server.ask(serial, seat, [theirs.as_fd(), lifeline_end.as_fd(), output_end.as_fd()])?;
         let number = self.staffing.server_number;
-        let worker = WorkerHandle::new(number, ours, lifeline, OutputPipe::new(output));
+        let mut worker = WorkerHandle::new(number, ours, lifeline, OutputPipe::new(output));
+        worker.seat = seat;
+        worker.evidence.is_confined = self.recipe.confines();
         self.workers.insert(serial, worker);
         Ok(())
     }
@@ -347,6 +350,12 @@ impl Manager {
         };
         worker.process = Some(Process { pid, pidfd });
         worker.phase = Phase::Starting;
+        if let Err(error) = self.watch(serial) {
+            self.let_go(serial);
+            self.start_failed(&format!("a worker's memory cannot be watched: {error}"));
+            return;
+        }
+        let Some(worker) = self.workers.get(&serial) else { return };
         let (was_ready, is_silent, is_ours) = (worker.was_ready, worker.is_silent, worker.is_ours);
         self.staffing.reached = self.staffing.reached.max(self.live());
         self.publish();

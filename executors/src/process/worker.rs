@@ -14,18 +14,18 @@ use super::mapping::Mapping;
 use super::socket::{self, FRAME_LIMIT};
 use super::trampoline::{Answer, Trampoline};
 use super::wire::{FromWorker, Place, ToWorker, Verdict, WorkerSettings, clip};
-use super::{child, fault, panics};
+use super::{child, cpu_limit, fault, panics, sandbox};
 use crate::blob::Blob;
 use crate::caught::text_of;
 
 /// The whole life of a worker, from the fork on.
-pub(super) fn live(fds: [OwnedFd; 3], settings: WorkerSettings) -> ! {
+pub(super) fn live(fds: [OwnedFd; 3], settings: &WorkerSettings, seat: u32) -> ! {
     let ended = catch_unwind(|| {
         let [socket, lifeline, output] = fds;
         // First of all, for the case that the fork server can't tell of us any more.
         let hello = FromWorker::Hello { pid: std::process::id() as i32 };
         socket::send(socket.as_fd(), &hello, [&[], &[]], &[])?;
-        settle_in(&socket, &lifeline, output, settings)?;
+        settle_in(&socket, &lifeline, output, settings, seat)?;
         // SAFETY: the descriptor is closed by nobody: the process ends with it open.
         let forever = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
         panics::watch(forever);
@@ -47,7 +47,8 @@ fn settle_in(
     socket: &OwnedFd,
     lifeline: &OwnedFd,
     output: OwnedFd,
-    settings: WorkerSettings,
+    settings: &WorkerSettings,
+    seat: u32,
 ) -> io::Result<()> {
     child::lead_a_group();
     child::become_standard(output.as_fd(), libc::STDOUT_FILENO)?;
@@ -62,11 +63,16 @@ fn settle_in(
     if let Some(bytes) = settings.memory_limit {
         child::limit(Resource::RLIMIT_AS, bytes)?;
     }
+    if let Some(descriptors) = settings.open_files {
+        child::limit(Resource::RLIMIT_NOFILE, descriptors)?;
+    }
+    cpu_limit::prepare(settings.cpu_limit)?;
+    settings.placement.take(seat)?;
     Ok(())
 }
 
-/// Runs the initializer, if there is one, and says how it went.
-fn initialize(socket: &OwnedFd, settings: WorkerSettings) -> io::Result<()> {
+/// Runs the initializer, if there is one, puts the sandbox on, and says how it went.
+fn initialize(socket: &OwnedFd, settings: &WorkerSettings) -> io::Result<()> {
     let failed = settings.initializer.and_then(|offset| {
         let Some(address) = Offset(offset).resolve() else {
             return Some("the initializer is not in the main program".to_owned());
@@ -81,12 +87,19 @@ fn initialize(socket: &OwnedFd, settings: WorkerSettings) -> io::Result<()> {
             Err(payload) => Some(format!("it panicked: {}", text_of(payload))),
         }
     });
-    let Some(why) = failed else {
-        return socket::send(socket.as_fd(), &FromWorker::Ready, [&[], &[]], &[]);
-    };
-    let frame = FromWorker::InitializerFailed { why: clip(why) };
-    socket::send(socket.as_fd(), &frame, [&[], &[]], &[])?;
-    child::end(child::FAILED)
+    let say = |frame: &FromWorker| socket::send(socket.as_fd(), frame, [&[], &[]], &[]);
+    if let Some(why) = failed {
+        say(&FromWorker::InitializerFailed { why: clip(why) })?;
+        child::end(child::FAILED)
+    }
+    match sandbox::enter(settings.sandbox.as_ref()) {
+        Ok(enforced) => say(&FromWorker::Confined(enforced))?,
+        Err(why) => {
+            say(&FromWorker::NotConfined { why: clip(why) })?;
+            child::end(child::FAILED)
+        }
+    }
+    say(&FromWorker::Ready)
 }
 
 pub(super) struct Worker {
@@ -150,6 +163,7 @@ impl Worker {
         else {
             return Err("the function is not in the main program".to_owned());
         };
+        let _time = cpu_limit::count();
         // SAFETY: the program sent the places of a trampoline and of the function it is for, paired by
         // `RemoteJob::new`; this is the same build, and both are code of it.
         Ok(unsafe {

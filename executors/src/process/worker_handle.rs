@@ -7,9 +7,11 @@ use std::time::Instant;
 use super::arena::Arena;
 use super::body::ResultFile;
 use super::death;
+use super::evidence::Evidence;
 use super::remote_job::{RemoteJob, Reply};
 use super::socket;
 use super::tail::OutputPipe;
+use super::watchdog::Watched;
 use super::wire::{Place, ToWorker, Verdict};
 use crate::error::JobError;
 
@@ -50,7 +52,10 @@ pub(super) struct WorkerHandle {
     /// It was killed by us, for a reason that was told already.
     pub(super) is_ours: bool,
     pub(super) job: Option<Running>,
-    pub(super) overflowed: bool,
+    pub(super) evidence: Evidence,
+    pub(super) watched: Watched,
+    /// See [`Placement`](super::placement::Placement).
+    pub(super) seat: u32,
     pub(super) last_words: Option<(String, Option<String>)>,
     arena: Option<Arena>,
     results: Option<ResultFile>,
@@ -95,7 +100,9 @@ impl WorkerHandle {
             is_silent: false,
             is_ours: false,
             job: None,
-            overflowed: false,
+            evidence: Evidence::new(false),
+            watched: Watched::default(),
+            seat: 0,
             last_words: None,
             arena: None,
             results: None,
