@@ -22,25 +22,44 @@ use crate::caught::text_of;
 pub(super) fn live(fds: [OwnedFd; 3], settings: &WorkerSettings, seat: u32) -> ! {
     let ended = catch_unwind(|| {
         let [socket, lifeline, output] = fds;
-        // First of all, for the case that the fork server can't tell of us any more.
-        let hello = FromWorker::Hello { pid: std::process::id() as i32 };
-        socket::send(socket.as_fd(), &hello, [&[], &[]], &[])?;
-        settle_in(&socket, &lifeline, output, settings, seat)?;
-        // SAFETY: the descriptor is closed by nobody: the process ends with it open.
-        let forever = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
-        panics::watch(forever);
-        fault::watch(forever)?;
-        initialize(&socket, settings)?;
+        if let Err(error) = get_ready(&socket, &lifeline, output, settings, seat) {
+            // While the socket is open: the program kills who has closed it.
+            complain(&error);
+            child::end(child::FAILED)
+        }
         Worker::new(socket).work()
     });
     match ended {
         Ok(Ok(())) => child::end(0),
         Ok(Err(error)) => {
-            let _ = writeln!(io::stderr(), "loopool worker: {error}");
+            complain(&error);
             child::end(child::FAILED)
         }
         Err(_) => child::end(child::FAILED),
     }
+}
+
+fn complain(error: &io::Error) {
+    let _ = writeln!(io::stderr(), "loopool worker: {error}");
+}
+
+/// Everything before the first job.
+fn get_ready(
+    socket: &OwnedFd,
+    lifeline: &OwnedFd,
+    output: OwnedFd,
+    settings: &WorkerSettings,
+    seat: u32,
+) -> io::Result<()> {
+    // First of all, for the case that the fork server can't tell of us any more.
+    let hello = FromWorker::Hello { pid: std::process::id() as i32 };
+    socket::send(socket.as_fd(), &hello, [&[], &[]], &[])?;
+    settle_in(socket, lifeline, output, settings, seat)?;
+    // SAFETY: the descriptor is closed by nobody: the process ends with it open.
+    let forever = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+    panics::watch(forever);
+    fault::watch(forever)?;
+    initialize(socket, settings)
 }
 
 fn settle_in(
