@@ -1,4 +1,5 @@
 //! Sandboxes: what jobs can't do any more, what they still can, and that the kernel's word on it is told.
+#![allow(clippy::print_stdout, reason = "what is skipped is named")]
 
 use std::time::Duration;
 
@@ -40,6 +41,9 @@ where
     outcome(pool.submit(call(function, argument)).unwrap()).unwrap()
 }
 
+/// A job, and what it dies of.
+type Death = (fn(u32) -> u32, CrashCause);
+
 /// The system's error number.
 type Errno = Option<i32>;
 
@@ -70,6 +74,7 @@ fn execute(program: String) -> Errno {
 fn copy_itself(_: ()) -> Errno {
     // SAFETY: the copy ends at once.
     match unsafe { libc::fork() } {
+        // SAFETY: as above.
         0 => unsafe { libc::_exit(0) },
         -1 => errno::<()>(Err(std::io::Error::last_os_error())),
         _ => None,
@@ -206,9 +211,9 @@ fn other_processes_are_out_of_reach() {
         assert!(is_refused(run(&pool, peek_at_the_program, ())));
         // SAFETY: asks for the limits of another process.
         let limits_of_the_program = |_: ()| unsafe {
-            let mut limit: libc::rlimit64 = std::mem::zeroed();
+            let mut limit: libc::rlimit = std::mem::zeroed();
             let resource = libc::RLIMIT_NOFILE;
-            let asked = libc::prlimit64(libc::getppid(), resource, std::ptr::null(), &mut limit);
+            let asked = libc::prlimit(libc::getppid(), resource, std::ptr::null(), &mut limit);
             if asked == 0 { None } else { errno::<()>(Err(std::io::Error::last_os_error())) }
         };
         assert_eq!(run(&pool, limits_of_the_program, ()), REFUSED);
@@ -259,9 +264,9 @@ fn a_denial_that_kills_names_the_call() {
 
 #[test]
 fn starting_a_program_kills_as_well() {
-    // SAFETY: replaces the worker by a program, which is the offence.
     let replace = |_: ()| -> Errno {
         let arguments = [c"/bin/true".as_ptr(), std::ptr::null()];
+        // SAFETY: replaces the worker by a program, which is the offence.
         unsafe { libc::execv(arguments[0], arguments.as_ptr()) };
         errno::<()>(Err(std::io::Error::last_os_error()))
     };
@@ -303,11 +308,68 @@ fn a_killing_sandbox_leaves_other_deaths_as_they_are() {
         |n: u32| unsafe { std::ptr::without_provenance::<u32>(n as usize * 8).read_volatile() };
     // SAFETY: plain system calls.
     let sigsys = |_: u32| unsafe { libc::raise(libc::SIGTERM) } as u32;
-    let rows: [(fn(u32) -> u32, CrashCause); 3] =
+    let rows: [Death; 3] =
         [(abort, CrashCause::Abort), (fault, CrashCause::Segfault), (sigsys, CrashCause::Signal)];
     for (function, cause) in rows {
         let error = outcome(pool.submit(call(function, 1)).unwrap()).unwrap_err();
         assert_eq!(error.crash().unwrap().cause, cause, "{error}");
+    }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn calls_by_other_numbers_are_denied_too() {
+    // The x32 kind of the same call, which a filter that compares numbers overlooks.
+    let connect = |_: ()| {
+        // SAFETY: a socket that is not used.
+        let socket = unsafe { libc::syscall(0x4000_0000 | libc::SYS_socket, libc::AF_INET, 1, 0) };
+        if socket < 0 { errno::<()>(Err(std::io::Error::last_os_error())) } else { None }
+    };
+    for sandbox in [Sandbox::no_network(), Sandbox::pure()] {
+        let Some(pool) = pool(sandbox) else { return };
+        assert_eq!(run(&pool, connect, ()), REFUSED);
+    }
+}
+
+#[test]
+fn a_sandbox_leaves_limits_at_work() {
+    let builder = builder(Sandbox::pure().kill_on_denial());
+    let time = Duration::from_millis(200);
+    let Ok(pool) = builder.cpu_limit(time).rss_limit(256 << 20).open_files(40).build() else {
+        return;
+    };
+    let spin = |mut n: u32| -> u32 {
+        loop {
+            n = std::hint::black_box(n.wrapping_add(1));
+        }
+    };
+    let overflow = |n: u32| -> u32 {
+        fn deeper(n: u32) -> u32 {
+            let frame = std::hint::black_box([n; 200]);
+            if n == u32::MAX {
+                0
+            } else {
+                deeper(n.wrapping_add(1) | 1) + frame[(n % 200) as usize]
+            }
+        }
+        deeper(n)
+    };
+    let hoard = |n: u32| -> u32 {
+        let mut hoard = Vec::new();
+        while hoard.len() < 1 << 20 {
+            hoard.push(std::hint::black_box(vec![n as u8 | 1; 8 << 20]));
+        }
+        n
+    };
+    let mut rows: Vec<Death> =
+        vec![(spin, CrashCause::CpuLimit), (overflow, CrashCause::StackOverflow)];
+    if !cfg!(loopool_plain_memory) {
+        rows.push((hoard, CrashCause::OutOfMemory));
+    }
+    for (function, cause) in rows {
+        let error = outcome(pool.submit(call(function, 1)).unwrap()).unwrap_err();
+        assert_eq!(error.crash().map(|report| report.cause), Some(cause), "{error}");
+        assert_eq!(run(&pool, compute, 10), 40_000);
     }
 }
 
@@ -352,6 +414,10 @@ fn what_cannot_be_enforced_is_an_error_or_told() {
     let enforced = pool.enforced().unwrap();
     assert!(!enforced.is_complete());
     assert!(enforced.missing.iter().any(|what| what.contains(nowhere)), "{enforced:?}");
+    // The rest is in force.
+    if enforced.landlock_abi.is_some() {
+        assert_eq!(run(&pool, read, "/etc/passwd".to_owned()), Some(libc::EACCES));
+    }
 }
 
 #[test]

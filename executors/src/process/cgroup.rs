@@ -185,6 +185,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::print_stdout, reason = "what is not tested is named")]
     fn this_machine_is_as_it_is() {
         match Home::detect() {
             Some(home) => println!("a control group is delegated to this process: {home:?}"),

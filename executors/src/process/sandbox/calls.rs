@@ -49,7 +49,7 @@ pub(super) const SIGNALS_BY_DESCRIPTOR: &[Call] = calls! {
 
 /// What changes files by name.
 pub(super) const FILE_WRITES: &[Call] = calls! {
-    SYS_truncate SYS_mknodat SYS_symlinkat SYS_linkat SYS_unlinkat SYS_renameat SYS_renameat2
+    SYS_truncate SYS_mknodat SYS_symlinkat SYS_linkat SYS_unlinkat SYS_renameat2
     SYS_mkdirat
 };
 
@@ -80,7 +80,7 @@ pub(super) const COMPUTING: &[Call] = calls! {
     SYS_clock_nanosleep SYS_nanosleep SYS_gettimeofday SYS_times SYS_getrusage SYS_sysinfo
     SYS_uname SYS_getrandom SYS_getpid SYS_getcwd SYS_gettid SYS_getppid SYS_getpgid SYS_getsid SYS_getuid
     SYS_geteuid SYS_getgid SYS_getegid SYS_getgroups SYS_getresuid SYS_getresgid SYS_umask
-    SYS_getrlimit SYS_setrlimit SYS_prlimit64 SYS_rt_sigaction SYS_rt_sigprocmask
+    SYS_prlimit64 SYS_rt_sigaction SYS_rt_sigprocmask
     SYS_rt_sigreturn SYS_rt_sigpending SYS_rt_sigtimedwait SYS_rt_sigsuspend SYS_sigaltstack
     SYS_restart_syscall SYS_exit SYS_exit_group SYS_kill SYS_tkill SYS_tgkill
     SYS_rt_sigqueueinfo SYS_rt_tgsigqueueinfo SYS_prctl SYS_ppoll SYS_pselect6 SYS_epoll_create1
@@ -135,7 +135,7 @@ pub(super) mod old {
     };
 
     pub(in super::super) const FILE_WRITES: &[Call] = calls! {
-        SYS_creat SYS_mknod SYS_symlink SYS_link SYS_unlink SYS_rename SYS_mkdir SYS_rmdir
+        SYS_renameat SYS_creat SYS_mknod SYS_symlink SYS_link SYS_unlink SYS_rename SYS_mkdir SYS_rmdir
     };
 
     pub(in super::super) const FILE_ATTRIBUTES: &[Call] = calls! {
@@ -147,13 +147,27 @@ pub(super) mod old {
     };
 
     pub(in super::super) const COMPUTING: &[Call] = calls! {
-        SYS_poll SYS_select SYS_epoll_create SYS_epoll_wait SYS_eventfd SYS_pipe SYS_dup2
+        SYS_getrlimit SYS_setrlimit SYS_poll SYS_select SYS_epoll_create SYS_epoll_wait SYS_eventfd SYS_pipe SYS_dup2
         SYS_arch_prctl SYS_time SYS_alarm SYS_pause SYS_stat SYS_lstat SYS_getpgrp
     };
 }
 
+/// There are few here, and the C library's crate does not name them.
+#[cfg(target_arch = "aarch64")]
+pub(super) mod old {
+    use super::Call;
+
+    pub(in super::super) const ADMINISTRATION: &[Call] = &[];
+    pub(in super::super) const PROCESSES: &[Call] = &[];
+    pub(in super::super) const FILE_WRITES: &[Call] = &[(38, "SYS_renameat")];
+    pub(in super::super) const FILE_ATTRIBUTES: &[Call] = &[];
+    pub(in super::super) const FILE_READS: &[Call] = &[];
+    pub(in super::super) const COMPUTING: &[Call] =
+        &[(163, "SYS_getrlimit"), (164, "SYS_setrlimit")];
+}
+
 /// There are none here.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(super) mod old {
     use super::Call;
 

@@ -15,7 +15,7 @@ pub(in crate::process) fn enter(sandbox: Option<&Sandbox>) -> Result<Enforced, S
     let mut missing = Vec::new();
     // Before Landlock: this may look into /proc.
     let others = has_other_threads();
-    let landlock = match files::restrict(sandbox, others) {
+    let landlock = match files::restrict(sandbox, others, &mut missing) {
         Ok(landlock) => landlock,
         Err(why) if sandbox.is_best_effort => {
             missing.push(why);

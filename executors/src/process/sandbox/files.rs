@@ -31,9 +31,14 @@ impl InForce {
 }
 
 /// Restricts this thread and those it will start; where the kernel can, and there are `others`, those too. None
-/// where the kernel has no Landlock. The error says what is wrong with the profile.
-pub(super) fn restrict(sandbox: &Sandbox, others: bool) -> Result<Option<InForce>, String> {
-    let status = ruleset(sandbox, others).map_err(|error| format!("Landlock: {error}"))?;
+/// where the kernel has no Landlock. Paths that can't be allowed are left out, which takes more away than was
+/// asked for, and added to what is `missing`.
+pub(super) fn restrict(
+    sandbox: &Sandbox,
+    others: bool,
+    missing: &mut Vec<String>,
+) -> Result<Option<InForce>, String> {
+    let status = ruleset(sandbox, others, missing).map_err(|error| format!("Landlock: {error}"))?;
     let LandlockStatus::Available { effective_abi, .. } = status.landlock else { return Ok(None) };
     if status.ruleset == RulesetStatus::NotEnforced {
         return Ok(None);
@@ -44,7 +49,11 @@ pub(super) fn restrict(sandbox: &Sandbox, others: bool) -> Result<Option<InForce
 
 type Status = landlock::RestrictionStatus;
 
-fn ruleset(sandbox: &Sandbox, others: bool) -> Result<Status, Box<dyn std::error::Error>> {
+fn ruleset(
+    sandbox: &Sandbox,
+    others: bool,
+    missing: &mut Vec<String>,
+) -> Result<Status, landlock::RulesetError> {
     let mut ruleset =
         Ruleset::default().handle_access(handled(sandbox))?.scope(Scope::from_all(INTERFACE))?;
     if sandbox.denies_network {
@@ -55,9 +64,14 @@ fn ruleset(sandbox: &Sandbox, others: bool) -> Result<Status, Box<dyn std::error
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         for (paths, access) in [(&files.read, read), (&files.write, read | write())] {
             for path in paths {
-                let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+                let fd = match PathFd::new(path) {
+                    Ok(fd) => fd,
+                    Err(error) => {
+                        missing.push(format!("files: {}: {error}", path.display()));
+                        continue;
+                    }
+                };
                 let access = if path.is_dir() { access } else { access & of_a_file() };
-                let fd = PathFd::new(path).map_err(|error| named(&error))?;
                 created = created.add_rule(PathBeneath::new(fd, access))?;
             }
         }
@@ -102,5 +116,5 @@ pub(super) fn version() -> Option<u32> {
 
 /// Why a path can't be in a profile.
 pub(super) fn problem(path: &Path) -> Option<String> {
-    PathFd::new(path).err().map(|error| format!("{}: {error}", path.display()))
+    PathFd::new(path).err().map(|error| format!("files: {}: {error}", path.display()))
 }

@@ -54,10 +54,8 @@ pub(super) fn is_there() -> bool {
 fn programs(sandbox: &Sandbox, circumstances: &Circumstances) -> Result<Vec<BpfProgram>, String> {
     let denial = denial(sandbox);
     let mut programs = vec![guard(&denial)];
-    if sandbox.denies_processes {
-        let rules = BTreeMap::from([(libc::SYS_clone3, vec![])]);
-        programs.push(compile(rules, SeccompAction::Allow, errno(libc::ENOSYS))?);
-    }
+    let hidden = BTreeMap::from([(libc::SYS_clone3, vec![])]);
+    programs.push(compile(hidden, SeccompAction::Allow, errno(libc::ENOSYS))?);
     let profile = if sandbox.is_pure() {
         compile(allowed(sandbox, circumstances.pid)?, denial, SeccompAction::Allow)
     } else {
@@ -141,9 +139,8 @@ fn allowed(sandbox: &Sandbox, pid: u32) -> Result<Rules, String> {
     let harmless: Result<Vec<_>, _> =
         harmless.into_iter().map(|command| argument(1, Ne, command)).collect();
     rules.insert(libc::SYS_fcntl, vec![when(harmless?)?]);
-    let ioctls = [libc::FIONBIO, libc::FIONREAD, libc::FIOCLEX, libc::FIONCLEX, libc::TCGETS];
     let ioctls: Result<Vec<_>, _> =
-        ioctls.into_iter().map(|request| when(vec![argument(1, Eq, request)?])).collect();
+        IOCTLS.into_iter().map(|request| when(vec![argument(1, Eq, request)?])).collect();
     rules.insert(libc::SYS_ioctl, ioctls?);
     // A pair of the third kind can be connected again, to somebody else.
     let kinds = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET];
@@ -163,6 +160,9 @@ fn denied(sandbox: &Sandbox, circumstances: &Circumstances) -> Result<Rules, Str
     let pid = u64::from(circumstances.pid);
     let others = when(vec![argument(0, Ne, 0)?, argument(0, Ne, pid)?])?;
     rules.insert(libc::SYS_prlimit64, vec![others]);
+    // In a user namespace of its own a process may do to the kernel what only administrators may otherwise.
+    let namespace = libc::CLONE_NEWUSER as u64;
+    let mut clones = vec![when(vec![argument(0, MaskedEq(namespace), namespace)?])?];
     if sandbox.denies_network {
         add(&mut rules, &[calls::NETWORK]);
         // Such a one can be connected again, to somebody else.
@@ -172,8 +172,9 @@ fn denied(sandbox: &Sandbox, circumstances: &Circumstances) -> Result<Rules, Str
     if sandbox.denies_processes {
         add(&mut rules, &[calls::PROGRAMS, calls::PROCESSES, calls::old::PROCESSES]);
         let no_thread = argument(0, MaskedEq(libc::CLONE_THREAD as u64), 0)?;
-        rules.insert(libc::SYS_clone, vec![when(vec![no_thread])?]);
+        clones.push(when(vec![no_thread])?);
     }
+    rules.insert(libc::SYS_clone, clones);
     if sandbox.denies_processes || !circumstances.signals_are_scoped {
         for (number, _) in calls::SIGNALS {
             rules.insert(*number, vec![when(vec![argument(0, Ne, pid)?])?]);
@@ -225,6 +226,10 @@ const OPENS: &[(libc::c_long, u8)] = &[(libc::SYS_openat, 2)];
 const F_SETOWN: u64 = 8;
 const F_SETSIG: u64 = 10;
 const F_SETOWN_EX: u64 = 15;
+
+/// TCGETS (whether it is a terminal), FIONBIO, FIONREAD, FIOCLEX and FIONCLEX: numbers, whose type is not the same in
+/// all C libraries.
+const IOCTLS: [u64; 5] = [0x5401, 0x5421, 0x541b, 0x5451, 0x5450];
 
 /// The kind of a socket, without its flags.
 const SOCKET_KIND: u64 = 0xf;

@@ -13,7 +13,7 @@ pub(super) fn lacks(sandbox: &Sandbox) -> Vec<String> {
         missing.extend(without_landlock(sandbox));
     }
     let paths = sandbox.files.iter().flat_map(Files::all);
-    missing.extend(paths.filter_map(files::problem).map(|why| format!("files: {why}")));
+    missing.extend(paths.filter_map(files::problem));
     missing
 }
 

@@ -1,4 +1,5 @@
 //! Limits of a pool's workers, where they run and what they find; and deaths that only threads die.
+#![allow(clippy::print_stdout, reason = "what is skipped is named")]
 
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,9 @@ fn crash_of(pool: &ProcessPoolExecutor, fault: fn(u32) -> u32) -> CrashReport {
     assert_eq!(run(pool, add_one, 1), 2);
     report
 }
+
+/// A job, and what it dies of.
+type Death = (fn(u32) -> u32, CrashCause);
 
 /// Takes 8 MiB after the other, and touches them.
 fn hoard(n: u32) -> u32 {
@@ -202,7 +206,7 @@ fn in_a_c_thread(work: fn(u32) -> u32, n: u32) -> u32 {
 
 #[test]
 fn faults_in_threads_that_a_job_starts_are_told_apart() {
-    let rows: [(fn(u32) -> u32, CrashCause); 4] = [
+    let rows: [Death; 4] = [
         (|n| in_a_thread(overflow, n), CrashCause::StackOverflow),
         (|n| in_a_thread(wild, n), CrashCause::Segfault),
         (|n| in_a_c_thread(overflow, n), CrashCause::StackOverflow),
