@@ -189,7 +189,8 @@ impl ProcessPoolBuilder {
             }
         };
         let environment = self.confinement.environment();
-        let memory = MemoryWatch::new(self.confinement.rss_limit)?;
+        let memory =
+            MemoryWatch::new(self.confinement.rss_limit).map_err(|_| ProcessPoolError::NoProc)?;
         let settings = WorkerSettings {
             memory_limit: self.memory_limit,
             cpu_limit: self.confinement.cpu_limit,

@@ -26,7 +26,8 @@ pub(in crate::process) fn enter(sandbox: Option<&Sandbox>) -> Result<Enforced, S
     match landlock {
         None => missing.extend(without_landlock(sandbox)),
         Some(InForce { in_all_threads: false, .. }) if !sandbox.has_no_files() => missing.push(
-            "files: this kernel's Landlock does not reach the threads that the initializer has started"
+            "files, and the memory of other processes: this kernel's Landlock does not reach the threads \
+             that the initializer has started; start them in the first job"
                 .to_owned(),
         ),
         Some(_) => {}
