@@ -62,6 +62,7 @@ fn limits() -> Enforced {
     Enforced {
         memory_limit: limit(Resource::RLIMIT_AS),
         open_files: limit(Resource::RLIMIT_NOFILE),
+        no_new_privs: has_no_new_privs(),
         ..Enforced::default()
     }
 }
