@@ -45,6 +45,18 @@ impl ProcessPoolBuilder {
     ///
     /// A pool whose sandbox can't be enforced is not built, or, when that turns out later, breaks: its jobs
     /// fail with the reason. See [`Sandbox::best_effort`] for the other way.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, ProcessPoolExecutor, Sandbox, call};
+    ///
+    /// let sandbox = Sandbox::read_only(["/usr/share"]).deny_network().best_effort();
+    /// let pool = ProcessPoolExecutor::builder().workers(1).sandbox(sandbox).build()?;
+    /// assert_eq!(pool.submit(call(|n: u32| n + 1, 1))?.result(None)?, 2);
+    /// for what in &pool.enforced().unwrap().missing {
+    ///     eprintln!("this machine does not enforce {what}");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
         self.confinement.sandbox = Some(sandbox);
         self
@@ -59,6 +71,15 @@ impl ProcessPoolBuilder {
     /// the workers that run a job, so that one that is quick can have some tens of MiB more for a moment.
     /// [`ProcessPoolExecutor::enforced`](crate::ProcessPoolExecutor::enforced) says which. Other than
     /// [`memory_limit`](Self::memory_limit) it does not count memory that is reserved and never touched.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, ProcessPoolExecutor, call};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().workers(1).rss_limit(1 << 30).build()?;
+    /// assert_eq!(pool.submit(call(|n: u32| n + 1, 1))?.result(None)?, 2);
+    /// assert_eq!(pool.enforced().unwrap().rss_limit.unwrap().0, 1 << 30);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn rss_limit(mut self, bytes: u64) -> Self {
         self.confinement.rss_limit = Some(bytes);
         self
@@ -70,6 +91,23 @@ impl ProcessPoolBuilder {
     ///
     /// Other than [`job_timeout`](Self::job_timeout) it does not count waiting, nor that the machine has much
     /// to do. A job that is out to get round it can handle or ignore the signal; that limit it can't.
+    ///
+    /// ```
+    /// use loopool_executors::{CrashCause, Executor, ProcessPoolExecutor, call};
+    /// use std::time::Duration;
+    ///
+    /// fn search(mut n: u64) -> u64 {
+    ///     loop {
+    ///         n = std::hint::black_box(n ^ 1);
+    ///     }
+    /// }
+    ///
+    /// let time = Duration::from_millis(50);
+    /// let pool = ProcessPoolExecutor::builder().workers(1).cpu_limit(time).build()?;
+    /// let error = pool.submit(call(search, 1))?.result(None).unwrap_err();
+    /// assert_eq!(error.crash().unwrap().cause, CrashCause::CpuLimit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn cpu_limit(mut self, time: Duration) -> Self {
         self.confinement.cpu_limit = Some(time);
         self
@@ -115,6 +153,15 @@ impl ProcessPoolBuilder {
 
     /// A variable of the workers' environment, in addition to those that the program has when the pool is built,
     /// or instead of one. It is there before anything runs in the worker.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, ProcessPoolExecutor, call};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().workers(1).env("MODEL", "small").build()?;
+    /// let model = |_: ()| std::env::var("MODEL").ok();
+    /// assert_eq!(pool.submit(call(model, ()))?.result(None)?.as_deref(), Some("small"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.confinement.environment.added.push((name.into(), value.into()));
         self

@@ -67,8 +67,8 @@ impl Limit {
         // Refused only for nanoseconds out of range, which a `Duration` has not.
         unsafe {
             let mut value: libc::itimerspec = std::mem::zeroed();
-            value.it_value.tv_sec =
-                libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX);
+            // Longer than any machine runs, and it fits whatever type the C library has.
+            value.it_value.tv_sec = time.as_secs().min(i32::MAX as u64) as _;
             value.it_value.tv_nsec = time.subsec_nanos() as _;
             libc::timer_settime(self.timer, 0, &value, std::ptr::null_mut());
         }

@@ -31,7 +31,10 @@
 //! 3. A worker that was told of as killed may take its time to die: its job is settled at once, its
 //!    place is free at once, and it is reaped when its pidfd says so.
 //! 4. A worker's number is used for signals only until it is reaped.
-//! 5. Workers die with the program, whichever way it ends: the kernel kills them when the last writing
+//! 5. What holds a worker in (`sandbox`, limits) is in force before its first job, and it says so before it is
+//!    ready. Why it died is put together from its status, what it has told, and what was done to it
+//!    (`evidence`).
+//! 6. Workers die with the program, whichever way it ends: the kernel kills them when the last writing
 //!    end of their lifeline is closed, and only the program has one.
 
 mod alone;

@@ -184,6 +184,24 @@ impl Sandbox {
     /// what libraries do by themselves: looks into `/proc`, `/sys` and `/usr/lib`, and all that is denied while
     /// a panic is printed.
     /// In a process that a job has started the call ends that process.
+    ///
+    /// ```
+    /// use loopool_executors::{CrashCause, Executor, ProcessPoolExecutor, Sandbox, call};
+    ///
+    /// fn phone_home(_: ()) -> bool {
+    ///     std::net::TcpStream::connect("192.0.2.1:80").is_ok()
+    /// }
+    ///
+    /// # if !Sandbox::pure().lacks().is_empty() { return Ok(()); }
+    /// let sandbox = Sandbox::pure().kill_on_denial();
+    /// let pool = ProcessPoolExecutor::builder().workers(1).sandbox(sandbox).build()?;
+    /// let error = pool.submit(call(phone_home, ()))?.result(None).unwrap_err();
+    /// let CrashCause::SandboxDenied { syscall: Some(call) } = error.crash().unwrap().cause else {
+    ///     panic!("{error}");
+    /// };
+    /// assert_eq!(call.name(), Some("socket"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn kill_on_denial(mut self) -> Self {
         self.kills = true;
         self
