@@ -366,7 +366,7 @@ fn a_worker_has_lower_priority_no_input_and_none_of_our_files() {
             .iter()
             .filter(|(fd, target)| fd.parse::<u32>().unwrap() > 2 && !target.contains("/fd"))
             .collect();
-        assert_eq!(others.len(), 2, "job socket and lifeline, but: {fds:?} ({inode})");
+        assert_eq!(others.len(), 3, "job socket, lifeline and bell, but: {fds:?} ({inode})");
         assert!(fds.contains(&("0".to_owned(), "/dev/null".to_owned())), "{fds:?}");
     }
 }

@@ -55,6 +55,6 @@ fn run(control: OwnedFd, order: Order, tail: &[u8], fds: Vec<OwnedFd>) -> io::Re
     let code = if matches!(answer, Answer::Value(_)) { 0 } else { PANICKED };
     // Nobody hears it when the program has gone; a process that is no daemon ends as usual all the same.
     let told = worker.tell(answer, TAIL_LIMIT, None);
-    let _ = worker.send(told);
+    let _ = worker.send(0, told);
     Ok(code)
 }

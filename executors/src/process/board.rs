@@ -19,11 +19,11 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use super::ring::{Ring, SLOTS};
 
 /// What a job or an answer may take in its slot, in bytes. What is longer lies beside.
-pub(super) const JOB_LIMIT: usize = 512;
-/// As above.
-pub(super) const ANSWER_LIMIT: usize = 512;
+pub(super) const MESSAGE_LIMIT: usize = HALF_SLOT - PREFIX;
 
-const SLOT: usize = JOB_LIMIT + ANSWER_LIMIT;
+const HALF_SLOT: usize = 512;
+/// The length that comes before a message.
+const PREFIX: usize = 2;
 const PAGE: usize = 4096;
 const RING: usize = size_of::<Ring>().next_multiple_of(PAGE);
 
@@ -35,7 +35,8 @@ pub(super) struct Area {
 }
 
 /// Where large arguments go.
-pub(super) const ARGUMENTS: Area = Area { start: RING + SLOTS as usize * SLOT, len: 4 << 20 };
+pub(super) const ARGUMENTS: Area =
+    Area { start: RING + SLOTS as usize * 2 * HALF_SLOT, len: 4 << 20 };
 /// Where large results go.
 pub(super) const RESULTS: Area = Area { start: ARGUMENTS.start + ARGUMENTS.len, len: 4 << 20 };
 
@@ -46,13 +47,13 @@ const _: () = assert!(ARGUMENTS.start.is_multiple_of(PAGE) && SLOTS.is_power_of_
 
 /// Where a slot's job lies.
 pub(super) fn job_of(number: u32) -> Area {
-    Area { start: RING + (number % SLOTS) as usize * SLOT, len: JOB_LIMIT }
+    Area { start: RING + (number % SLOTS) as usize * 2 * HALF_SLOT, len: HALF_SLOT }
 }
 
 /// Where a slot's answer lies.
 pub(super) fn answer_of(number: u32) -> Area {
     let job = job_of(number);
-    Area { start: job.start + JOB_LIMIT, len: ANSWER_LIMIT }
+    Area { start: job.start + HALF_SLOT, len: HALF_SLOT }
 }
 
 impl Area {
@@ -136,6 +137,30 @@ impl Board {
         }
     }
 
+    /// Puts a message into a slot's job or answer: its length, two bytes, and then `parts`, which must fit.
+    pub(super) fn put(&self, area: Area, parts: &[&[u8]]) {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        // It fits into the area, so into 16 bits.
+        self.write(area, &[&(len as u16).to_le_bytes()]);
+        self.write(Area { start: area.start + PREFIX, len: area.len - PREFIX }, parts);
+    }
+
+    /// Copies a message out of a slot. None when it claims to be longer than a slot.
+    pub(super) fn get(&self, area: Area, message: &mut Vec<u8>) -> Option<()> {
+        message.clear();
+        self.read(Area { start: area.start, len: PREFIX }, message);
+        let len = u16::from_le_bytes([*message.first()?, *message.get(1)?]);
+        message.clear();
+        self.read(area.part(PREFIX as u64, u64::from(len))?, message);
+        Some(())
+    }
+
+    /// The first byte of a message in a slot.
+    pub(super) fn peek(&self, area: Area) -> u8 {
+        // SAFETY: the area lies within the mapping, and is longer than that.
+        unsafe { self.memory.as_ptr().add(area.start + PREFIX).read_volatile() }
+    }
+
     /// Copies `area` to the end of `bytes`.
     pub(super) fn read(&self, area: Area, bytes: &mut Vec<u8>) {
         bytes.reserve(area.len);
@@ -155,7 +180,10 @@ impl Board {
     pub(super) unsafe fn job(&self, number: u32) -> &[u8] {
         let area = job_of(number);
         // SAFETY: the area lies within the mapping, and nobody writes there meanwhile: the caller's promise.
-        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(area.start), area.len) }
+        let slot =
+            unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(area.start), area.len) };
+        let len = usize::from(u16::from_le_bytes([slot[0], slot[1]]));
+        slot.get(PREFIX..PREFIX + len).unwrap_or_default()
     }
 }
 
@@ -163,5 +191,49 @@ impl Drop for Board {
     fn drop(&mut self) {
         // SAFETY: our own mapping, of which no reference is left: `ring` and `job` borrow from it.
         unsafe { libc::munmap(self.memory.as_ptr().cast(), LEN) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_into_a_slot_is_got_on_the_other_side() {
+        let (program, file) = Board::new().unwrap();
+        let worker = Board::of(&file).unwrap();
+        for number in [0, 1, SLOTS - 1, SLOTS, u32::MAX] {
+            program.put(job_of(number), &[b"some", b"", b"thing"]);
+            // SAFETY: nobody else is there.
+            assert_eq!(unsafe { worker.job(number) }, b"something");
+            worker.put(answer_of(number), &[&[7; MESSAGE_LIMIT]]);
+            let mut answer = vec![1, 2, 3];
+            program.get(answer_of(number), &mut answer).unwrap();
+            assert_eq!(answer, [7; MESSAGE_LIMIT]);
+        }
+    }
+
+    #[test]
+    fn a_message_that_claims_to_be_longer_than_its_slot_is_none() {
+        let (board, _) = Board::new().unwrap();
+        board.write(answer_of(0), &[&[0xff; 2]]);
+        assert!(board.get(answer_of(0), &mut Vec::new()).is_none());
+    }
+
+    #[test]
+    fn nobody_can_make_the_file_shorter_or_longer() {
+        let (_board, file) = Board::new().unwrap();
+        assert!(file.set_len(10).is_err());
+        assert!(file.set_len(LEN as u64 + 1).is_err());
+    }
+
+    #[test]
+    fn parts_of_an_area_lie_within_it() {
+        let all = ARGUMENTS.len as u64;
+        assert_eq!(ARGUMENTS.part(0, all), Some(ARGUMENTS));
+        assert_eq!(ARGUMENTS.part(all, 0).map(|part| part.len), Some(0));
+        for (offset, len) in [(0, all + 1), (all, 1), (u64::MAX, 2), (1, u64::MAX)] {
+            assert_eq!(ARGUMENTS.part(offset, len), None);
+        }
     }
 }

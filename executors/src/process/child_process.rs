@@ -322,7 +322,7 @@ impl<R: DeserializeOwned> ProcessHandle<R> {
                 Ok((FromWorker::Dying { panic: message, location }, _)) => {
                     panic = Some((message, location));
                 }
-                Ok((FromWorker::Done(done), tail)) if received.whole => {
+                Ok((FromWorker::Done(_, done), tail)) if received.whole => {
                     return reply(done.verdict, tail, received.fds.into_iter().next()).outcome();
                 }
                 _ => return Err(JobError::codec("result", "the process sent nonsense")),

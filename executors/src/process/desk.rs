@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::board::{self, ANSWER_LIMIT, ARGUMENTS, Board, RESULTS};
+use super::board::{self, ARGUMENTS, Board, MESSAGE_LIMIT, RESULTS};
 use super::body::{Body, Plan};
 use super::futex;
 use super::mapping::Mapping;
@@ -112,20 +112,20 @@ impl Desk {
     /// Puts an answer where the program will look for it.
     fn leave(&self, worker: &Worker, told: Told) -> io::Result<()> {
         let place = board::answer_of(self.answered);
-        let mut header = [0; ANSWER_LIMIT];
+        let mut header = [0; MESSAGE_LIMIT];
         let here = SlotAnswer::Here(&told.done);
         let fits = postcard::to_slice(&here, &mut header).ok().map(|header| header.len());
         let tail = told.tail();
         if let Some(len) = fits
             && !told.has_new_file()
-            && len + tail[0].len() + tail[1].len() <= ANSWER_LIMIT
+            && len + tail[0].len() + tail[1].len() <= MESSAGE_LIMIT
         {
-            self.board.write(place, &[&header[..len], tail[0], tail[1]]);
+            self.board.put(place, &[&header[..len], tail[0], tail[1]]);
             return Ok(());
         }
-        worker.send(told)?;
+        worker.send(self.answered, told)?;
         if let Ok(by_socket) = postcard::to_slice(&SlotAnswer::BySocket, &mut header) {
-            self.board.write(place, &[by_socket]);
+            self.board.put(place, &[by_socket]);
         }
         Ok(())
     }

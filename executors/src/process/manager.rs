@@ -93,6 +93,8 @@ pub(super) struct Manager {
     is_closing: bool,
     /// Until when the pool's thread means to sleep: [`Sleep::Awake`] while it does not.
     sleep: Sleep,
+    /// Somebody else has left something behind for that thread.
+    is_wanted: bool,
     buffer: Box<[u8]>,
 }
 
@@ -134,6 +136,7 @@ impl Manager {
             is_broken: false,
             is_closing: false,
             sleep: Sleep::Awake,
+            is_wanted: false,
             buffer: vec![0; FRAME_LIMIT].into_boxed_slice(),
         };
         manager.adopt_server(server)?;
@@ -141,9 +144,26 @@ impl Manager {
         Ok(manager)
     }
 
+    pub(super) fn dump(&self) -> String {
+        let mut out = format!(
+            "idle {:?} stranded {} finished {} delivering {} waiting {} sleep {:?}\n",
+            self.idle,
+            self.stranded.len(),
+            self.finished.len(),
+            self.delivering,
+            self.waiting,
+            self.sleep
+        );
+        for (s, w) in &self.workers {
+            out += &format!("{s}: {}\n", w.dump());
+        }
+        out
+    }
+
     /// Everything there is to do, in the pool's thread.
     pub(super) fn turn(&mut self) {
         let now = Instant::now();
+        self.is_wanted = false;
         self.take_answers(now);
         self.enforce_deadlines(now);
         self.relieve(now);
@@ -170,7 +190,7 @@ impl Manager {
     /// Whether the pool's thread may sleep, and how long: not while there are answers. From now on it is rung for them.
     pub(super) fn may_sleep(&mut self) -> Option<EpollTimeout> {
         let armed = self.workers.values().filter(|worker| !worker.arm()).count() == 0;
-        if !armed || !self.finished.is_empty() {
+        if !armed || self.is_wanted || !self.finished.is_empty() {
             return None;
         }
         let now = Instant::now();
@@ -203,15 +223,21 @@ impl Manager {
         true
     }
 
-    /// Whether the pool's thread has to come although nothing calls it.
-    pub(super) fn needs_its_thread(&self, now: Instant) -> bool {
-        let Sleep::Until(until) = self.sleep else { return false };
-        let earlier = |next: Instant| until.is_none_or(|until| next < until);
-        !self.finished.is_empty()
-            || !self.stranded.is_empty()
+    /// Whether the pool's thread has to be woken for what was left behind. One that is awake looks at it before it sleeps.
+    pub(super) fn needs_its_thread(&mut self, now: Instant) -> bool {
+        let asleep = match self.sleep {
+            Sleep::Awake => None,
+            Sleep::Until(until) => Some(until),
+        };
+        let comes_late = |until: Option<Instant>| {
+            let earlier = |next: Instant| until.is_none_or(|until| next < until);
+            self.next_time(now).is_some_and(earlier)
+        };
+        self.is_wanted = !self.finished.is_empty()
             || self.is_due()
             || self.missing(now) > 0
-            || self.next_time(now).is_some_and(earlier)
+            || asleep.is_some_and(comes_late);
+        self.is_wanted && asleep.is_some()
     }
 
     pub(super) fn has_answers(&self) -> bool {
@@ -520,10 +546,10 @@ impl Manager {
             FromWorker::Dying { panic, location } if worker.was_ready => {
                 worker.last_words = Some((panic, location));
             }
-            FromWorker::Done(done) if worker.was_ready => {
+            FromWorker::Done(number, done) if worker.was_ready => {
                 let file = received.fds.into_iter().next();
                 let tail = tail.to_vec();
-                worker.keep_answer(AnswerBySocket { done, tail, file })?;
+                worker.keep_answer(AnswerBySocket { number, done, tail, file })?;
             }
             _ => return Err("a message that is not its turn".to_owned()),
         }

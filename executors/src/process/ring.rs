@@ -58,6 +58,10 @@ impl Ring {
         &self.states[(number % SLOTS) as usize].0
     }
 
+    pub(super) fn dump(&self) -> String {
+        format!("bell {:?} ws {:?} sent {:?}", self.bell.0, self.worker_sleeps.0, self.sent.0)
+    }
+
     // For the program:
 
     /// The slot with this number has been filled.

@@ -109,8 +109,8 @@ pub(super) enum FromWorker {
     Overflowed,
     /// The last words of a panic that ends the process.
     Dying { panic: String, location: Option<String> },
-    /// A job is over. A new result file's descriptor may come with this.
-    Done(Done),
+    /// The job in the slot with this number is over. A new result file's descriptor may come with this.
+    Done(u32, Done),
 }
 
 /// How a job ended. The head of a value is the rest of the frame or slot, or lies beside.
@@ -215,6 +215,7 @@ mod tests {
     #[test]
     fn an_answer_in_a_slot_is_read_as_it_was_written() {
         let written = postcard::to_stdvec(&SlotAnswer::BySocket).unwrap();
+        assert_eq!(written, [1], "it is looked for by its first byte");
         assert!(matches!(postcard::from_bytes(&written), Ok(AnswerInSlot::BySocket)));
         let done = Done::new(Verdict::Value(Place::Tail));
         let written = postcard::to_stdvec(&SlotAnswer::Here(&done)).unwrap();

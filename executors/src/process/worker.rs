@@ -236,11 +236,11 @@ impl Worker {
         told
     }
 
-    /// Tells the program over the socket.
-    pub(super) fn send(&self, told: Told) -> io::Result<()> {
+    /// Tells the program over the socket what became of the job in slot `number`.
+    pub(super) fn send(&self, number: u32, told: Told) -> io::Result<()> {
         let file: Vec<BorrowedFd<'_>> = told.new_file.iter().map(AsFd::as_fd).collect();
         let tail = told.value.as_ref().map_or([&[][..], &[]], |(body, plan)| body.tail(plan));
-        socket::send(self.socket.as_fd(), &FromWorker::Done(told.done), tail, &file)
+        socket::send(self.socket.as_fd(), &FromWorker::Done(number, told.done), tail, &file)
     }
 
     /// Whether somebody (a static, a thread the job started) still has a blob of the arena. If not,

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use super::arena::Arena;
-use super::board::{self, ARGUMENTS, Board, JOB_LIMIT};
+use super::board::{self, ARGUMENTS, Board, MESSAGE_LIMIT};
 use super::body::{BoardResults, Plan, ResultFile, Source};
 use super::remote_job::{RemoteJob, Reply};
 use super::tail::OutputPipe;
@@ -22,7 +22,7 @@ const IDLE_RINGS: u32 = 64;
 const ALIGN: u64 = 64;
 
 /// [`AnswerInSlot::BySocket`], as it is sent.
-const BY_SOCKET: [u8; 1] = [1];
+const BY_SOCKET: u8 = 1;
 
 /// Where a worker is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,8 @@ struct InFlight {
 
 /// An answer that did not fit into its slot.
 pub(super) struct AnswerBySocket {
+    /// Of the slot.
+    pub(super) number: u32,
     pub(super) done: Done,
     pub(super) tail: Vec<u8>,
     pub(super) file: Option<OwnedFd>,
@@ -169,6 +171,22 @@ impl WorkerHandle {
         }
     }
 
+    pub(super) fn dump(&self) -> String {
+        format!(
+            "{:?} in_flight {} sent {} taken {} answered {} full {} window {} silent {} ours {} {}",
+            self.phase,
+            self.in_flight.len(),
+            self.sent,
+            self.taken,
+            self.board.ring().answered(),
+            self.is_full,
+            self.window.size(),
+            self.is_silent,
+            self.is_ours,
+            self.board.ring().dump()
+        )
+    }
+
     /// Whether another job may be given to it now.
     pub(super) fn room(&self) -> usize {
         match self.phase {
@@ -212,13 +230,13 @@ impl WorkerHandle {
             beside,
             has_new_arena,
         };
-        let mut header = [0; JOB_LIMIT - NEAR];
+        let mut header = [0; MESSAGE_LIMIT - NEAR];
         let Ok(header) = postcard::to_slice(&task, &mut header) else {
             let error = io::Error::other("its header is too long");
             return Err((job, SendError::NoRoom(error)));
         };
         let tail = job.body.tail(&plan);
-        self.board.write(board::job_of(self.sent), &[header, tail[0], tail[1]]);
+        self.board.put(board::job_of(self.sent), &[header, tail[0], tail[1]]);
         if is_first {
             self.head_since = now;
             // Nobody may be looking.
@@ -310,34 +328,41 @@ impl WorkerHandle {
     /// Reads the answer in the slot whose turn it is.
     fn read_answer(&mut self) -> Result<Reply, String> {
         let mut slot = std::mem::take(&mut self.slot);
-        slot.clear();
-        self.board.read(board::answer_of(self.taken), &mut slot);
-        let reply = match postcard::take_from_bytes::<AnswerInSlot>(&slot) {
-            Ok((AnswerInSlot::Here(done), tail)) => self.reply(done, tail, None),
-            Ok((AnswerInSlot::BySocket, _)) => match self.by_socket.pop_front() {
-                Some(answer) => self.reply(answer.done, &answer.tail, answer.file),
-                None => Err("an answer that never came".to_owned()),
-            },
-            Err(error) => Err(format!("an answer that is none: {error}")),
+        if self.board.get(board::answer_of(self.taken), &mut slot).is_none() {
+            return Err("an answer that is too long".to_owned());
+        }
+        let by_socket = self.take_by_socket();
+        let reply = match (postcard::take_from_bytes::<AnswerInSlot>(&slot), by_socket) {
+            (Ok((AnswerInSlot::Here(done), tail)), None) => self.reply(done, tail, None),
+            (Ok((AnswerInSlot::BySocket, _)), Some(answer)) => {
+                self.reply(answer.done, &answer.tail, answer.file)
+            }
+            (Ok((AnswerInSlot::BySocket, _)), None) => Err("an answer that never came".to_owned()),
+            (Ok((AnswerInSlot::Here(_), _)), Some(_)) => Err("two answers to one job".to_owned()),
+            (Err(error), _) => Err(format!("an answer that is none: {error}")),
         };
         self.slot = slot;
         reply
     }
 
+    /// What came by the socket for the slot whose turn it is.
+    fn take_by_socket(&mut self) -> Option<AnswerBySocket> {
+        let is_here = self.by_socket.front().is_some_and(|answer| answer.number == self.taken);
+        if is_here { self.by_socket.pop_front() } else { None }
+    }
+
     /// Whether the next answer comes by the socket, and has not come yet.
     pub(super) fn misses_an_answer(&self) -> bool {
-        let mut slot = Vec::new();
-        let first = board::answer_of(self.taken).part(0, 1);
-        first.is_some_and(|first| {
-            self.board.read(first, &mut slot);
-            // Whatever else it may become when it is read again.
-            slot == BY_SOCKET && self.by_socket.is_empty()
-        })
+        // Whatever else it may become when it is read again.
+        self.by_socket.is_empty() && self.board.peek(board::answer_of(self.taken)) == BY_SOCKET
     }
 
     /// Keeps what came by the socket until its slot is answered.
     pub(super) fn keep_answer(&mut self, answer: AnswerBySocket) -> Result<(), String> {
-        if self.by_socket.len() >= self.in_flight.len() {
+        let place = |number: u32| number.wrapping_sub(self.taken);
+        let after_last =
+            self.by_socket.back().is_none_or(|last| place(last.number) < place(answer.number));
+        if !after_last || place(answer.number) as usize >= self.in_flight.len() {
             return Err("an answer that nobody asked for".to_owned());
         }
         self.by_socket.push_back(answer);
