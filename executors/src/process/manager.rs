@@ -144,22 +144,6 @@ impl Manager {
         Ok(manager)
     }
 
-    pub(super) fn dump(&self) -> String {
-        let mut out = format!(
-            "idle {:?} stranded {} finished {} delivering {} waiting {} sleep {:?}\n",
-            self.idle,
-            self.stranded.len(),
-            self.finished.len(),
-            self.delivering,
-            self.waiting,
-            self.sleep
-        );
-        for (s, w) in &self.workers {
-            out += &format!("{s}: {}\n", w.dump());
-        }
-        out
-    }
-
     /// Everything there is to do, in the pool's thread.
     pub(super) fn turn(&mut self) {
         let now = Instant::now();
@@ -251,15 +235,13 @@ impl Manager {
         let orders = self.shared.orders(room, could_start);
         self.waiting = orders.waiting;
         self.shut_down = orders.shut_down;
-        let back = std::mem::take(&mut self.stranded);
-        let mut jobs = back.into_iter().chain(orders.jobs);
-        while let Some(job) = jobs.next() {
+        self.stranded.extend(orders.jobs);
+        while let Some(job) = self.stranded.pop_front() {
             if let Some(job) = self.dispatch(job, now) {
-                self.stranded.push_back(job);
+                self.stranded.push_front(job);
                 break;
             }
         }
-        self.stranded.extend(jobs);
         for id in orders.cancels {
             self.cancel(id, now);
         }

@@ -251,11 +251,6 @@ impl ProcessPoolExecutor {
         }
     }
 
-    /// TEMP
-    pub fn debug_dump(&self) -> String {
-        self.shared.manager.lock().unwrap().as_ref().map(|m| m.dump()).unwrap_or_default()
-    }
-
     /// What the pool is doing.
     pub fn stats(&self) -> ExecutorStats {
         self.shared.stats()

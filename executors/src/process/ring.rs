@@ -37,7 +37,6 @@ const REVOKED: u32 = 3;
 
 /// A word in a cache line of its own.
 #[repr(C, align(64))]
-#[derive(Default)]
 struct Line<T>(T);
 
 /// The words that both sides share. All zero is an empty ring.
@@ -54,12 +53,22 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    fn state(&self, number: u32) -> &AtomicU32 {
-        &self.states[(number % SLOTS) as usize].0
+    /// An empty one in memory of its own, for models.
+    #[cfg(loopool_loom)]
+    pub(super) fn new() -> Self {
+        let line = || Line(AtomicU32::new(0));
+        Ring {
+            sent: line(),
+            taken: line(),
+            answered: line(),
+            worker_sleeps: line(),
+            bell: line(),
+            states: std::array::from_fn(|_| line()),
+        }
     }
 
-    pub(super) fn dump(&self) -> String {
-        format!("bell {:?} ws {:?} sent {:?}", self.bell.0, self.worker_sleeps.0, self.sent.0)
+    fn state(&self, number: u32) -> &AtomicU32 {
+        &self.states[(number % SLOTS) as usize].0
     }
 
     // For the program:

@@ -64,6 +64,6 @@ mod tests {
         for _ in 0..20 {
             window.note(Duration::from_micros(100), 1);
         }
-        assert_eq!(window.size(), 3, "a little less than four, never quite reaching the mean");
+        assert_eq!(window.size(), 4);
     }
 }

@@ -171,22 +171,6 @@ impl WorkerHandle {
         }
     }
 
-    pub(super) fn dump(&self) -> String {
-        format!(
-            "{:?} in_flight {} sent {} taken {} answered {} full {} window {} silent {} ours {} {}",
-            self.phase,
-            self.in_flight.len(),
-            self.sent,
-            self.taken,
-            self.board.ring().answered(),
-            self.is_full,
-            self.window.size(),
-            self.is_silent,
-            self.is_ours,
-            self.board.ring().dump()
-        )
-    }
-
     /// Whether another job may be given to it now.
     pub(super) fn room(&self) -> usize {
         match self.phase {
