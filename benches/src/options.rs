@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::processes::Row;
 use crate::runtimes::Name;
 use crate::traffic::Service;
 use crate::workloads::Workload;
@@ -12,7 +13,7 @@ use crate::workloads::Workload;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Options {
-    /// Measure these workloads only; `echo` and `echo_50` stand for all that begin so.
+    /// Measure these workloads only; `echo`, `echo_50`, `proc` and the like stand for all that begin so.
     #[arg(long, value_name = "WORKLOAD", value_delimiter = ',')]
     pub only: Vec<String>,
 
@@ -87,6 +88,12 @@ pub enum Command {
     /// A load generator for a server.
     #[command(hide = true)]
     Load(Load),
+    /// One pool of processes in one workload, once.
+    #[command(hide = true)]
+    Pool(Pool),
+    /// The other side of two processes that are no pool.
+    #[command(hide = true)]
+    Answer(Answer),
     /// How large a program is that says hello on each runtime.
     BinarySize,
     /// How long clients of the example service wait while its loops are blocked.
@@ -140,6 +147,28 @@ pub struct Load {
     /// The CPU to stay on.
     #[arg(long)]
     pub cpu: Option<usize>,
+}
+
+/// Options of a process that measures a pool of processes.
+#[derive(Debug, Args)]
+pub struct Pool {
+    /// Whose.
+    #[arg(long)]
+    pub runtime: Name,
+    /// In which workload.
+    #[arg(long)]
+    pub row: Row,
+    /// How many operations.
+    #[arg(long)]
+    pub ops: u64,
+}
+
+/// Options of a process that answers another one.
+#[derive(Debug, Args)]
+pub struct Answer {
+    /// In which way.
+    #[arg(long)]
+    pub runtime: Name,
 }
 
 /// Options of the service whose loops are blocked.
