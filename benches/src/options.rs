@@ -13,7 +13,7 @@ use crate::workloads::Workload;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Options {
-    /// Measure these workloads only; `echo`, `echo_50`, `proc` and the like stand for all that begin so.
+    /// Measure these workloads only; `echo`, `echo_50` and `proc` stand for all that begin so.
     #[arg(long, value_name = "WORKLOAD", value_delimiter = ',')]
     pub only: Vec<String>,
 
@@ -28,6 +28,10 @@ pub struct Options {
     /// Shorter runs and fewer of them: the whole table in under two minutes.
     #[arg(long)]
     pub quick: bool,
+
+    /// Divides the operations of every workload by this: for tests, whose figures mean nothing.
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub divisor: Option<u64>,
 
     /// Traffic with the server on one CPU and the load on another: steadier, and a server of two
     /// threads shares one CPU.

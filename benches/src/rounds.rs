@@ -34,7 +34,9 @@ pub fn run(options: &Options) -> Result<Vec<Run>, Error> {
             || matches!(workload, Workload::Processes(_))
             || cpython::version().is_some()
     };
-    let effort = if options.quick { Effort::quick(options.pin) } else { Effort::full(options.pin) };
+    let mut effort =
+        if options.quick { Effort::quick(options.pin) } else { Effort::full(options.pin) };
+    effort.divisor = options.divisor.unwrap_or(effort.divisor);
     // Progress is for who waits, and nobody waits before a file or a pipe.
     let mut terminal = Some(std::io::stderr()).filter(IsTerminal::is_terminal);
     let mut results = Vec::new();

@@ -144,14 +144,13 @@ impl Workload {
         }
     }
 
-    /// Whether `asked` means this one: its name, or the part of it before an underscore, for those that come
-    /// in families.
+    /// Whether `asked` means this one: its name, the part of an echo's name before a number, or all those of
+    /// pools of processes together.
     pub fn fits(self, asked: &str) -> bool {
         let name = self.name();
         let rest = name.strip_prefix(asked);
-        rest == Some("")
-            || ["echo", "proc"].iter().any(|family| asked.starts_with(family))
-                && rest.is_some_and(|rest| rest.starts_with('_'))
+        let is_family = asked.starts_with("echo") || asked == "proc";
+        rest == Some("") || is_family && rest.is_some_and(|rest| rest.starts_with('_'))
     }
 
     /// Whether `runtime` can do it.
