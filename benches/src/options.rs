@@ -25,7 +25,7 @@ pub struct Options {
     #[arg(long, default_value_t = 9, default_value_if("quick", "true", "3"))]
     pub rounds: usize,
 
-    /// Shorter runs and fewer of them: the whole table in under two minutes.
+    /// Shorter runs and fewer of them: the whole table in some four minutes.
     #[arg(long)]
     pub quick: bool,
 

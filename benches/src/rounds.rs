@@ -36,7 +36,9 @@ pub fn run(options: &Options) -> Result<Vec<Run>, Error> {
     };
     let mut effort =
         if options.quick { Effort::quick(options.pin) } else { Effort::full(options.pin) };
-    effort.divisor = options.divisor.unwrap_or(effort.divisor);
+    if let Some(divisor) = options.divisor {
+        effort = Effort { divisor, process_divisor: divisor, ..effort };
+    }
     // Progress is for who waits, and nobody waits before a file or a pipe.
     let mut terminal = Some(std::io::stderr()).filter(IsTerminal::is_terminal);
     let mut results = Vec::new();

@@ -68,7 +68,7 @@ fn measure(runtime: Name, row: Row, effort: Effort) -> Result<Measured, Error> {
             program
         }
     };
-    let ops = (row.ops() / effort.divisor).max(1);
+    let ops = (row.ops() / effort.process_divisor).max(1);
     program.args(["--ops", &ops.to_string()]);
     let told = told::hear(program).map_err(|why| format!("{} of {why}", row.name()))?;
     told.measured(row)

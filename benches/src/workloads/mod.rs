@@ -101,6 +101,8 @@ pub enum Measured {
 pub struct Effort {
     /// Operations are divided by this.
     pub divisor: u64,
+    /// Those in other processes, which take longer with most peers, by this.
+    pub process_divisor: u64,
     /// How long a server is under load.
     pub load_millis: u64,
     /// Whether a server and its load have a CPU each.
@@ -110,12 +112,12 @@ pub struct Effort {
 impl Effort {
     /// For figures that are to be believed: a run of 100 ms or more for nearly every workload.
     pub fn full(pin: bool) -> Self {
-        Effort { divisor: 1, load_millis: 600, pin }
+        Effort { divisor: 1, process_divisor: 1, load_millis: 600, pin }
     }
 
     /// For a first impression.
     pub fn quick(pin: bool) -> Self {
-        Effort { divisor: 2, load_millis: 150, pin }
+        Effort { divisor: 2, process_divisor: 5, load_millis: 150, pin }
     }
 }
 
