@@ -39,10 +39,20 @@ fn more_is_better(unit: &str) -> bool {
 /// A ratio that is printed as 1.00 is not a win.
 const TIE: f64 = 0.005;
 
-/// One entry per workload, figure and runtime, in the order of measuring.
+/// A workload with its figure, and a runtime.
+type Key = (String, &'static str);
+
+/// What was found for one of them.
+#[derive(Default)]
+struct Entry {
+    values: Vec<f64>,
+    word: Option<Word>,
+}
+
+/// One summary per workload, figure and runtime, in the order of measuring.
 pub fn summarise(runs: &[Run]) -> Vec<Summary> {
     let mut order = Vec::new();
-    let mut entries: BTreeMap<(String, &'static str), (Vec<f64>, Option<Word>)> = BTreeMap::new();
+    let mut entries: BTreeMap<Key, Entry> = BTreeMap::new();
     for run in runs {
         let mut enter = |figure, unit, value: Result<f64, Word>| {
             let workload = match figure {
@@ -53,10 +63,10 @@ pub fn summarise(runs: &[Run]) -> Vec<Summary> {
             if !entries.contains_key(&key) {
                 order.push((key.clone(), unit));
             }
-            let (values, word) = entries.entry(key).or_default();
+            let entry = entries.entry(key).or_default();
             match value {
-                Ok(value) => values.push(value),
-                Err(said) => *word = Some(said),
+                Ok(value) => entry.values.push(value),
+                Err(word) => entry.word = Some(word),
             }
         };
         match &run.measured {
@@ -72,8 +82,8 @@ pub fn summarise(runs: &[Run]) -> Vec<Summary> {
             }
         }
     }
-    let summary = |(key, unit): ((String, &'static str), &'static str)| {
-        let (mut values, word) = entries.remove(&key).unwrap_or_default();
+    let summary = |(key, unit): (Key, &'static str)| {
+        let Entry { mut values, word } = entries.remove(&key).unwrap_or_default();
         let (workload, runtime) = key;
         values.sort_unstable_by(f64::total_cmp);
         let (median, min, max) = match values.as_slice() {

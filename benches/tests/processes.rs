@@ -1,6 +1,7 @@
 //! The workloads of the pools of processes, for a moment, on everybody who takes part. Each verifies its results
 //! itself. By the program, since each pool is measured in a process of its own.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs, process};
@@ -80,6 +81,9 @@ fn pools_of_python_do_all_that_they_can_or_are_missing() {
     let list = compare(&pools.map(Name::name).join(","), None);
     for pool in pools {
         let numbers = cell(&list, pool, Row::RoundTrips, "warm_p50").unwrap();
+        if numbers.is_err() {
+            let _ = writeln!(std::io::stderr(), "skipped: python3 has no {}", pool.name());
+        }
         for row in rows() {
             for &(figure, _) in row.figures().iter().filter(|(figure, _)| *figure != "worker") {
                 let cell = cell(&list, pool, row, figure).unwrap();
