@@ -14,11 +14,11 @@ use crate::Error;
 use crate::report::percentile;
 use crate::runtimes::THREADS;
 
-/// Back to back: up to a second.
-pub(super) const OPS: u64 = 5_000;
+/// Back to back: up to two seconds.
+pub(super) const OPS: u64 = 10_000;
 
 /// Of so many there is one with a pause.
-const PER_COLD: u64 = 10;
+const PER_COLD: u64 = 20;
 
 /// Long enough for everybody to fall asleep.
 const PAUSE: Duration = Duration::from_millis(2);
