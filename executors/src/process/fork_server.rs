@@ -227,7 +227,7 @@ impl ForkServer {
     }
 
     /// Asks for a worker with these descriptors.
-    pub(super) fn ask(&self, serial: u64, seat: u32, fds: [BorrowedFd<'_>; 3]) -> io::Result<()> {
+    pub(super) fn ask(&self, serial: u64, seat: u32, fds: [BorrowedFd<'_>; 5]) -> io::Result<()> {
         socket::send(self.control.as_fd(), &ToServer::Spawn { serial, seat }, [&[], &[]], &fds)
     }
 

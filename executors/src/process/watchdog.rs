@@ -143,10 +143,10 @@ impl Manager {
     }
 
     /// When [`watch_memory`](Self::watch_memory) is to be called again.
-    pub(super) fn next_look(&self) -> Option<Instant> {
+    pub(super) fn next_look(&self, now: Instant) -> Option<Instant> {
         self.memory.proc.as_ref()?;
         let runs = self.workers.values().any(|worker| worker.phase == Phase::Busy);
-        runs.then(|| self.memory.next.unwrap_or_else(|| Instant::now() + INTERVAL))
+        runs.then(|| self.memory.next.unwrap_or(now + INTERVAL))
     }
 
     /// Finds out whether a worker that was killed, and not by us, was killed for its memory.
