@@ -42,6 +42,9 @@ mod child_process;
 mod death;
 mod fault;
 mod fork_server;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hook;
 mod image;
 mod manager;
