@@ -180,6 +180,9 @@ impl Manager {
         for id in orders.cancels {
             self.cancel(id);
         }
+        if orders.kill_all {
+            self.kill_all();
+        }
     }
 
     /// Gives a job to the worker that was busy last.
@@ -229,7 +232,14 @@ impl Manager {
         }
     }
 
-    fn cancel(&mut self, id: u64) {
+    /// The jobs that run or are about to.
+    pub(super) fn running(&self) -> Vec<u64> {
+        let in_workers = self.workers.values().filter_map(|worker| worker.job.as_ref());
+        let in_workers = in_workers.map(|running| running.job.id);
+        in_workers.chain(self.stranded.iter().map(|job| job.id)).collect()
+    }
+
+    pub(super) fn cancel(&mut self, id: u64) {
         let runs_it =
             |worker: &WorkerHandle| worker.job.as_ref().is_some_and(|running| running.job.id == id);
         let serial = self.workers.iter().find(|(_, worker)| runs_it(worker)).map(|(id, _)| *id);

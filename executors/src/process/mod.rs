@@ -41,6 +41,7 @@ mod child;
 mod child_process;
 mod death;
 mod fault;
+mod force;
 mod fork_server;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
