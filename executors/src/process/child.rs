@@ -104,24 +104,28 @@ pub(super) fn lead_a_group() {
     let _ = nix::unistd::setpgid(nix::unistd::Pid::this(), nix::unistd::Pid::this());
 }
 
-/// Whom a signal of the lifeline goes to: the group of this process, as a negative number, if it leads one.
-/// Any other group is not ours to kill.
-fn victims() -> i32 {
-    // SAFETY: plain system calls.
-    let (me, group) = unsafe { (libc::getpid(), libc::getpgrp()) };
-    if me == group { -me } else { me }
-}
-
 const F_SETOWN: i32 = 8;
 const F_SETSIG: i32 = 10;
 
-/// Makes the kernel kill this process and what it has started, whatever they do, when the last other end
-/// of `pipe` is closed: when the program has gone, or lets go of it.
+/// Makes the kernel kill this process, whatever it does, when the last other end of `pipe` is closed:
+/// when the program has gone, or lets go of it.
 pub(super) fn die_with(pipe: BorrowedFd<'_>) -> io::Result<()> {
+    die(pipe, std::process::id() as i32)
+}
+
+/// The same with what this process has started, if it leads a group. Another group is not ours to kill.
+pub(super) fn die_together_with(pipe: BorrowedFd<'_>) -> io::Result<()> {
+    let me = std::process::id() as i32;
+    let leads = nix::unistd::getpgrp().as_raw() == me;
+    die(pipe, if leads { -me } else { me })
+}
+
+/// `victim` is a process, or minus a group.
+fn die(pipe: BorrowedFd<'_>, victim: i32) -> io::Result<()> {
     let fd = pipe.as_raw_fd();
     // SAFETY: settings of a descriptor of our own.
     let refused = unsafe {
-        libc::fcntl(fd, F_SETOWN, victims()) < 0
+        libc::fcntl(fd, F_SETOWN, victim) < 0
             || libc::fcntl(fd, F_SETSIG, libc::SIGKILL) < 0
             || libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK) < 0
     };

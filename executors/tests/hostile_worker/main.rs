@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use loopool_executors::{Blob, Executor, Job, JobError, ProcessPoolExecutor, call};
+use loopool_executors::{Blob, Executor, Job, JobError, Process, ProcessPoolExecutor, call};
 
 use random::Random;
 use socket::Socket;
@@ -127,6 +127,22 @@ fn ballast(len: usize) -> Blob {
     vec![7; len].into()
 }
 
+/// A process of its own has the same at hand. Nobody hears it before it has ended.
+fn attack_as_a_process(name: &str, index: usize, seed: u64) {
+    // Its only job has this number.
+    let argument = (index, seed, 0, ballast(100_000));
+    let process = Process::new(turn_against_the_program, argument).daemon(true);
+    let mut process = process.start().unwrap();
+    // One that stands still is ended; it does not matter if it is another one.
+    let mut outcome = process.join(Duration::from_millis(500));
+    if outcome.as_ref().is_err_and(JobError::is_wait_timeout) {
+        process.kill().unwrap();
+        outcome = process.join(HANG);
+    }
+    let hangs = outcome.as_ref().is_err_and(JobError::is_wait_timeout);
+    assert!(!hangs && !process.is_alive(), "{name}: it does not end");
+}
+
 #[test]
 fn no_attack_costs_more_than_its_job() {
     let (times, seed) = (number("LOOPOOL_TEST_ATTACKS", TIMES), number("LOOPOOL_TEST_SEED", 1));
@@ -195,10 +211,26 @@ fn no_attack_costs_more_than_its_job() {
     let ended = stats.finished + stats.failed + stats.crashed + stats.timed_out + stats.cancelled;
     assert_eq!((stats.submitted, ended, stats.running), (submitted, submitted, 0), "{stats:?}");
     drop(pool);
+    let mut processes = 0;
+    for (index, attack) in attacks().enumerate() {
+        // Its standard output is the program's own.
+        if attack.mapping.is_some() || attack.name == streams::OUTPUT {
+            continue;
+        }
+        for round in 0..times {
+            let seed = random::mix(seed ^ random::mix(index as u64 * 1000 + round));
+            attack_as_a_process(
+                &format!("{}, as a process, round {round}", attack.name),
+                index,
+                seed,
+            );
+            processes += 1;
+        }
+    }
     assert_eq!(descriptors(), before, "descriptors are left");
     let _ = writeln!(
         stderr,
-        "{made} attacks, {skipped} kinds skipped, {struck} jobs in workers that had answered; {ends:?}"
+        "{made} attacks, {processes} by single processes, {skipped} kinds skipped, {struck} jobs in workers that had answered; {ends:?}"
     );
     assert!(
         ends.contains_key(CONVICTED),

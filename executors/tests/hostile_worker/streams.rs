@@ -23,12 +23,14 @@ pub(crate) const ATTACKS: &[Attack] = &[
         // SAFETY: a plain system call.
         unsafe { libc::raise(libc::SIGSTOP) };
     }),
-    attack("output that is no text and has no lines", output),
+    attack(OUTPUT, output),
     attack("silence after half a message", |target| {
         target.socket.send(&[5], &[]);
         doze();
     }),
 ];
+
+pub(crate) const OUTPUT: &str = "output that is no text and has no lines";
 
 /// A moment in which the program can notice.
 fn doze() {
