@@ -182,7 +182,7 @@ fn jobs_sleep() {
 fn in_the_initializer() {
     let initializer = || {
         // One of them computes, the others sleep.
-        if std::process::id() % 3 == 0 {
+        if std::process::id().is_multiple_of(3) {
             compute(1)
         } else {
             sleep(1)

@@ -67,6 +67,31 @@ fn by_default_there_are_as_many_as_cpus_that_may_be_used() {
     drop(jobs);
 }
 
+/// The calling thread may use one CPU from now on: the first one that it may use now.
+fn use_one_cpu() {
+    // SAFETY: an all-zero set is an empty one; the calls read and write sets of the size given.
+    unsafe {
+        let mut now: libc::cpu_set_t = std::mem::zeroed();
+        let size = size_of::<libc::cpu_set_t>();
+        assert_eq!(libc::sched_getaffinity(0, size, &mut now), 0);
+        let first = (0..libc::CPU_SETSIZE as usize).find(|cpu| libc::CPU_ISSET(*cpu, &now));
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(first.unwrap(), &mut one);
+        assert_eq!(libc::sched_setaffinity(0, size, &one), 0);
+    }
+}
+
+#[test]
+fn cpus_that_may_not_be_used_do_not_count() {
+    use_one_cpu();
+    let pool = ProcessPoolExecutor::builder().build().unwrap();
+    let jobs = [1, 2, 3].map(|n| pool.submit(call(park, n)).unwrap());
+    until("the start", || pool.stats().running == 1);
+    assert_eq!((pool.worker_pids().len(), pool.stats().waiting), (1, 2));
+    pool.kill_workers();
+    drop(jobs);
+}
+
 #[test]
 fn workers_and_fork_server_have_names() {
     let pool = ProcessPoolExecutor::new(1).unwrap();

@@ -9,10 +9,11 @@ use super::*;
 pub(crate) const ROLES: [(&str, fn()); 2] =
     [("stays", a_program_that_stays), ("explicit-entry", explicit_entry)];
 
-pub(crate) const SCENARIOS: [(&str, Scenario); 3] = [
+pub(crate) const SCENARIOS: [(&str, Scenario); 4] = [
     ("an_executable_may_be_replaced_while_the_program_runs", replaced),
     ("an_executable_may_be_removed_while_the_program_runs", removed),
     ("a_program_without_the_constructor_enters_explicitly", entered_explicitly),
+    ("under_valgrind_the_program_is_not_what_it_seems", under_valgrind),
 ];
 
 /// Makes a pool before the change and one after it.
@@ -78,5 +79,18 @@ fn entered_explicitly() -> Result<(), Skipped> {
     let said = said(&mut in_role(&copy, "explicit-entry"));
     std::fs::remove_file(&copy).unwrap();
     assert_eq!(said, "HookMissing without, a pool that works with");
+    Ok(())
+}
+
+/// There `/proc/self/exe` is valgrind's.
+fn under_valgrind() -> Result<(), Skipped> {
+    let mut command = in_role("valgrind", "make-a-pool");
+    let program = std::env::current_exe().unwrap();
+    let output = match command.args(["--quiet", "--tool=none"]).arg(program).output() {
+        Ok(output) => output,
+        Err(error) => return skip(format!("there is no valgrind: {error}")),
+    };
+    let said = text(&output);
+    assert!(said.starts_with("NotAWorker") && said.ends_with("no children"), "{output:?}");
     Ok(())
 }

@@ -36,6 +36,7 @@ fn few_descriptors() {
             Ok(pool) => {
                 check(&pool);
                 assert!(refusals > 2, "the limit was none");
+                pool.shutdown(true, false);
                 drop(pool);
                 break;
             }
