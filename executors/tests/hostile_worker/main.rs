@@ -33,6 +33,9 @@ const HONEST: u64 = 8;
 
 const WORKERS: usize = 3;
 
+/// An argument of this size lies in memory of its own.
+const FAR: usize = 6 << 20;
+
 /// What a worker of an attack exits with, if nobody has killed it.
 const OVER: i32 = 77;
 
@@ -165,7 +168,7 @@ fn no_attack_costs_more_than_its_job() {
     for (index, attack) in attacks().enumerate() {
         if let Some(name) = attack.mapping {
             next_id();
-            let asked = pool.submit(call(has_mapping, (name.to_owned(), ballast(200_000))));
+            let asked = pool.submit(call(has_mapping, (name.to_owned(), ballast(FAR))));
             if !outcome(asked.unwrap(), "an honest job").unwrap() {
                 let _ = writeln!(stderr, "SKIPPED {}: workers have no {name} yet", attack.name);
                 skipped += 1;
@@ -176,7 +179,9 @@ fn no_attack_costs_more_than_its_job() {
             let name = format!("{}, round {round}", attack.name);
             let seed = random::mix(seed ^ random::mix(index as u64 * 1000 + round));
             let id = next_id();
-            let argument = (index, seed, id, ballast(100_000 + (seed % 100_000) as usize));
+            let near = 100_000 + (seed % 100_000) as usize;
+            let len = if attack.mapping.is_some() && round % 2 == 0 { FAR } else { near };
+            let argument = (index, seed, id, ballast(len));
             let hostile = pool.submit(call(turn_against_the_program, argument)).unwrap();
             let honest: Vec<_> = (0..HONEST)
                 .map(|n| {

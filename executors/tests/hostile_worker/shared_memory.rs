@@ -20,9 +20,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
     on(BOARD, "numbers in the ring that are one too high", |target| scribble(target, BOARD, next)),
     on(BOARD, "single bits of the ring", |target| flip_for_a_while(target, BOARD)),
     on(BOARD, "a ring that is cut short", |target| cut_short(target, BOARD)),
+    on(BOARD, "holes in the ring", |target| punch_holes(target, BOARD)),
     on(ARENA, "noise all over the arena", |target| scribble(target, ARENA, noise)),
     on(ARENA, "single bits of the arena", |target| flip_for_a_while(target, ARENA)),
     on(ARENA, "an arena that is cut short", |target| cut_short(target, ARENA)),
+    on(ARENA, "holes in the arena", |target| punch_holes(target, ARENA)),
 ];
 
 /// What is written there may be an answer.
@@ -133,3 +135,21 @@ fn cut_short(target: &mut Target<'_>, name: &str) {
         unsafe { (*first).load(Relaxed) };
     }
 }
+
+/// Takes away pages that the program has written, again and again. They are zeros for it afterwards.
+fn punch_holes(target: &mut Target<'_>, name: &str) {
+    let start = Instant::now();
+    let found = find(name);
+    while start.elapsed() < Duration::from_millis(10) {
+        for found in &found {
+            // It takes a mapping that may be written.
+            let pages = found.words().len() * size_of::<AtomicU64>() / PAGE;
+            let at = found.start + target.random.below(pages) * PAGE;
+            let at = std::ptr::with_exposed_provenance_mut::<libc::c_void>(at);
+            // SAFETY: a page of the mapping, of which there are only atomic words.
+            unsafe { libc::madvise(at, PAGE, libc::MADV_REMOVE) };
+        }
+    }
+}
+
+const PAGE: usize = 4096;

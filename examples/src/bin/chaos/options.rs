@@ -25,7 +25,7 @@ pub(crate) struct Options {
     pub(crate) job_timeout: u64,
 
     /// The most memory a worker may have, in MiB
-    #[arg(long, value_name = "MIB", default_value = "512", value_parser = clap::value_parser!(u64).range(64..))]
+    #[arg(long, value_name = "MIB", default_value = "128", value_parser = clap::value_parser!(u64).range(64..))]
     pub(crate) worker_memory: u64,
 }
 
