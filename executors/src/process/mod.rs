@@ -32,7 +32,8 @@
 //!    place is free at once, and it is reaped when its pidfd says so.
 //! 4. A worker's number is used for signals only until it is reaped.
 //! 5. Workers die with the program, whichever way it ends: the kernel kills them when the last writing
-//!    end of their lifeline is closed, and only the program has one.
+//!    end of their lifeline is closed, and only the program has one. What jobs have started in a worker's
+//!    process group dies with it.
 
 mod alone;
 mod arena;
