@@ -143,7 +143,7 @@ fn punch_holes(target: &mut Target<'_>, name: &str) {
     while start.elapsed() < Duration::from_millis(10) {
         for found in &found {
             // It takes a mapping that may be written.
-            let pages = found.words().len() * size_of::<AtomicU64>() / PAGE;
+            let pages = size_of_val(found.words()) / PAGE;
             let at = found.start + target.random.below(pages) * PAGE;
             let at = std::ptr::with_exposed_provenance_mut::<libc::c_void>(at);
             // SAFETY: a page of the mapping, of which there are only atomic words.
