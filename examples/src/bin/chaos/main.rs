@@ -26,6 +26,9 @@ use crate::system::System;
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    // The backtrace of a fault takes longer than the fault, and one of a want of memory has none itself.
+    // SAFETY: there is no other thread yet.
+    unsafe { std::env::remove_var("RUST_BACKTRACE") };
     match run(&options) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
