@@ -1,7 +1,10 @@
 //! The end of a pool by force.
 
+use std::time::Instant;
+
 use super::manager::Manager;
 use super::pool::ProcessPoolExecutor;
+use super::worker_handle::WorkerHandle;
 use crate::stats::ExecutorStats;
 
 impl ProcessPoolExecutor {
@@ -26,10 +29,13 @@ impl ProcessPoolExecutor {
 }
 
 impl Manager {
-    /// Cancels whatever runs, by killing its worker. The others go when the pool closes.
-    pub(super) fn kill_all(&mut self) {
-        for id in self.running() {
-            self.cancel(id);
+    /// Cancels whatever workers have. Those that run nothing go when the pool closes.
+    pub(super) fn kill_all(&mut self, now: Instant) {
+        let in_workers = self.workers.values().flat_map(WorkerHandle::jobs);
+        let all: Vec<u64> = in_workers.chain(self.stranded.iter().map(|job| job.id)).collect();
+        // Those that wait behind another one first: so they are taken back, one by one.
+        for id in all.into_iter().rev() {
+            self.cancel(id, now);
         }
     }
 }

@@ -11,20 +11,25 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::body::{self, ResultFile, new_file};
+use super::board::{Board, RESULTS};
+use super::body::{self, BoardResults, ResultFile, Source, new_file};
 use super::mapping::Mapping;
 use super::remote_job::Reply;
-use super::wire::{FromServer, FromWorker, Place, ToServer, ToWorker};
+use super::wire::{AnswerInSlot, Done, FromServer, FromWorker, Place, Task, ToServer, ToWorker};
 use crate::blob::Blob;
 
 /// What a decoder reads.
-const SURFACES: [fn(&[u8]); 6] = [
+const SURFACES: [fn(&[u8]); 10] = [
     frame::<FromWorker>,
     frame::<ToWorker>,
     frame::<FromServer>,
     frame::<ToServer>,
     result_of_a_job,
     argument_of_a_job,
+    frame::<Task>,
+    frame::<Done>,
+    answer_in_a_slot,
+    result_on_the_board,
 ];
 
 /// Reads `data` as whatever its first byte says.
@@ -71,20 +76,46 @@ fn file_of(contents: &[u8]) -> Option<File> {
 /// The program reads what a worker says is a result.
 fn result_of_a_job(data: &[u8]) {
     let Some((place, tail, contents)) = parts(data) else { return };
-    let file = file_of(contents).and_then(|file| ResultFile::check(file.into()).ok());
-    if let Ok(reply) = Reply::read(place, tail, file.as_ref()) {
+    let file = file_of(contents).and_then(|file| ResultFile::of(file.into()).ok());
+    result_from(place, tail, file.as_ref().map(|file| file as &dyn Source));
+}
+
+/// The same, where it lies on the board, from a place on that is anywhere.
+fn result_on_the_board(data: &[u8]) {
+    thread_local! {
+        static BOARD: Option<Board> = Board::new().ok().map(|(board, _)| board);
+    }
+    let Ok((start, rest)) = postcard::take_from_bytes::<u64>(data) else { return };
+    let Some((place, tail, contents)) = parts(rest) else { return };
+    BOARD.with(|board| {
+        let Some(board) = board else { return };
+        if let Some(area) = RESULTS.part(start, contents.len() as u64) {
+            board.write(area, &[contents]);
+        }
+        result_from(place, tail, Some(&BoardResults { board, start }));
+    });
+}
+
+fn result_from(place: Place, tail: &[u8], beside: Option<&dyn Source>) {
+    if let Ok(reply) = Reply::read(place, tail, beside) {
         let _ = reply.outcome::<Sample>();
     }
+}
+
+/// The program reads what lies in a slot of the ring once a job is over.
+fn answer_in_a_slot(data: &[u8]) {
+    let _ = std::hint::black_box(postcard::take_from_bytes::<AnswerInSlot>(data));
 }
 
 /// A worker reads what it has been given.
 fn argument_of_a_job(data: &[u8]) {
     let Some((place, tail, contents)) = parts(data) else { return };
-    let arena = file_of(contents).and_then(|file| Mapping::of(&file, contents.len() as u64).ok());
+    let arena =
+        file_of(contents).and_then(|file| Mapping::of(&file, 0, contents.len() as u64).ok());
     let arena = arena.map(Arc::new);
     let head = match place {
         Place::Tail => Some(tail),
-        Place::File(span) => arena.as_ref().and_then(|arena| {
+        Place::Beside(span) => arena.as_ref().and_then(|arena| {
             arena.get(usize::try_from(span.offset).ok()?..usize::try_from(span.end()?).ok()?)
         }),
     };
@@ -98,7 +129,7 @@ fn argument_of_a_job(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::super::body::Body;
-    use super::super::wire::{Order, Span, Verdict, WorkerSettings};
+    use super::super::wire::{Beside, Order, SlotAnswer, Span, Verdict, WorkerSettings};
     use super::*;
 
     /// How many messages; more with `LOOPOOL_TEST_MESSAGES`.
@@ -128,7 +159,7 @@ mod tests {
     /// A value as it crosses: place, length of the tail, tail, file.
     fn crossing(index: u8, value: &Sample) -> Vec<u8> {
         let body = Body::encode(value).unwrap();
-        let plan = body.plan();
+        let plan = body.plan(body::TAIL_LIMIT);
         let file = new_file("test").unwrap();
         body.store(&plan, &file).unwrap();
         let tail = body.tail(&plan).concat();
@@ -136,6 +167,13 @@ mod tests {
         file.read_exact_at(&mut contents, 0).unwrap();
         let place = postcard::to_stdvec(&plan.place).unwrap();
         [vec![index], place, (tail.len() as u16).to_le_bytes().to_vec(), tail, contents].concat()
+    }
+
+    /// Its start comes before all that.
+    fn on_the_board(value: &Sample) -> Vec<u8> {
+        let mut message = crossing(9, value);
+        message.insert(1, 64);
+        message
     }
 
     fn sample() -> Sample {
@@ -147,7 +185,7 @@ mod tests {
 
     /// One of each, as it should be.
     fn messages() -> Vec<Vec<u8>> {
-        let place = Place::File(Span { offset: 64, len: 300 });
+        let place = Place::Beside(Span { offset: 64, len: 300 });
         let settings = WorkerSettings { memory_limit: Some(1 << 30), nice: 3, initializer: None };
         let build = "0123456789abcdef".to_owned();
         let texts = Sample::Texts(vec!["a".to_owned(), "é".repeat(100)], 'ß');
@@ -159,9 +197,10 @@ mod tests {
             head: place,
             arena: Some(1 << 20),
         };
-        let done = |verdict| FromWorker::Done { id: 1, verdict, keeps_arena: true };
-        let job =
-            |head, new_arena| ToWorker::Job { id: 7, trampoline: 1, function: 2, head, new_arena };
+        let ended = |verdict| Done { verdict, beside: Beside::Board(64), keeps_argument: true };
+        let done = |verdict| FromWorker::Done(1, ended(verdict));
+        let task =
+            |head, beside| Task { trampoline: 1, function: 2, head, beside, has_new_arena: true };
         let panicked = Verdict::Panicked { message: "no".to_owned(), location: None };
         let hello = ToServer::Hello {
             magic: *b"loopool\0",
@@ -177,8 +216,12 @@ mod tests {
             surface(0, &FromWorker::Dying { panic: "p".to_owned(), location: Some(build.clone()) }),
             surface(0, &done(Verdict::Value(place))),
             surface(0, &done(panicked)),
-            surface(1, &job(Place::Tail, None)),
-            surface(1, &job(place, Some(u64::MAX))),
+            surface(1, &ToWorker::Arena { len: u64::MAX }),
+            surface(6, &task(Place::Tail, Beside::File)),
+            surface(6, &task(place, Beside::Board(1 << 20))),
+            surface(7, &ended(Verdict::BadResult("r".to_owned()))),
+            surface(8, &SlotAnswer::Here(&ended(Verdict::Value(Place::Tail)))),
+            surface(8, &SlotAnswer::BySocket),
             surface(2, &FromServer::Ready { protocol: 1, build: build.clone() }),
             surface(2, &FromServer::Spawned { serial: 1, pid: 2 }),
             surface(3, &hello),
@@ -189,6 +232,8 @@ mod tests {
             crossing(4, &Sample::Nothing),
             crossing(5, &sample()),
             crossing(5, &texts),
+            on_the_board(&sample()),
+            on_the_board(&texts),
         ]
     }
 
@@ -198,7 +243,7 @@ mod tests {
             .map(|(place, rest)| (place, rest.to_vec()))
             .unwrap();
         let len = usize::from(u16::from_le_bytes([rest[0], rest[1]]));
-        let file = ResultFile::check(file_of(&rest[2 + len..]).unwrap().into()).unwrap();
+        let file = ResultFile::of(file_of(&rest[2 + len..]).unwrap().into()).unwrap();
         let reply = Reply::read(place, &rest[2..2 + len], Some(&file)).unwrap();
         assert_eq!(reply.outcome::<Sample>().unwrap(), sample());
         messages().iter().for_each(|message| read_anything(message));

@@ -80,7 +80,8 @@ fn any_kind(target: &mut Target<'_>) {
     let kind = target.random.below(KINDS);
     let Some(fd) = descriptor(kind, target.socket.0) else { return };
     let len = target.random.of(&[0, 1, 16, 4096, 1 << 41]);
-    target.socket.send(&answer_in_file(target.id, 0, len), &[fd]);
+    target.socket.send(&answer_in_file(target.slot, 0, len), &[fd]);
+    target.say_by_socket();
 }
 
 fn lying_places(target: &mut Target<'_>) {
@@ -105,8 +106,9 @@ fn lying_places(target: &mut Target<'_>) {
     file.write_all_at(&head, 8192).unwrap();
     // A hole, larger than any memory.
     file.set_len(1 << 41).unwrap();
-    let message = answer_in_file(target.id, 8192, head.len() as u64);
+    let message = answer_in_file(target.slot, 8192, head.len() as u64);
     target.socket.send(&message, &[file.as_raw_fd()]);
+    target.say_by_socket();
     std::mem::forget(file);
 }
 
@@ -114,8 +116,9 @@ fn shrinks(target: &mut Target<'_>) {
     let len = 8 << 20;
     let file = File::from(memfd_create("attack", MFdFlags::empty()).unwrap());
     file.write_all_at(&vec![0; len], 0).unwrap();
-    let message = answer_in_file(target.id, 0, len as u64);
+    let message = answer_in_file(target.slot, 0, len as u64);
     target.socket.send(&message, &[file.as_raw_fd()]);
+    target.say_by_socket();
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(20) {
         let _ = file.set_len(target.random.below(len) as u64);

@@ -24,25 +24,31 @@ fn text(value: &str) -> Vec<u8> {
     [varint(value.len() as u64), value.as_bytes().to_vec()].concat()
 }
 
-/// The answer to a job with a value that lies in a file.
-pub(crate) fn answer_in_file(id: u64, offset: u64, len: u64) -> Vec<u8> {
-    [&[5][..], &varint(id), &[0, 1], &varint(offset), &varint(len), &[0]].concat()
+/// The answer to the job in a slot, with a value that lies in a file.
+pub(crate) fn answer_in_file(slot: u64, offset: u64, len: u64) -> Vec<u8> {
+    [&[5][..], &varint(slot), &[0, 1], &varint(offset), &varint(len), &[1, 0]].concat()
 }
 
-/// The answer to a job with a value that follows.
-pub(crate) fn answer_with_tail(id: u64, tail: &[u8]) -> Vec<u8> {
-    [&[5][..], &varint(id), &[0, 0, 0], tail].concat()
+/// The same, with a value that lies on the board, from `start` on.
+fn answer_on_the_board(slot: u64, start: u64, offset: u64, len: u64) -> Vec<u8> {
+    let span = [varint(offset), varint(len)].concat();
+    [&[5][..], &varint(slot), &[0, 1], &span, &[0], &varint(start), &[0]].concat()
 }
 
-/// No job has such a number.
+/// The same, with a value that follows.
+pub(crate) fn answer_with_tail(slot: u64, tail: &[u8]) -> Vec<u8> {
+    [&[5][..], &varint(slot), &[0, 0, 1, 0], tail].concat()
+}
+
+/// No job is in such a slot.
 pub(crate) fn nobodys(random: &mut Random) -> u64 {
-    random.next() | 1 << 40
+    random.next() >> 33 | 1 << 30
 }
 
 /// A message of each kind that a worker may ever send, as the codec writes it. The jobs in it are nobody's.
 fn samples(random: &mut Random) -> Vec<Vec<u8>> {
     let id = nobodys(random);
-    let done = |verdict: Vec<u8>| [&[5][..], &varint(id), &verdict, &[1]].concat();
+    let done = |verdict: Vec<u8>| [&[5][..], &varint(id), &verdict, &[1, 1]].concat();
     vec![
         vec![0, 2],
         vec![1],
@@ -50,6 +56,7 @@ fn samples(random: &mut Random) -> Vec<Vec<u8>> {
         vec![3],
         [vec![4], text("the last words"), vec![1], text("a/place.rs:1:1")].concat(),
         answer_in_file(id, 0, 100),
+        answer_on_the_board(id, 0, 0, 100),
         answer_with_tail(id, &[0, 1, 2, 3]),
         done([vec![1], text("a panic"), vec![0]].concat()),
         done([vec![2], text("not an argument")].concat()),
@@ -141,9 +148,9 @@ fn too_long(target: &mut Target<'_>) {
 fn answers_to_others(target: &mut Target<'_>) {
     for _ in 0..60 {
         let back = 1 + target.random.below(30) as u64;
-        let id = target.id.checked_sub(back).unwrap_or(u64::MAX);
-        target.socket.send(&answer_with_tail(id, &[0, 0, 0]), &[]);
-        target.socket.send(&answer_in_file(id, 0, 8), &[]);
+        let slot = u64::from((target.slot as u32).wrapping_sub(back as u32));
+        target.socket.send(&answer_with_tail(slot, &[0, 0, 0]), &[]);
+        target.socket.send(&answer_in_file(slot, 0, 8), &[]);
     }
 }
 
@@ -155,15 +162,18 @@ fn own_answers(target: &mut Target<'_>) {
     let len = target.random.below(200);
     let tail = target.random.bytes(len);
     let (offset, len) = (target.random.odd_number(), target.random.odd_number());
-    let message = match target.random.below(4) {
-        0 => answer_with_tail(target.id, &tail),
+    let start = target.random.odd_number();
+    let message = match target.random.below(5) {
+        0 => answer_with_tail(target.slot, &tail),
         // A table of blobs that are nowhere.
         1 => {
             let table = [&[1][..], &varint(offset), &varint(len), &[1, 0]].concat();
-            answer_with_tail(target.id, &table)
+            answer_with_tail(target.slot, &table)
         }
-        2 => answer_in_file(target.id, offset, len),
-        _ => [&[5][..], &varint(target.id), &[0, 0, 7], &tail].concat(),
+        2 => answer_in_file(target.slot, offset, len),
+        3 => answer_on_the_board(target.slot, start, offset, len),
+        _ => [&[5][..], &varint(target.slot), &[0, 0, 7], &tail].concat(),
     };
     target.socket.send(&message, &[]);
+    target.say_by_socket();
 }

@@ -5,6 +5,7 @@
 //! The attacks are tables, a file for each surface. A few seeds by default, more with
 //! `LOOPOOL_TEST_ATTACKS=100`; `LOOPOOL_TEST_SEED` draws others.
 
+mod board;
 mod descriptors;
 mod floods;
 mod frames;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use loopool_executors::{Blob, Executor, Job, JobError, Process, ProcessPoolExecutor, call};
 
+use board::Board;
 use random::Random;
 use socket::Socket;
 
@@ -59,8 +61,9 @@ const fn attack(name: &'static str, run: fn(&mut Target<'_>)) -> Attack {
 struct Target<'a> {
     socket: &'a Socket,
     random: &'a mut Random,
-    /// The number of its own job.
-    id: u64,
+    board: Option<Board>,
+    /// The slot of its own job.
+    slot: u64,
 }
 
 fn attacks() -> impl Iterator<Item = &'static Attack> {
@@ -72,12 +75,25 @@ fn attacks() -> impl Iterator<Item = &'static Attack> {
         .chain(shared_memory::ATTACKS)
 }
 
+impl Target<'_> {
+    /// Says that the answer came by the socket. There, whoever has no ring is heard in any case.
+    fn say_by_socket(&self) {
+        const BY_SOCKET: [u8; 1] = [1];
+        if let Some(board) = &self.board {
+            board.answer(&BY_SOCKET, 1);
+            board.count(1);
+        }
+    }
+}
+
 /// The job. It never returns: a worker that was taken over is not given back.
-fn turn_against_the_program((index, seed, id, _ballast): (usize, u64, u64, Blob)) -> u64 {
+fn turn_against_the_program((index, seed, _ballast): (usize, u64, Blob)) -> u64 {
     let socket = Socket::find();
     let mut random = Random::new(seed);
     if let (Some(attack), Some(socket)) = (attacks().nth(index), &socket) {
-        (attack.run)(&mut Target { socket, random: &mut random, id });
+        let board = Board::find();
+        let slot = board.as_ref().map_or(0, |board| u64::from(board.slot()));
+        (attack.run)(&mut Target { socket, random: &mut random, board, slot });
     }
     // SAFETY: no more than a system call.
     unsafe { libc::_exit(OVER) }
@@ -132,8 +148,7 @@ fn ballast(len: usize) -> Blob {
 
 /// A process of its own has the same at hand. Nobody hears it before it has ended.
 fn attack_as_a_process(name: &str, index: usize, seed: u64) {
-    // Its only job has this number.
-    let argument = (index, seed, 0, ballast(100_000));
+    let argument = (index, seed, ballast(100_000));
     let process = Process::new(turn_against_the_program, argument).daemon(true);
     let mut process = process.start().unwrap();
     // One that stands still is ended; it does not matter if it is another one.
@@ -178,10 +193,10 @@ fn no_attack_costs_more_than_its_job() {
         for round in 0..times {
             let name = format!("{}, round {round}", attack.name);
             let seed = random::mix(seed ^ random::mix(index as u64 * 1000 + round));
-            let id = next_id();
+            next_id();
             let near = 100_000 + (seed % 100_000) as usize;
             let len = if attack.mapping.is_some() && round % 2 == 0 { FAR } else { near };
-            let argument = (index, seed, id, ballast(len));
+            let argument = (index, seed, ballast(len));
             let hostile = pool.submit(call(turn_against_the_program, argument)).unwrap();
             let honest: Vec<_> = (0..HONEST)
                 .map(|n| {

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use super::frames::{change, varint};
 use super::random::Random;
 use super::{Attack, Target, attack};
 
@@ -18,6 +19,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
     on(BOARD, "ones all over the ring", |target| scribble(target, BOARD, |_, _| u64::MAX)),
     on(BOARD, "numbers that overflow in the ring", |target| scribble(target, BOARD, overflows)),
     on(BOARD, "numbers in the ring that are one too high", |target| scribble(target, BOARD, next)),
+    on(BOARD, "answers in the slot that are none", |target| answer_in_the_slot(target, 1)),
+    on(BOARD, "answers to jobs that nobody has given", |target| {
+        let more = target.random.odd_number() as u32;
+        answer_in_the_slot(target, more);
+    }),
     on(BOARD, "single bits of the ring", |target| flip_for_a_while(target, BOARD)),
     on(BOARD, "a ring that is cut short", |target| cut_short(target, BOARD)),
     on(BOARD, "holes in the ring", |target| punch_holes(target, BOARD)),
@@ -96,6 +102,28 @@ fn scribble(target: &mut Target<'_>, name: &str, value: fn(u64, &mut Random) -> 
             return;
         }
     }
+}
+
+/// Something that may once have been an answer, with a length that may be its own.
+fn answer_in_the_slot(target: &mut Target<'_>, more: u32) {
+    let Some(board) = &target.board else { return };
+    let span = [varint(target.random.odd_number()), varint(target.random.odd_number())].concat();
+    let start = varint(target.random.odd_number());
+    let mut answer = match target.random.below(4) {
+        0 => vec![0, 0, 0, 1, 0, 0, 9, 9],
+        // A value in no file, or anywhere on the board.
+        1 => [&[0, 0, 1][..], &span, &[1, 0]].concat(),
+        2 => [&[0, 0, 1][..], &span, &[0], &start, &[1]].concat(),
+        _ => vec![1],
+    };
+    if target.random.below(2) == 0 {
+        change(&mut answer, target.random);
+    }
+    let odd = target.random.odd_number() as u16;
+    let len = target.random.of(&[answer.len() as u16, odd]);
+    board.answer(&answer, len);
+    board.count(more);
+    std::thread::sleep(Duration::from_millis(5));
 }
 
 fn flip_for_a_while(target: &mut Target<'_>, name: &str) {
