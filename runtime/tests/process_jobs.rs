@@ -22,6 +22,17 @@ fn park(_: u32) -> u32 {
     }
 }
 
+/// Says that it has begun by removing the file, and never ends.
+fn begin(path: String) -> u32 {
+    std::fs::remove_file(&path).unwrap();
+    park(0)
+}
+
+/// Until the job that is to [`begin`] has. (One that only waits in its worker is taken back, not killed.)
+async fn begun(path: &str) {
+    until("the beginning", || !std::fs::exists(path).unwrap()).await;
+}
+
 /// Waits until the file is gone.
 fn hold(path: String) -> u32 {
     while std::fs::exists(&path).unwrap() {
@@ -102,13 +113,14 @@ async fn check_that_it_was_killed(pool: &ProcessPoolExecutor, worker: u32) {
 #[test]
 fn a_job_whose_task_is_cancelled_is_killed() {
     let pool = ProcessPoolExecutor::new(1).unwrap();
+    let file = held("begins-cancelled");
     loopool::run(async move {
         let pool = std::sync::Arc::new(pool);
         let task = create_task({
-            let pool = pool.clone();
-            async move { cancellable(run_in_executor(&*pool, call(park, 1)).unwrap()).await }
+            let (pool, file) = (pool.clone(), file.clone());
+            async move { cancellable(run_in_executor(&*pool, call(begin, file)).unwrap()).await }
         });
-        until("the start", || pool.stats().running == 1).await;
+        begun(&file).await;
         let worker = pool.worker_pids()[0];
         task.cancel();
         let outcome = task.await;
@@ -120,9 +132,10 @@ fn a_job_whose_task_is_cancelled_is_killed() {
 #[test]
 fn a_job_that_nobody_awaits_any_more_is_killed() {
     let pool = ProcessPoolExecutor::new(1).unwrap();
+    let file = held("begins-dropped");
     loopool::run(async {
-        let job = run_in_executor(&pool, call(park, 1)).unwrap();
-        until("the start", || pool.stats().running == 1).await;
+        let job = run_in_executor(&pool, call(begin, file.clone())).unwrap();
+        begun(&file).await;
         let worker = pool.worker_pids()[0];
         drop(job);
         check_that_it_was_killed(&pool, worker).await;
@@ -132,9 +145,10 @@ fn a_job_that_nobody_awaits_any_more_is_killed() {
 #[test]
 fn a_job_that_is_late_for_its_task_is_killed() {
     let pool = ProcessPoolExecutor::new(1).unwrap();
+    let file = held("begins-late");
     loopool::run(async {
-        let job = run_in_executor(&pool, call(park, 1)).unwrap();
-        until("the start", || pool.stats().running == 1).await;
+        let job = run_in_executor(&pool, call(begin, file.clone())).unwrap();
+        begun(&file).await;
         let worker = pool.worker_pids()[0];
         assert!(timeout(Duration::from_millis(20), job).await.is_err());
         check_that_it_was_killed(&pool, worker).await;
