@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Write as _};
 use std::io::Write as _;
-use std::sync::Mutex;
+use std::sync::{Mutex, Once};
 use std::time::Duration;
 
 use loopool_executors::{Executor, Job, ProcessPoolExecutor, call};
@@ -41,9 +41,15 @@ impl Visit for Line {
     }
 }
 
+/// The tests of this program share the notebook.
+fn keep_a_notebook() {
+    static KEPT: Once = Once::new();
+    KEPT.call_once(|| tracing::subscriber::set_global_default(Notebook).unwrap());
+}
+
 #[test]
 fn the_warning_of_a_crash_quoted_eight_kibibytes() {
-    tracing::subscriber::set_global_default(Notebook).unwrap();
+    keep_a_notebook();
     let pool = ProcessPoolExecutor::new(1).unwrap();
     let abort = |n: u32| -> u32 {
         let mut stderr = std::io::stderr();
@@ -65,4 +71,15 @@ fn the_warning_of_a_crash_quoted_eight_kibibytes() {
         assert!(warning.contains(part), "{part} is missing: {warning}");
     }
     assert!(!warning.contains("line 99"), "{warning}");
+}
+
+#[test]
+fn why_an_initializer_failed_is_written_down() {
+    keep_a_notebook();
+    let fails: fn() -> Result<(), String> = || Err("no model called lobster".to_owned());
+    let pool = ProcessPoolExecutor::builder().workers(1).initializer(fails).build().unwrap();
+    let mut job = pool.submit(call(|n: u32| n, 1)).unwrap();
+    assert!(job.result(Duration::from_secs(120)).unwrap_err().is_rejected());
+    let lines = WARNINGS.lock().unwrap().clone();
+    assert!(lines.iter().any(|line| line.contains("no model called lobster")), "{lines:?}");
 }

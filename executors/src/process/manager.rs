@@ -249,6 +249,9 @@ impl Manager {
         for id in orders.cancels {
             self.cancel(id, now);
         }
+        if orders.kill_all {
+            self.kill_all(now);
+        }
     }
 
     /// Gives a job to a worker. Gives it back when none can have it now.
@@ -368,7 +371,7 @@ impl Manager {
         self.finished.push((job, Reply::Error(error)));
     }
 
-    fn cancel(&mut self, id: u64, now: Instant) {
+    pub(super) fn cancel(&mut self, id: u64, now: Instant) {
         let has_it = |(_, worker): &(&u64, &WorkerHandle)| worker.position(id).is_some();
         let serial = self.workers.iter().find(has_it).map(|(serial, _)| *serial);
         if let Some(serial) = serial {

@@ -39,6 +39,9 @@
 //!    (`evidence`).
 //! 6. Workers die with the program, whichever way it ends: the kernel kills them when the last writing
 //!    end of their lifeline is closed, and only the program has one.
+//! 5. Workers die with the program, whichever way it ends: the kernel kills them when the last writing
+//!    end of their lifeline is closed, and only the program has one. What jobs have started in a worker's
+//!    process group dies with it.
 
 mod alone;
 mod arena;
@@ -54,8 +57,12 @@ mod desk;
 mod environment;
 mod evidence;
 mod fault;
+mod force;
 mod fork_server;
 mod futex;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hook;
 mod image;
 mod manager;

@@ -269,6 +269,10 @@ impl ProcessPoolExecutor {
         }
     }
 
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// What the pool is doing.
     pub fn stats(&self) -> ExecutorStats {
         self.shared.stats()

@@ -52,6 +52,8 @@ struct State {
     prune_at: usize,
     /// Running jobs that somebody wants to end.
     cancels: Vec<u64>,
+    /// All of them.
+    kill_all: bool,
     broken: Option<String>,
     shut_down: bool,
     is_over: bool,
@@ -69,6 +71,8 @@ struct State {
 pub(super) struct Orders {
     pub(super) jobs: Vec<RemoteJob>,
     pub(super) cancels: Vec<u64>,
+    /// To cancel all that run or are about to.
+    pub(super) kill_all: bool,
     /// How many jobs wait that are not among `jobs`.
     pub(super) waiting: usize,
     pub(super) shut_down: bool,
@@ -83,6 +87,7 @@ impl Shared {
             taken: Vec::new(),
             prune_at: PRUNE_AT_LEAST,
             cancels: Vec::new(),
+            kill_all: false,
             broken: None,
             shut_down: false,
             is_over: false,
@@ -157,6 +162,14 @@ impl Shared {
         }
     }
 
+    /// Shuts down, and cancels all that runs.
+    pub(super) fn kill_workers(&self) {
+        self.shut_down(true);
+        let mut state = self.lock();
+        state.kill_all = true;
+        self.wake(state);
+    }
+
     /// Waits until the manager has ended, and every job is counted. Whether the manager can be joined.
     pub(super) fn wait(&self) -> bool {
         let state = self.lock();
@@ -222,6 +235,7 @@ impl Shared {
         Orders {
             jobs,
             cancels: std::mem::take(&mut state.cancels),
+            kill_all: std::mem::take(&mut state.kill_all),
             waiting: state.queue.waiting(),
             shut_down: state.shut_down,
         }

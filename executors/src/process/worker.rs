@@ -99,7 +99,7 @@ fn settle_in(
     child::become_standard(output.as_fd(), libc::STDERR_FILENO)?;
     drop(output);
     child::close_others(keep);
-    child::die_with(lifeline.as_fd())?;
+    child::die_together_with(lifeline.as_fd())?;
     child::set_name(c"loopool-worker");
     child::reset_signals();
     crate::os::lower_priority_of_this_thread(settings.nice);

@@ -438,6 +438,11 @@ impl WorkerHandle {
         self.in_flight.iter().position(is_it)
     }
 
+    /// The jobs that it has.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = u64> {
+        self.in_flight.iter().filter_map(|entry| entry.job.as_ref().map(|job| job.id))
+    }
+
     /// The first job, unless it was taken back.
     pub(super) fn first(&self) -> Option<u64> {
         self.in_flight.front().and_then(|first| first.job.as_ref()).map(|job| job.id)
