@@ -59,6 +59,7 @@ mod pool_error;
 mod remote_job;
 mod report;
 mod ring;
+mod serving;
 mod shared;
 mod socket;
 mod staffing;

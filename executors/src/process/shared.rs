@@ -15,8 +15,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
+
 use super::manager::Manager;
 use super::remote_job::RemoteJob;
+use super::serving::Helm;
 use crate::cancel_token::Askable;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason};
@@ -34,6 +37,10 @@ pub(super) struct Shared {
     over: Condvar,
     /// An eventfd, edge-triggered in the manager's epoll, so it is never read.
     pub(super) wake: OwnedFd,
+    /// Where the manager hears from everybody. A loop that serves the pool waits for it.
+    pub(super) epoll: Arc<Epoll>,
+    /// Who turns the manager.
+    pub(super) helm: Helm,
     pub(super) counters: Counters,
     /// Only has to be different each time, so relaxed accesses pair with nothing.
     next_id: AtomicU64,
@@ -94,6 +101,8 @@ impl Shared {
             state: Mutex::new(state),
             over: Condvar::new(),
             wake: wake.into(),
+            epoll: Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?),
+            helm: Helm::default(),
             counters: Counters::default(),
             next_id: AtomicU64::new(1),
             manager: Mutex::new(None),
@@ -156,9 +165,11 @@ impl Shared {
 
     /// Waits until the manager has ended, and every job is counted. Whether the manager can be joined.
     pub(super) fn wait(&self) -> bool {
+        self.helm.note_sleep(true);
         let state = self.lock();
         let over = |state: &mut State| state.is_over && !state.queue.misses_a_note();
         let waited = self.over.wait_while(state, |state| !over(state));
+        self.helm.note_sleep(false);
         !waited.unwrap_or_else(|poisoned| poisoned.into_inner()).is_struck
     }
 
@@ -316,7 +327,11 @@ impl JobOwner for Shared {
     }
 
     fn look(&self) {
-        self.look_for_answers();
+        self.look_for_answers(false);
+    }
+
+    fn note_sleep(&self, begins: bool) {
+        self.helm.note_sleep(begins);
     }
 }
 
@@ -326,6 +341,10 @@ impl HasQueue for Shared {
     fn with_queue<R>(&self, f: impl FnOnce(&mut JobQueue<RemoteJob>) -> R) -> R {
         f(&mut self.lock().queue)
     }
+
+    fn note_sleep(&self, begins: bool) {
+        self.helm.note_sleep(begins);
+    }
 }
 
 impl Pool for Shared {
@@ -334,7 +353,9 @@ impl Pool for Shared {
     }
 
     fn wait(&self, limit: Duration) -> bool {
+        self.helm.note_sleep(true);
         let waited = self.over.wait_timeout_while(self.lock(), limit, |state| !state.is_over);
+        self.helm.note_sleep(false);
         let (_state, timed_out) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
         !timed_out.timed_out()
     }
