@@ -72,11 +72,12 @@ fn the_pools_thread_has_no_part_in_jobs_that_a_loop_awaits() {
 
 fn the_pools_thread_goes_on_where_the_loop_ends() {
     let pool = ProcessPoolExecutor::new(1).unwrap();
-    let job = one_loop().run(async {
+    let mut left = None;
+    one_loop().run(async {
         run_in_executor(&pool, call(add_one, 1)).unwrap().await.unwrap();
-        pool.submit(call(pause, 20)).unwrap()
+        left = Some(pool.submit(call(pause, 20)).unwrap());
     });
-    let mut job = job;
+    let mut job = left.unwrap();
     assert_eq!(job.result(HANG).unwrap(), 20);
     // And again, with another loop.
     let served = one_loop().run(async { run_in_executor(&pool, call(add_one, 2)).unwrap().await });
@@ -92,7 +93,7 @@ fn a_loops_thread_that_blocks_for_a_job_gets_its_outcome() {
         assert_eq!(job.result(HANG).unwrap(), 50);
         assert_eq!(run_in_executor(&pool, call(add_one, 2)).unwrap().await.unwrap(), 3);
         // It waits for the pool's thread, too, and all its jobs.
-        let _ = pool.submit(call(pause, 10)).unwrap();
+        drop(pool.submit(call(pause, 10)).unwrap());
         assert_eq!(pool.shutdown(true, false).finished, 4);
     });
 }
