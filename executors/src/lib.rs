@@ -18,6 +18,8 @@ mod cancel_token;
 pub mod caught;
 mod counters;
 mod cpu;
+#[doc(hidden)]
+pub mod engine;
 mod error;
 mod exit;
 mod job;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::engine::Serving;
 use crate::error::Rejected;
 use crate::job::Job;
 use crate::place::Place;
@@ -128,6 +129,10 @@ impl<W: Work, E: SubmitWith<W>> Executor<W> for With<'_, E> {
 
     fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
         self.executor.shutdown(wait, cancel_futures)
+    }
+
+    fn serve(&self) -> Option<Serving> {
+        self.executor.serve()
     }
 
     fn place(&self) -> Place {

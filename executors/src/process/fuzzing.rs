@@ -186,7 +186,8 @@ mod tests {
     /// One of each, as it should be.
     fn messages() -> Vec<Vec<u8>> {
         let place = Place::Beside(Span { offset: 64, len: 300 });
-        let settings = WorkerSettings { memory_limit: Some(1 << 30), nice: 3, initializer: None };
+        let settings =
+            WorkerSettings { memory_limit: Some(1 << 30), nice: 3, ..WorkerSettings::default() };
         let build = "0123456789abcdef".to_owned();
         let texts = Sample::Texts(vec!["a".to_owned(), "é".repeat(100)], 'ß');
         let order = Order {

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::death;
 use super::fork_server::{ForkServer, Recipe};
@@ -119,13 +119,13 @@ impl Manager {
         memory: MemoryWatch,
         job_timeout: Option<Duration>,
     ) -> nix::Result<Self> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let epoll = shared.epoll.clone();
         let wake = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
         epoll.add(&shared.wake, wake)?;
         let mut manager = Manager {
             shared,
             recipe,
-            epoll: Arc::new(epoll),
+            epoll,
             server: None,
             workers: BTreeMap::new(),
             idle: Vec::new(),
@@ -148,15 +148,17 @@ impl Manager {
         Ok(manager)
     }
 
-    /// Everything there is to do, in the pool's thread.
-    pub(super) fn turn(&mut self) {
+    /// Everything there is to do, in the pool's thread or a loop; in a loop (`light`) all but long answers. Says whether
+    /// there are such.
+    pub(super) fn turn(&mut self, light: bool) -> bool {
         let now = Instant::now();
         self.is_wanted = false;
-        self.take_answers(now);
+        let left = self.take_answers(now, light);
         self.enforce_deadlines(now);
         self.relieve(now);
         self.take_orders(now);
         self.staff(now);
+        left
     }
 
     /// Takes in what epoll says.
@@ -175,21 +177,28 @@ impl Manager {
         }
     }
 
-    /// Whether the pool's thread may sleep, and how long: not while there are answers. From now on it is rung for them.
-    pub(super) fn may_sleep(&mut self) -> Option<EpollTimeout> {
-        let armed = self.workers.values().filter(|worker| !worker.arm()).count() == 0;
-        if !armed || self.is_wanted || !self.finished.is_empty() {
+    /// Until when whoever turns may sleep, if he may: not while there are answers, other than the long ones that were
+    /// `left` to another. From now on it is rung for them.
+    pub(super) fn may_rest(&mut self, left: bool) -> Option<Option<Instant>> {
+        let calm = |worker: &WorkerHandle| worker.arm() || (left && worker.next_is_long());
+        // Every bell is armed, whatever the others say.
+        let restless = self.workers.values().filter(|worker| !calm(worker)).count() > 0;
+        if restless || self.is_wanted || (!self.finished.is_empty() && !left) {
             return None;
         }
-        let now = Instant::now();
-        let until = self.next_time(now);
+        let until = self.next_time(Instant::now());
         self.sleep = Sleep::Until(until);
-        // Rounded up: waking too early would only mean to wait again.
-        let left = until.map(|until| until.saturating_duration_since(now).as_micros());
-        let millis = left.map(|micros| micros.div_ceil(1000));
-        Some(millis.map_or(EpollTimeout::NONE, |millis| {
-            EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
-        }))
+        Some(until)
+    }
+
+    /// Whether outcomes wait to be handed out.
+    pub(super) fn has_outcomes(&self) -> bool {
+        !self.finished.is_empty()
+    }
+
+    /// Whether answers will come.
+    pub(super) fn has_jobs(&self) -> bool {
+        self.workers.values().any(WorkerHandle::has_jobs)
     }
 
     /// Somebody has submitted a job and gives it to a worker himself, if one can have it. Whether the pool's thread is
@@ -200,15 +209,15 @@ impl Manager {
         self.needs_its_thread(now)
     }
 
-    /// Somebody waits for a job and takes in answers himself. Whether there were any.
-    pub(super) fn glance(&mut self) -> bool {
+    /// Somebody waits for a job and takes in answers himself. None when there are none; else whether long ones are left.
+    pub(super) fn glance(&mut self, light: bool) -> Option<bool> {
         if !self.has_answers() {
-            return false;
+            return None;
         }
         let now = Instant::now();
-        self.take_answers(now);
+        let left = self.take_answers(now, light);
         self.take_orders(now);
-        true
+        Some(left)
     }
 
     /// Whether the pool's thread has to be woken for what was left behind. One that is awake looks at it before it sleeps.
@@ -298,27 +307,37 @@ impl Manager {
         fewest.map(|(serial, _)| (*serial, false))
     }
 
-    fn take_answers(&mut self, now: Instant) {
+    /// Takes what answers there are; with `light`, leaves the long ones, and says whether there were any.
+    fn take_answers(&mut self, now: Instant, light: bool) -> bool {
         let mut from = 0;
+        let mut left = false;
         while let Some((&serial, _)) =
             self.workers.range(from..).find(|(_, worker)| worker.has_answers())
         {
-            self.take_answers_of(serial, now);
+            left |= self.take_answers_of(serial, now, light);
             from = serial + 1;
         }
+        left
     }
 
-    fn take_answers_of(&mut self, serial: u64, now: Instant) {
+    fn take_answers_of(&mut self, serial: u64, now: Instant, light: bool) -> bool {
         let mut taken = 0;
+        let mut left = false;
         loop {
-            let Some(worker) = self.workers.get_mut(&serial) else { return };
+            let Some(worker) = self.workers.get_mut(&serial) else { return false };
             if taken == ANSWERS_A_TURN || !worker.has_answers() {
                 break;
             }
-            if worker.misses_an_answer() {
-                self.hear(serial);
+            if worker.next_is_long() {
+                if light {
+                    left = true;
+                    break;
+                }
+                if worker.misses_an_answer() {
+                    self.hear(serial);
+                }
             }
-            let Some(worker) = self.workers.get_mut(&serial) else { return };
+            let Some(worker) = self.workers.get_mut(&serial) else { return false };
             match worker.next_answer() {
                 Ok(None) => break,
                 Ok(Some((job, reply))) => {
@@ -326,10 +345,13 @@ impl Manager {
                     self.shared.counters.end();
                     self.finished.push((job, reply));
                 }
-                Err(why) => return self.convict(serial, &why),
+                Err(why) => {
+                    self.convict(serial, &why);
+                    return false;
+                }
             }
         }
-        let Some(worker) = self.workers.get_mut(&serial) else { return };
+        let Some(worker) = self.workers.get_mut(&serial) else { return left };
         if taken > 0 {
             worker.note_pace(taken, now);
             self.staffing.note_success();
@@ -337,6 +359,7 @@ impl Manager {
         if worker.phase == Phase::Busy && worker.in_flight() == 0 {
             self.make_idle(serial);
         }
+        left
     }
 
     /// Hands out what is to be delivered: for a thread that is not the pool's only what calls nobody. (Foreign code runs
@@ -406,7 +429,7 @@ impl Manager {
         // Nothing else begins there from now on. So if the job is not over by then, it is the one that runs.
         let back = worker.take_back(true);
         self.strand(back);
-        self.take_answers_of(serial, now);
+        self.take_answers_of(serial, now, false);
         let job = self.workers.get_mut(&serial).and_then(|worker| worker.give_up(id));
         if let Some(job) = job {
             self.finish(job, outcome);
@@ -661,7 +684,7 @@ impl Manager {
                 _ => break,
             }
         }
-        self.take_answers_of(serial, Instant::now());
+        self.take_answers_of(serial, Instant::now(), false);
     }
 
     /// Fails everything that waits, now and in future.

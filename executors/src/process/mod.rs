@@ -38,8 +38,6 @@
 //!    ready. Why it died is put together from its status, what it has told, and what was done to it
 //!    (`evidence`).
 //! 6. Workers die with the program, whichever way it ends: the kernel kills them when the last writing
-//!    end of their lifeline is closed, and only the program has one.
-//! 5. Workers die with the program, whichever way it ends: the kernel kills them when the last writing
 //!    end of their lifeline is closed, and only the program has one. What jobs have started in a worker's
 //!    process group dies with it.
 
@@ -77,6 +75,7 @@ mod remote_job;
 mod report;
 mod ring;
 mod sandbox;
+mod serving;
 mod shared;
 mod socket;
 mod staffing;

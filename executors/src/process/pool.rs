@@ -21,6 +21,7 @@ use super::shared::Shared;
 use super::watchdog::MemoryWatch;
 use super::wire::WorkerSettings;
 use super::{hook, takeover};
+use crate::engine::Serving;
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::exit;
 use crate::job::Job;
@@ -207,12 +208,11 @@ impl ProcessPoolBuilder {
         let manager =
             Manager::new(shared.clone(), recipe, server, self.workers, memory, self.job_timeout)
                 .map_err(std::io::Error::from)?;
-        let epoll = manager.epoll.clone();
         *shared.manager.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(manager);
         let driver = shared.clone();
         let spawned = std::thread::Builder::new()
             .name("loopool-procs".to_owned())
-            .spawn(move || driver.drive(epoll));
+            .spawn(move || driver.drive());
         let thread = match spawned {
             Ok(thread) => thread,
             Err(error) => {
@@ -332,6 +332,10 @@ where
 
     fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
         ProcessPoolExecutor::shutdown(self, wait, cancel_futures)
+    }
+
+    fn serve(&self) -> Option<Serving> {
+        self.shared.clone().serve()
     }
 
     fn place(&self) -> Place {

@@ -15,9 +15,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
+
 use super::manager::Manager;
 use super::remote_job::RemoteJob;
 use super::sandbox::{Enforced, MemoryGuard};
+use super::serving::Helm;
 use crate::cancel_token::Askable;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason};
@@ -35,6 +38,10 @@ pub(super) struct Shared {
     over: Condvar,
     /// An eventfd, edge-triggered in the manager's epoll, so it is never read.
     pub(super) wake: OwnedFd,
+    /// Where the manager hears from everybody. A loop that serves the pool waits for it.
+    pub(super) epoll: Arc<Epoll>,
+    /// Who turns the manager.
+    pub(super) helm: Helm,
     pub(super) counters: Counters,
     /// Only has to be different each time, so relaxed accesses pair with nothing.
     next_id: AtomicU64,
@@ -102,6 +109,8 @@ impl Shared {
             state: Mutex::new(state),
             over: Condvar::new(),
             wake: wake.into(),
+            epoll: Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?),
+            helm: Helm::default(),
             counters: Counters::default(),
             next_id: AtomicU64::new(1),
             manager: Mutex::new(None),
@@ -172,9 +181,11 @@ impl Shared {
 
     /// Waits until the manager has ended, and every job is counted. Whether the manager can be joined.
     pub(super) fn wait(&self) -> bool {
+        self.helm.note_sleep(true);
         let state = self.lock();
         let over = |state: &mut State| state.is_over && !state.queue.misses_a_note();
         let waited = self.over.wait_while(state, |state| !over(state));
+        self.helm.note_sleep(false);
         !waited.unwrap_or_else(|poisoned| poisoned.into_inner()).is_struck
     }
 
@@ -342,7 +353,11 @@ impl JobOwner for Shared {
     }
 
     fn look(&self) {
-        self.look_for_answers();
+        self.look_for_answers(false);
+    }
+
+    fn note_sleep(&self, begins: bool) {
+        self.helm.note_sleep(begins);
     }
 }
 
@@ -352,6 +367,10 @@ impl HasQueue for Shared {
     fn with_queue<R>(&self, f: impl FnOnce(&mut JobQueue<RemoteJob>) -> R) -> R {
         f(&mut self.lock().queue)
     }
+
+    fn note_sleep(&self, begins: bool) {
+        self.helm.note_sleep(begins);
+    }
 }
 
 impl Pool for Shared {
@@ -360,7 +379,9 @@ impl Pool for Shared {
     }
 
     fn wait(&self, limit: Duration) -> bool {
+        self.helm.note_sleep(true);
         let waited = self.over.wait_timeout_while(self.lock(), limit, |state| !state.is_over);
+        self.helm.note_sleep(false);
         let (_state, timed_out) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
         !timed_out.timed_out()
     }

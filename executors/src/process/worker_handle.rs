@@ -342,10 +342,14 @@ impl WorkerHandle {
         if is_here { self.by_socket.pop_front() } else { None }
     }
 
-    /// Whether the next answer comes by the socket, and has not come yet.
+    /// Whether the next answer comes by the socket, as it seems: it may become something else when it is read again.
+    pub(super) fn next_is_long(&self) -> bool {
+        self.board.peek(board::answer_of(self.taken)) == BY_SOCKET
+    }
+
+    /// Whether the next answer, which comes by the socket, has not come yet.
     pub(super) fn misses_an_answer(&self) -> bool {
-        // Whatever else it may become when it is read again.
-        self.by_socket.is_empty() && self.board.peek(board::answer_of(self.taken)) == BY_SOCKET
+        self.by_socket.is_empty()
     }
 
     /// Keeps what came by the socket until its slot is answered.
