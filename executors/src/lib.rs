@@ -33,6 +33,7 @@ mod place;
 pub mod process;
 mod promise;
 mod queue;
+mod retry;
 #[doc(hidden)]
 pub mod shim;
 mod stats;
@@ -55,6 +56,7 @@ pub use process::{
     ProcessPoolExecutor, worker_main,
 };
 pub use promise::{JobOwner, Outcome, Promise};
+pub use retry::{IdempotentRetry, Retry};
 pub use stats::ExecutorStats;
 pub use thread::{Thread, ThreadHandle};
 pub use thread_pool::{ThreadPoolBuilder, ThreadPoolExecutor};

@@ -15,6 +15,7 @@ use super::arena::Arena;
 use super::body::{Body, ResultFile};
 use super::fork_server::Recipe;
 use super::offspring::Offspring;
+use super::policy::PolicySettings;
 use super::pool::check_this_process;
 use super::pool_error::ProcessPoolError;
 use super::remote_job::{Reply, Target};
@@ -148,7 +149,8 @@ where
         let Some(_ticket) = exit::enter(&name) else { return Err(StartError::ShuttingDown) };
         let target = Target::of(self.function).ok_or(StartError::ForeignFunction)?;
         let body = Body::encode(&self.argument).map_err(StartError::Argument)?;
-        let settings = WorkerSettings { memory_limit: None, nice: 0, initializer: None };
+        let policy = PolicySettings::default();
+        let settings = WorkerSettings { memory_limit: None, nice: 0, initializer: None, policy };
         let recipe = Recipe::new(None, settings, HANDSHAKE);
         let server = recipe.start_and_wait().map_err(StartError::Process)?;
         let pid = server.pid() as i32;

@@ -7,20 +7,21 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::death;
 use super::fork_server::{ForkServer, Recipe};
+use super::policy::{Parked, Policy};
 use super::remote_job::{RemoteJob, Reply};
 use super::shared::Shared;
 use super::socket::{self, FRAME_LIMIT, Received};
 use super::staffing::Staffing;
 use super::tail::{Output, last_line};
 use super::wire::{FromWorker, clip};
-use super::worker_handle::{Phase, Running, SendError, WorkerHandle};
+use super::worker_handle::{Phase, SendError, WorkerHandle};
 use crate::caught::run_caught;
 use crate::error::JobError;
 use crate::own_pool;
@@ -76,9 +77,10 @@ pub(super) struct Manager {
     /// Jobs that were on their way to a worker that turned out to be dead.
     pub(super) stranded: VecDeque<RemoteJob>,
     /// Outcomes to be delivered once the workers have their next jobs.
-    finished: Vec<(RemoteJob, Reply)>,
+    pub(super) finished: Vec<(RemoteJob, Reply)>,
     pub(super) staffing: Staffing,
-    job_timeout: Option<Duration>,
+    pub(super) policy: Policy,
+    pub(super) parked: Parked,
     /// Jobs that wait in the queue, as of the last look.
     pub(super) waiting: usize,
     pub(super) shut_down: bool,
@@ -94,7 +96,7 @@ impl Manager {
         recipe: Recipe,
         server: ForkServer,
         workers: usize,
-        job_timeout: Option<Duration>,
+        policy: Policy,
     ) -> nix::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let wake = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
@@ -109,7 +111,8 @@ impl Manager {
             stranded: VecDeque::new(),
             finished: Vec::new(),
             staffing: Staffing::new(workers),
-            job_timeout,
+            policy,
+            parked: Parked::default(),
             waiting: 0,
             shut_down: false,
             is_broken: false,
@@ -184,6 +187,7 @@ impl Manager {
 
     /// Gives a job to the worker that was busy last.
     fn dispatch(&mut self, job: RemoteJob) {
+        let Some(job) = self.admit(job) else { return };
         let serial = self.idle.pop();
         let worker = serial.and_then(|serial| self.workers.get_mut(&serial));
         let (Some(serial), Some(worker)) = (serial, worker) else {
@@ -193,13 +197,7 @@ impl Manager {
         // What is in the pipe by now was written by an earlier job.
         let _ = worker.output.read(worker.pid(), LAST_OUTPUT);
         match worker.send(&job) {
-            Ok(()) => {
-                worker.output.forget();
-                let deadline = self.job_timeout.map(|limit| Instant::now() + limit);
-                worker.job = Some(Running { job: job.sent(), deadline });
-                worker.phase = Phase::Busy;
-                self.shared.counters.begin();
-            }
+            Ok(()) => self.begin(serial, job),
             Err(SendError::NoRoom(error)) => {
                 self.idle.push(serial);
                 let why = JobError::codec("argument", format!("there is no room for it: {error}"));
@@ -221,11 +219,10 @@ impl Manager {
     }
 
     /// Takes the job off a worker; its outcome is `reply`.
-    fn finish(&mut self, serial: u64, reply: Reply) {
+    pub(super) fn finish(&mut self, serial: u64, reply: Reply) {
         let running = self.workers.get_mut(&serial).and_then(|worker| worker.job.take());
         if let Some(running) = running {
-            self.shared.counters.end();
-            self.finished.push((running.job, reply));
+            self.conclude(running, reply);
         }
     }
 
@@ -239,28 +236,9 @@ impl Manager {
             && let Some(job) = self.stranded.remove(at)
         {
             self.finished.push((job, Reply::Error(JobError::cancelled())));
+        } else if let Some(job) = self.parked.take(id) {
+            self.finished.push((job, Reply::Error(JobError::cancelled())));
         }
-    }
-
-    fn enforce_deadlines(&mut self) {
-        let Some(limit) = self.job_timeout else { return };
-        let now = Instant::now();
-        let is_late = |worker: &WorkerHandle| {
-            let deadline = worker.job.as_ref().and_then(|running| running.deadline);
-            deadline.is_some_and(|deadline| deadline <= now)
-        };
-        let late: Vec<u64> =
-            self.workers.iter().filter(|(_, worker)| is_late(worker)).map(|(id, _)| *id).collect();
-        for serial in late {
-            self.end_job(serial, JobError::timed_out(limit));
-        }
-    }
-
-    /// Ends a running job by killing its worker. The outcome does not wait for that: a large process
-    /// takes a while to go.
-    fn end_job(&mut self, serial: u64, outcome: JobError) {
-        self.finish(serial, Reply::Error(outcome));
-        self.let_go(serial);
     }
 
     /// Kills a worker for a reason of ours.
@@ -284,7 +262,7 @@ impl Manager {
     }
 
     /// Stops listening to a worker's socket, so that it can't keep us busy.
-    fn silence(&mut self, serial: u64) {
+    pub(super) fn silence(&mut self, serial: u64) {
         if let Some(worker) = self.workers.get_mut(&serial)
             && !std::mem::replace(&mut worker.is_silent, true)
         {
@@ -355,9 +333,8 @@ impl Manager {
                 let file = received.fds.into_iter().next();
                 let answer = worker.answer(id, verdict, keeps_arena, tail, file)?;
                 if let Some((running, reply)) = answer {
-                    self.shared.counters.end();
                     self.staffing.note_success();
-                    self.finished.push((running.job, reply));
+                    self.conclude(running, reply);
                     self.make_idle(serial);
                 }
             }
@@ -417,7 +394,8 @@ impl Manager {
             tracing::debug!(pid, "a worker process was let go");
             return;
         }
-        let report = remains.report(pid, worker.overflowed, worker.output.text());
+        let mut report = remains.report(pid, worker.overflowed, worker.output.text());
+        report.attempt = worker.job.as_ref().map_or(1, |running| running.job.terms.attempt());
         tracing::warn!(
             pid,
             cause = ?report.cause,
@@ -441,13 +419,12 @@ impl Manager {
             ));
         }
         if let Some(running) = worker.job {
-            self.shared.counters.end();
             let panic = worker.last_words.filter(|_| remains.may_be_an_abort());
             let error = match panic {
                 Some((panic, location)) => JobError::panicked_elsewhere(panic, location),
                 None => JobError::crashed(report),
             };
-            self.finished.push((running.job, Reply::Error(error)));
+            self.conclude(running, Reply::Error(error));
         }
     }
 
@@ -478,7 +455,8 @@ impl Manager {
     }
 
     pub(super) fn fail_stranded(&mut self, why: &str) {
-        for job in std::mem::take(&mut self.stranded) {
+        let parked = self.parked.take_all();
+        for job in std::mem::take(&mut self.stranded).into_iter().chain(parked) {
             self.finished.push((job, Reply::Error(JobError::rejected(why))));
         }
     }
@@ -486,7 +464,7 @@ impl Manager {
     /// Lets the workers go when the last job is over, and says whether they have gone.
     fn is_over(&mut self) -> bool {
         let is_busy = self.workers.values().any(|worker| worker.job.is_some());
-        let jobs = self.waiting + self.stranded.len() + self.finished.len();
+        let jobs = self.waiting + self.stranded.len() + self.parked.len() + self.finished.len();
         if !self.shut_down || is_busy || jobs > 0 {
             return false;
         }
@@ -521,8 +499,8 @@ impl Manager {
 
     /// How long to sleep. The staff was last seen to at `staffed`.
     fn timeout(&self, staffed: Instant) -> EpollTimeout {
-        let jobs = self.workers.values().filter_map(|worker| worker.job.as_ref()?.deadline);
-        let Some(next) = jobs.chain(self.staffing_deadline(staffed)).min() else {
+        let policy = self.policy_deadline().into_iter();
+        let Some(next) = policy.chain(self.staffing_deadline(staffed)).min() else {
             return EpollTimeout::NONE;
         };
         // Rounded up: waking too early would only mean to wait again.

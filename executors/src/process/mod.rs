@@ -48,6 +48,7 @@ mod manager;
 mod mapping;
 mod offspring;
 mod panics;
+mod policy;
 mod pool;
 mod pool_error;
 mod remote_job;

@@ -13,6 +13,7 @@ use super::body::Body;
 use super::fork_server::Recipe;
 use super::image::{self, Offset};
 use super::manager::Manager;
+use super::policy::{Policy, Terms};
 use super::pool_error::ProcessPoolError;
 use super::remote_job::{RemoteJob, Target};
 use super::shared::Shared;
@@ -21,6 +22,7 @@ use super::{hook, takeover};
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::exit;
 use crate::job::Job;
+use crate::options::{JobOptions, SubmitWith, With};
 use crate::own_pool;
 use crate::place::Place;
 use crate::promise::Promise;
@@ -95,7 +97,7 @@ pub struct ProcessPoolExecutor {
 pub struct ProcessPoolBuilder {
     workers: usize,
     queue_limit: Option<usize>,
-    job_timeout: Option<Duration>,
+    policy: Policy,
     memory_limit: Option<u64>,
     nice: u8,
     initializer: Option<fn() -> Result<(), String>>,
@@ -120,7 +122,29 @@ impl ProcessPoolBuilder {
     /// How long a job may run, from the moment a worker has it. Time in the queue does not count.
     /// Default: no limit.
     pub fn job_timeout(mut self, limit: Duration) -> Self {
-        self.job_timeout = Some(limit);
+        self.policy.job_timeout = Some(limit);
+        self
+    }
+
+    /// How long a job that is cancelled, or whose time is up, may take to end by itself before its worker is killed
+    /// with everything in its process group. It is asked by SIGTERM, which is what its
+    /// [`CancelToken`](crate::CancelToken) tells of; the outcome is settled at once either way, and another worker
+    /// takes the place. Default: none. Then the worker is killed at once, and jobs have no token.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use loopool_executors::{CancelToken, Executor, ProcessPoolExecutor, call};
+    ///
+    /// let wait = |_: ()| CancelToken::current().unwrap().wait(None);
+    /// let grace = Duration::from_secs(1);
+    /// let pool = ProcessPoolExecutor::builder().workers(1).cancel_grace(grace).build()?;
+    /// let mut job = pool.submit(call(wait, ()))?;
+    /// job.cancel();
+    /// assert!(job.result(None).unwrap_err().is_cancelled());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel_grace(mut self, grace: Duration) -> Self {
+        self.policy.cancel_grace = grace;
         self
     }
 
@@ -183,12 +207,16 @@ impl ProcessPoolBuilder {
                 Some(offset.ok_or(ProcessPoolError::NotTheMainProgram)?.0)
             }
         };
-        let settings =
-            WorkerSettings { memory_limit: self.memory_limit, nice: self.nice, initializer };
+        let settings = WorkerSettings {
+            memory_limit: self.memory_limit,
+            nice: self.nice,
+            initializer,
+            policy: self.policy.settings(),
+        };
         let recipe = Recipe::new(self.worker_executable, settings, self.handshake_timeout);
         let server = recipe.start_and_wait()?;
         let shared = Arc::new(Shared::new(self.queue_limit)?);
-        let manager = Manager::new(shared.clone(), recipe, server, self.workers, self.job_timeout)
+        let manager = Manager::new(shared.clone(), recipe, server, self.workers, self.policy)
             .map_err(std::io::Error::from)?;
         let manager = std::thread::Builder::new()
             .name("loopool-procs".to_owned())
@@ -231,13 +259,30 @@ impl ProcessPoolExecutor {
         ProcessPoolBuilder {
             workers: crate::os::usable_cpus(),
             queue_limit: None,
-            job_timeout: None,
+            policy: Policy::default(),
             memory_limit: None,
             nice: 10,
             initializer: None,
             handshake_timeout: Duration::from_secs(5),
             worker_executable: None,
         }
+    }
+
+    /// The pool with options for the jobs that are submitted to it: a priority, limits of time, further attempts.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use loopool_executors::{Executor, JobOptions, ProcessPoolExecutor, call};
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// let endless = |_: ()| loop { std::thread::park() };
+    /// let briefly = JobOptions::new().job_timeout(Duration::from_millis(20));
+    /// let mut job = pool.with(briefly).submit(call::<(), ()>(endless, ()))?;
+    /// assert!(job.result(None).unwrap_err().is_timeout());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with(&self, options: JobOptions) -> With<'_, Self> {
+        With::new(self, options)
     }
 
     /// What the pool is doing.
@@ -300,6 +345,21 @@ where
     }
 
     fn submit_to(&self, place: Place, work: Call<A, R>) -> Result<Job<R>, Rejected<Call<A, R>>> {
+        self.submit_with(&JobOptions::default(), place, work)
+    }
+}
+
+impl<A, R> SubmitWith<Call<A, R>> for ProcessPoolExecutor
+where
+    A: Serialize + DeserializeOwned + Send + 'static,
+    R: Serialize + DeserializeOwned + Send + 'static,
+{
+    fn submit_with(
+        &self,
+        options: &JobOptions,
+        place: Place,
+        work: Call<A, R>,
+    ) -> Result<Job<R>, Rejected<Call<A, R>>> {
         let mut place = place.of(&*self.shared);
         let Some(target) = Target::of(work.function) else {
             return Err(Rejected::new(work, RejectReason::ForeignFunction));
@@ -319,7 +379,10 @@ where
         };
         let id = self.shared.next_id();
         let (promise, job) = Promise::owned_by(self.shared.clone(), id);
-        match self.shared.push(RemoteJob::new(id, target, body, promise), &mut place.ticket) {
+        let name = std::any::type_name::<fn(A) -> R>();
+        let terms = Terms::new(options, name, &self.shared, &promise);
+        match self.shared.push(RemoteJob::new(id, target, body, terms, promise), &mut place.ticket)
+        {
             Ok(()) => Ok(job),
             Err(reason) => Err(Rejected::new(work, reason)),
         }

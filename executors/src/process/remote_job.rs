@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::body::{self, Body, ResultFile};
 use super::image::Offset;
+use super::policy::Terms;
 use super::trampoline::{Trampoline, trampoline};
 use super::wire::Place;
 use crate::blob::Blob;
@@ -49,6 +50,7 @@ pub(super) struct RemoteJob {
     pub(super) id: u64,
     pub(super) target: Target,
     pub(super) body: Body,
+    pub(super) terms: Terms,
     asker: Box<dyn Asker>,
 }
 
@@ -87,9 +89,10 @@ impl RemoteJob {
         id: u64,
         target: Target,
         body: Body,
+        terms: Terms,
         promise: Promise<R>,
     ) -> Self {
-        RemoteJob { id, target, body, asker: Box::new(promise) }
+        RemoteJob { id, target, body, terms, asker: Box::new(promise) }
     }
 
     /// To abandon it.
@@ -97,8 +100,11 @@ impl RemoteJob {
         self.asker.as_askable()
     }
 
-    /// The job without its argument, of which the worker has its own copy now.
+    /// The job without its argument, of which the worker has its own copy now; unless it may have to be sent again.
     pub(super) fn sent(self) -> Self {
+        if self.terms.may_be_repeated() {
+            return self;
+        }
         RemoteJob { body: Body::default(), ..self }
     }
 

@@ -16,15 +16,16 @@ use std::time::Duration;
 
 use super::remote_job::RemoteJob;
 use crate::cancel_token::Askable;
+use crate::caught::drop_each_caught;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason};
 use crate::exit::{self, Pool};
-use crate::options::Priority;
 use crate::own_pool;
 use crate::place::HasQueue;
 use crate::promise::JobOwner;
 use crate::queue::{JobQueue, Leftovers, Ticket};
 use crate::stats::ExecutorStats;
+use crate::timekeeper;
 
 pub(super) struct Shared {
     state: Mutex<State>,
@@ -116,7 +117,8 @@ impl Shared {
     }
 
     /// Queues a job, unless the pool has changed its mind since [`admits`](Self::admits).
-    pub(super) fn push(&self, job: RemoteJob, ticket: &mut Ticket) -> Result<(), RejectReason> {
+    pub(super) fn push(&self, mut job: RemoteJob, ticket: &mut Ticket) -> Result<(), RejectReason> {
+        let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         let refusal = state.refusal();
         let full = || (!state.queue.admits(ticket)).then_some(RejectReason::QueueFull);
@@ -126,8 +128,17 @@ impl Shared {
             drop(job);
             return Err(reason);
         }
+        if let Err(error) = job.terms.enter_queue() {
+            // The place is somebody else's again.
+            state.queue.grant(&mut leftovers);
+            drop(state);
+            drop(job);
+            return Err(RejectReason::Broken(format!(
+                "no thread for the limits of jobs could be started: {error}"
+            )));
+        }
         self.counters.record_submitted();
-        state.queue.push(Priority::Normal, job);
+        state.queue.push(job.terms.priority(), job);
         if state.hungry {
             self.wake(state);
         }
@@ -265,15 +276,31 @@ impl State {
     }
 }
 
-impl JobOwner for Shared {
-    fn cancelled_while_pending(&self, _id: u64) {
-        self.counters.record_cancelled();
+impl Shared {
+    /// A job that waited wants to be run no more, and is counted. What is to be done about that.
+    fn note_gone(&self) -> Leftovers<RemoteJob> {
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         state.queue.note_gone(&mut leftovers);
         if state.is_over {
             self.over.notify_all();
         }
+        leftovers
+    }
+
+    /// As [`note_gone`](Self::note_gone), in the timekeeper's thread, which does nothing foreign.
+    pub(super) fn note_late(&self) {
+        let gone = self.note_gone().take_gone();
+        if !gone.is_empty() {
+            timekeeper::elsewhere(Box::new(|| drop_each_caught("a job whose time is up", gone)));
+        }
+    }
+}
+
+impl JobOwner for Shared {
+    fn cancelled_while_pending(&self, _id: u64) {
+        self.counters.record_cancelled();
+        self.note_gone().clear();
     }
 
     fn cancel_running(&self, id: u64) -> bool {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::body::{self, Body};
-use super::panics;
+use super::{panics, policy};
 use crate::blob::Blob;
 use crate::caught::{drop_caught, text_of};
 
@@ -41,7 +41,9 @@ where
         Err(why) => return Answer::BadArgument(why),
     };
     panics::forget();
-    match catch_unwind(AssertUnwindSafe(|| function(argument))) {
+    let ended = catch_unwind(AssertUnwindSafe(|| policy::as_job(|| function(argument))));
+    policy::job_is_over();
+    match ended {
         Ok(result) => {
             let encoded = Body::encode(&result);
             drop_caught("a job's result", result);

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::policy::PolicySettings;
+
 /// The version of the handshake and everything after it.
 pub(super) const PROTOCOL: u32 = 1;
 
@@ -50,6 +52,7 @@ pub(super) struct WorkerSettings {
     pub(super) nice: u8,
     /// Where the initializer lies, as an [`Offset`](super::image::Offset).
     pub(super) initializer: Option<i64>,
+    pub(super) policy: PolicySettings,
 }
 
 /// The fork server to the program.

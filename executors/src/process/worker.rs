@@ -14,7 +14,7 @@ use super::mapping::Mapping;
 use super::socket::{self, FRAME_LIMIT};
 use super::trampoline::{Answer, Trampoline};
 use super::wire::{FromWorker, Place, ToWorker, Verdict, WorkerSettings, clip};
-use super::{child, fault, panics};
+use super::{child, fault, panics, policy};
 use crate::blob::Blob;
 use crate::caught::text_of;
 
@@ -30,6 +30,7 @@ pub(super) fn live(fds: [OwnedFd; 3], settings: WorkerSettings) -> ! {
         let forever = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
         panics::watch(forever);
         fault::watch(forever)?;
+        policy::settle(settings.policy)?;
         initialize(&socket, settings)?;
         Worker::new(socket).work()
     });

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::arena::Arena;
 use super::body::ResultFile;
 use super::death;
+use super::policy::Running;
 use super::remote_job::{RemoteJob, Reply};
 use super::socket;
 use super::tail::OutputPipe;
@@ -49,6 +50,8 @@ pub(super) struct WorkerHandle {
     pub(super) is_silent: bool,
     /// It was killed by us, for a reason that was told already.
     pub(super) is_ours: bool,
+    /// It was asked to end, and is killed then.
+    pub(super) kill_at: Option<Instant>,
     pub(super) job: Option<Running>,
     pub(super) overflowed: bool,
     pub(super) last_words: Option<(String, Option<String>)>,
@@ -60,11 +63,6 @@ pub(super) struct WorkerHandle {
 pub(super) struct Process {
     pub(super) pid: i32,
     pub(super) pidfd: OwnedFd,
-}
-
-pub(super) struct Running {
-    pub(super) job: RemoteJob,
-    pub(super) deadline: Option<Instant>,
 }
 
 /// Why a job could not be handed to a worker.
@@ -94,6 +92,7 @@ impl WorkerHandle {
             was_ready: false,
             is_silent: false,
             is_ours: false,
+            kill_at: None,
             job: None,
             overflowed: false,
             last_words: None,

@@ -1,0 +1,71 @@
+//! A job that runs: since when, and by when it has to be done.
+
+use std::time::{Duration, Instant};
+
+use crate::error::JobError;
+use crate::process::manager::Manager;
+use crate::process::remote_job::{RemoteJob, Reply};
+use crate::process::worker_handle::{Phase, WorkerHandle};
+
+pub(in crate::process) struct Running {
+    pub(in crate::process) job: RemoteJob,
+    pub(in crate::process) since: Instant,
+    /// By when it has to be done, and how long that is.
+    end: Option<(Instant, Duration)>,
+}
+
+impl Manager {
+    /// A job that comes out of the queue, if it is still to be run.
+    pub(in crate::process) fn admit(&mut self, mut job: RemoteJob) -> Option<RemoteJob> {
+        match job.terms.leave_queue() {
+            Ok(()) => Some(job),
+            Err(too_late) => {
+                self.finished.push((job, Reply::Error(too_late)));
+                None
+            }
+        }
+    }
+
+    /// A worker has been given a job.
+    pub(in crate::process) fn begin(&mut self, serial: u64, job: RemoteJob) {
+        let Some(worker) = self.workers.get_mut(&serial) else { return };
+        worker.output.forget();
+        let end = job.terms.limit(self.policy.job_timeout);
+        worker.job = Some(Running { job: job.sent(), since: Instant::now(), end });
+        worker.phase = Phase::Busy;
+        self.shared.counters.begin();
+    }
+
+    /// A job has ended in this way: that is its outcome, or it is tried again.
+    pub(in crate::process) fn conclude(&mut self, running: Running, reply: Reply) {
+        self.shared.counters.end();
+        self.settle_or_repeat(running.job, reply);
+    }
+
+    /// Ends jobs, and then workers, whose time is up, and brings those back that have paused.
+    pub(in crate::process) fn enforce_deadlines(&mut self) {
+        let now = Instant::now();
+        self.end_late_jobs(now);
+        self.kill_the_reluctant(now);
+        self.bring_back(now);
+    }
+
+    fn end_late_jobs(&mut self, now: Instant) {
+        let late = |worker: &WorkerHandle| {
+            let (end, limit) = worker.job.as_ref()?.end?;
+            (end <= now).then_some(limit)
+        };
+        let late = |(serial, worker): (&u64, &WorkerHandle)| Some((*serial, late(worker)?));
+        let late: Vec<(u64, Duration)> = self.workers.iter().filter_map(late).collect();
+        for (serial, limit) in late {
+            self.end_job(serial, JobError::timed_out(limit));
+        }
+    }
+
+    /// When [`enforce_deadlines`](Self::enforce_deadlines) will have something to do.
+    pub(in crate::process) fn policy_deadline(&self) -> Option<Instant> {
+        let jobs = self.workers.values().filter_map(|worker| Some(worker.job.as_ref()?.end?.0));
+        let kills = self.workers.values().filter_map(|worker| worker.kill_at);
+        jobs.chain(kills).chain(self.parked.next()).min()
+    }
+}

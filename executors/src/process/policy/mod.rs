@@ -1,0 +1,18 @@
+//! What a pool of processes does besides running a job: limits, further attempts, and what else options and
+//! builder ask for.
+//!
+//! The manager calls in here at a few points of a job's life and a worker's; everything that is to be done at a
+//! later time is found by [`Manager::policy_deadline`](super::manager::Manager).
+
+mod asked;
+mod ending;
+mod limits;
+mod parked;
+mod settings;
+mod terms;
+
+pub(super) use asked::{as_job, job_is_over};
+pub(super) use limits::Running;
+pub(super) use parked::Parked;
+pub(super) use settings::{Policy, PolicySettings, settle};
+pub(super) use terms::Terms;

@@ -1,0 +1,39 @@
+//! The policies of a pool, and what each worker is told of them.
+
+use std::io;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::asked;
+
+/// What the manager goes by.
+#[derive(Debug, Clone, Default)]
+pub(in crate::process) struct Policy {
+    /// How long a job may run.
+    pub(in crate::process) job_timeout: Option<Duration>,
+    /// How long a worker has to end by itself.
+    pub(in crate::process) cancel_grace: Duration,
+}
+
+impl Policy {
+    /// What a worker is told of it.
+    pub(in crate::process) fn settings(&self) -> PolicySettings {
+        PolicySettings { asks_first: !self.cancel_grace.is_zero() }
+    }
+}
+
+/// Part of the settings of every worker of a pool.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(in crate::process) struct PolicySettings {
+    /// Jobs are asked to end (SIGTERM) before they are killed.
+    pub(in crate::process) asks_first: bool,
+}
+
+/// Prepares a worker, before the initializer.
+pub(in crate::process) fn settle(settings: PolicySettings) -> io::Result<()> {
+    if settings.asks_first {
+        asked::listen()?;
+    }
+    Ok(())
+}

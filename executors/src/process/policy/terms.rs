@@ -1,0 +1,155 @@
+//! [`Terms`]: what was said about one job, and what has become of its attempts.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::JobError;
+use crate::options::{JobOptions, Priority};
+use crate::process::CrashReport;
+use crate::process::shared::Shared;
+use crate::promise::{Cell, Promise};
+use crate::retry::Cause;
+use crate::timekeeper::{self, Alarm, Call};
+
+/// Goes with a job from its submission to its outcome.
+pub(in crate::process) struct Terms {
+    /// When it began to wait: for the first time, or again.
+    pub(in crate::process) queued: Instant,
+    /// What it is called.
+    pub(in crate::process) name: &'static str,
+    /// What not every job has.
+    special: Option<Box<Special>>,
+}
+
+#[derive(Default)]
+struct Special {
+    options: JobOptions,
+    /// How long it could have waited.
+    may_wait: Duration,
+    /// What is to be called when it has waited too long; and while it waits for the first time, that this will be.
+    too_late: Option<(Instant, Call)>,
+    alarm: Option<Alarm>,
+    failures: [u32; Cause::COUNT],
+    /// Of the attempts that crashed.
+    reports: Vec<CrashReport>,
+}
+
+/// What is to become of a job that has failed.
+pub(in crate::process) enum Verdict {
+    /// Another attempt, at this time.
+    Again(Instant),
+    /// This is its outcome.
+    Failed(JobError),
+}
+
+impl Terms {
+    /// Those of a job with these options whose outcome `promise` brings.
+    pub(in crate::process) fn new<T: Send + 'static>(
+        options: &JobOptions,
+        name: &'static str,
+        shared: &Arc<Shared>,
+        promise: &Promise<T>,
+    ) -> Self {
+        let name = options.name.unwrap_or(name);
+        let mut terms = Terms { queued: Instant::now(), name, special: None };
+        let is_special = options.has_limits()
+            || options.retry.is_some()
+            || options.priority != Priority::default()
+            || options.affinity.is_some()
+            || options.memory > 0;
+        if !is_special {
+            return terms;
+        }
+        let mut special = Special { options: *options, ..Special::default() };
+        if let Some((at, limit)) = options.end_of(options.queue_timeout) {
+            let (cell, shared) = (promise.cell().clone(), shared.clone());
+            special.may_wait = limit;
+            let fail = move || {
+                let error = JobError::queue_timed_out(limit);
+                let count = || shared.counters.record_timed_out();
+                let free = || shared.note_late();
+                Cell::expire(&cell, false, error, count, free, timekeeper::elsewhere);
+            };
+            special.too_late = Some((at, Box::new(fail)));
+        }
+        terms.special = Some(Box::new(special));
+        terms
+    }
+
+    pub(in crate::process) fn priority(&self) -> Priority {
+        self.special.as_ref().map_or_else(Priority::default, |special| special.options.priority)
+    }
+
+    /// The job begins to wait: in the critical section in which it gets its place, so that it can't be too late for
+    /// one that it has not.
+    ///
+    /// # Errors
+    /// When nobody would see to its limits.
+    pub(in crate::process) fn enter_queue(&mut self) -> std::io::Result<()> {
+        let Some(special) = &mut self.special else { return Ok(()) };
+        if let Some((at, call)) = special.too_late.take() {
+            special.alarm = Some(timekeeper::call_at(at, call)?);
+        }
+        Ok(())
+    }
+
+    /// The job is about to run: the error says that it is too late for that.
+    pub(in crate::process) fn leave_queue(&mut self) -> Result<(), JobError> {
+        let Some(special) = &mut self.special else { return Ok(()) };
+        special.alarm = None;
+        if special.options.is_past_deadline() {
+            return Err(JobError::queue_timed_out(special.may_wait));
+        }
+        Ok(())
+    }
+
+    /// By when the job has to be done if it begins now, and how long that is. `limit` is everybody's.
+    pub(in crate::process) fn limit(&self, limit: Option<Duration>) -> Option<(Instant, Duration)> {
+        let Some(special) = &self.special else {
+            return JobOptions::default().end_of(limit);
+        };
+        let own = special.options.job_timeout.into_iter().chain(limit).min();
+        special.options.end_of(own)
+    }
+
+    /// Whether the argument may be needed once more.
+    pub(in crate::process) fn may_be_repeated(&self) -> bool {
+        self.special.as_ref().is_some_and(|special| special.options.retry.is_some())
+    }
+
+    /// Which attempt this is; the first one is 1.
+    pub(in crate::process) fn attempt(&self) -> u32 {
+        self.special.as_ref().map_or(1, |special| special.failures() + 1)
+    }
+
+    /// Notes that an attempt has failed.
+    pub(in crate::process) fn judge(&mut self, error: JobError) -> Verdict {
+        let Some(special) = &mut self.special else { return Verdict::Failed(error) };
+        let (Some(retry), Some(cause)) = (special.options.retry, Cause::of(&error)) else {
+            return Verdict::Failed(error);
+        };
+        special.failures[cause as usize] += 1;
+        special.reports.extend(error.crash().filter(|_| cause == Cause::Crash).cloned());
+        let failures = special.failures();
+        let pause = retry.pause(failures, RandomState::new().hash_one(failures));
+        let at = Instant::now().checked_add(pause);
+        let in_time = |at: &Instant| special.options.deadline.is_none_or(|end| *at < end);
+        let allowed = retry.allows(cause, special.failures[cause as usize]);
+        if let Some(at) = at.filter(in_time).filter(|_| allowed) {
+            self.queued = at;
+            return Verdict::Again(at);
+        }
+        let all_crashed = special.reports.len() == failures as usize && failures > 1;
+        if all_crashed && !allowed {
+            return Verdict::Failed(JobError::quarantined(std::mem::take(&mut special.reports)));
+        }
+        Verdict::Failed(error)
+    }
+}
+
+impl Special {
+    fn failures(&self) -> u32 {
+        self.failures.iter().sum()
+    }
+}
