@@ -167,12 +167,12 @@ impl Manager {
     }
 
     fn take_orders(&mut self) {
-        let ready = self.idle.len().saturating_sub(self.stranded.len());
-        let could_start = !self.is_broken && self.live() < self.staffing.limit;
+        let ready = self.takers().saturating_sub(self.stranded.len());
+        let could_start = !self.is_broken && self.staying() < self.staffing.limit;
         let orders = self.shared.orders(ready, could_start);
         self.waiting = orders.waiting;
         self.shut_down = orders.shut_down;
-        while !self.idle.is_empty()
+        while self.takers() > 0
             && let Some(job) = self.stranded.pop_front()
         {
             self.dispatch(job);
@@ -361,7 +361,7 @@ impl Manager {
         worker.phase = Phase::Idle;
         if self.is_broken || self.is_closing {
             self.let_go(serial);
-        } else {
+        } else if self.goes_on(serial) {
             self.idle.push(serial);
         }
     }

@@ -148,6 +148,39 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// How many jobs a worker runs, at most, before a new one takes its place; at least 1. With many, it is a few
+    /// less for each, by chance, so that they don't all go at once. The new one is started with the last job, and
+    /// nobody waits for a worker that has had its number. Default: no limit.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, ProcessPoolExecutor, call};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().workers(1).max_tasks_per_child(1).build()?;
+    /// let pid = |()| std::process::id();
+    /// let first = pool.submit(call(pid, ()))?.result(None)?;
+    /// assert_ne!(pool.submit(call(pid, ()))?.result(None)?, first);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn max_tasks_per_child(mut self, jobs: u64) -> Self {
+        self.policy.bounds.jobs = Some(jobs.max(1));
+        self
+    }
+
+    /// How old a worker becomes, about, before a new one takes its place. It works on until that one is ready, and
+    /// goes between two jobs; one goes at a time. (A job that runs is never ended for it.) Default: no limit.
+    pub fn max_worker_age(mut self, age: Duration) -> Self {
+        self.policy.bounds.age = Some(age);
+        self
+    }
+
+    /// How much memory, in bytes, a worker may have in use after a job before a new one takes its place, in the same
+    /// way as for [`max_worker_age`](Self::max_worker_age). It is looked at soon after a job, every 20 ms at most;
+    /// what holds *during* a job is the [memory limit](Self::memory_limit). Default: no limit.
+    pub fn max_worker_memory(mut self, bytes: u64) -> Self {
+        self.policy.bounds.memory = Some(bytes);
+        self
+    }
+
     /// The most address space of each worker, in bytes (`RLIMIT_AS`). A job that asks for more usually
     /// aborts, and is reported as out of memory. The program's own code, and large arguments, count
     /// too, so less than some tens of MiB leaves no room to start. Default: no limit.

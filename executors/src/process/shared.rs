@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use super::policy::Metrics;
 use super::remote_job::RemoteJob;
 use crate::cancel_token::Askable;
 use crate::caught::drop_each_caught;
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     /// An eventfd, edge-triggered in the manager's epoll, so it is never read.
     pub(super) wake: OwnedFd,
     pub(super) counters: Counters,
+    pub(super) metrics: Metrics,
     /// Only has to be different each time, so relaxed accesses pair with nothing.
     next_id: AtomicU64,
     /// The manager's thread, once it has been started.
@@ -92,6 +94,7 @@ impl Shared {
             over: Condvar::new(),
             wake: wake.into(),
             counters: Counters::default(),
+            metrics: Metrics::default(),
             next_id: AtomicU64::new(1),
             manager: OnceLock::new(),
         })

@@ -90,6 +90,11 @@ impl Staffing {
         }
     }
 
+    /// How many there are to be.
+    pub(super) fn complement(&self) -> usize {
+        self.reached
+    }
+
     /// A worker is ready.
     pub(super) fn note_ready(&mut self) {
         self.starts.reset();
@@ -144,17 +149,17 @@ impl Manager {
 
     /// How many workers to start at `now`.
     fn missing(&self, now: Instant) -> usize {
-        let live = self.live();
+        let staying = self.staying();
         let coming = self.workers.values().filter(|worker| worker.is_coming()).count();
         let waiting = self.waiting + self.stranded.len();
         let staffing = &self.staffing;
-        let room = staffing.limit.saturating_sub(live);
+        let room = staffing.limit.saturating_sub(staying);
         // Those that are dying slowly must not pile up without bound.
         let room = room.min((2 * staffing.limit + 8).saturating_sub(self.workers.len()));
         let wanted = waiting.saturating_sub(self.idle() + coming);
         let replacing =
             !self.shut_down && staffing.starts.failures == 0 && staffing.crashes.is_over(now);
-        let lost = if replacing { staffing.reached.saturating_sub(live) } else { 0 };
+        let lost = if replacing { staffing.reached.saturating_sub(staying) } else { 0 };
         let missing = wanted.max(lost).min(room);
         match staffing.starts.failures {
             0 => missing,
@@ -348,7 +353,7 @@ impl Manager {
         worker.process = Some(Process { pid, pidfd });
         worker.phase = Phase::Starting;
         let (was_ready, is_silent, is_ours) = (worker.was_ready, worker.is_silent, worker.is_ours);
-        self.staffing.reached = self.staffing.reached.max(self.live());
+        self.staffing.reached = self.staffing.reached.max(self.staying());
         self.publish();
         if is_ours || self.is_ending() {
             self.let_go(serial);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::arena::Arena;
 use super::body::ResultFile;
 use super::death;
-use super::policy::Running;
+use super::policy::{Running, Tenure};
 use super::remote_job::{RemoteJob, Reply};
 use super::socket;
 use super::tail::OutputPipe;
@@ -52,6 +52,7 @@ pub(super) struct WorkerHandle {
     pub(super) is_ours: bool,
     /// It was asked to end, and is killed then.
     pub(super) kill_at: Option<Instant>,
+    pub(super) tenure: Tenure,
     pub(super) job: Option<Running>,
     pub(super) overflowed: bool,
     pub(super) last_words: Option<(String, Option<String>)>,
@@ -93,6 +94,7 @@ impl WorkerHandle {
             is_silent: false,
             is_ours: false,
             kill_at: None,
+            tenure: Tenure::default(),
             job: None,
             overflowed: false,
             last_words: None,

@@ -33,6 +33,7 @@ impl Manager {
         let end = job.terms.limit(self.policy.job_timeout);
         worker.job = Some(Running { job: job.sent(), since: Instant::now(), end });
         worker.phase = Phase::Busy;
+        worker.tenure.note_job();
         self.shared.counters.begin();
     }
 
@@ -48,6 +49,7 @@ impl Manager {
         self.end_late_jobs(now);
         self.kill_the_reluctant(now);
         self.bring_back(now);
+        self.review_tenures(now);
     }
 
     fn end_late_jobs(&mut self, now: Instant) {
@@ -66,6 +68,7 @@ impl Manager {
     pub(in crate::process) fn policy_deadline(&self) -> Option<Instant> {
         let jobs = self.workers.values().filter_map(|worker| Some(worker.job.as_ref()?.end?.0));
         let kills = self.workers.values().filter_map(|worker| worker.kill_at);
-        jobs.chain(kills).chain(self.parked.next()).min()
+        let others = [self.parked.next(), self.tenure_deadline()];
+        jobs.chain(kills).chain(others.into_iter().flatten()).min()
     }
 }

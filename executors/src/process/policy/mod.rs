@@ -7,12 +7,16 @@
 mod asked;
 mod ending;
 mod limits;
+mod metrics;
 mod parked;
 mod settings;
+mod tenure;
 mod terms;
 
 pub(super) use asked::{as_job, job_is_over};
 pub(super) use limits::Running;
+pub(super) use metrics::Metrics;
 pub(super) use parked::Parked;
 pub(super) use settings::{Policy, PolicySettings, settle};
+pub(super) use tenure::Tenure;
 pub(super) use terms::Terms;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::asked;
+use super::tenure::Bounds;
 
 /// What the manager goes by.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +15,8 @@ pub(in crate::process) struct Policy {
     pub(in crate::process) job_timeout: Option<Duration>,
     /// How long a worker has to end by itself.
     pub(in crate::process) cancel_grace: Duration,
+    /// When workers are replaced.
+    pub(in crate::process) bounds: Bounds,
 }
 
 impl Policy {
