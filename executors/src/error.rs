@@ -294,6 +294,8 @@ pub enum RejectReason {
     Broken(String),
     /// The function does not live in the main program, so no worker process can call it.
     ForeignFunction,
+    /// The work wants to find a state of another type in its worker, or any where there is none; the text says more.
+    WrongState(String),
 }
 
 impl<W> Rejected<W> {
@@ -332,6 +334,7 @@ impl fmt::Display for RejectReason {
                 f.write_str("the program is ending, and executors take no more work")
             }
             RejectReason::Broken(why) => write!(f, "the executor is broken: {why}"),
+            RejectReason::WrongState(why) => f.write_str(why),
             RejectReason::ForeignFunction => f.write_str(
                 "the function lives outside the main program, so no worker process can call it",
             ),

@@ -13,6 +13,7 @@
 //! [`result`](Job::result). This crate knows nothing of any runtime; `loopool` builds on it.
 
 mod blob;
+mod call_with;
 mod cancel_token;
 #[doc(hidden)]
 pub mod caught;
@@ -43,6 +44,7 @@ mod timekeeper;
 mod work;
 
 pub use blob::Blob;
+pub use call_with::{CallWith, call_with};
 pub use cancel_token::CancelToken;
 pub use cpu::{CpuExecutor, CpuExecutorBuilder};
 pub use error::{JobError, RejectReason, Rejected, panic_message};
@@ -53,7 +55,7 @@ pub use options::{JobOptions, Priority, With};
 pub use place::{Place, SubmitAsync};
 pub use process::{
     CrashCause, CrashReport, Process, ProcessHandle, ProcessPoolBuilder, ProcessPoolError,
-    ProcessPoolExecutor, worker_main,
+    ProcessPoolExecutor, RemoteWork, worker_main,
 };
 pub use promise::{JobOwner, Outcome, Promise};
 pub use retry::{IdempotentRetry, Retry};

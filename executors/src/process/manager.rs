@@ -222,7 +222,7 @@ impl Manager {
     pub(super) fn finish(&mut self, serial: u64, reply: Reply) {
         let running = self.workers.get_mut(&serial).and_then(|worker| worker.job.take());
         if let Some(running) = running {
-            self.conclude(running, reply);
+            self.conclude(serial, running, reply);
         }
     }
 
@@ -334,7 +334,7 @@ impl Manager {
                 let answer = worker.answer(id, verdict, keeps_arena, tail, file)?;
                 if let Some((running, reply)) = answer {
                     self.staffing.note_success();
-                    self.conclude(running, reply);
+                    self.conclude(serial, running, reply);
                     self.make_idle(serial);
                 }
             }
@@ -424,7 +424,7 @@ impl Manager {
                 Some((panic, location)) => JobError::panicked_elsewhere(panic, location),
                 None => JobError::crashed(report),
             };
-            self.conclude(running, Reply::Error(error));
+            self.conclude(serial, running, Reply::Error(error));
         }
     }
 

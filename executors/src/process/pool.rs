@@ -6,28 +6,18 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use super::body::Body;
 use super::fork_server::Recipe;
 use super::image::{self, Offset};
 use super::manager::Manager;
-use super::policy::{Policy, Terms};
+use super::policy::{Policy, StateRecipe};
 use super::pool_error::ProcessPoolError;
-use super::remote_job::{RemoteJob, Target};
 use super::shared::Shared;
 use super::wire::WorkerSettings;
 use super::{hook, takeover};
-use crate::error::{JobError, RejectReason, Rejected};
 use crate::exit;
-use crate::job::Job;
-use crate::options::{JobOptions, SubmitWith, With};
+use crate::options::{JobOptions, With};
 use crate::own_pool;
-use crate::place::Place;
-use crate::promise::Promise;
 use crate::stats::ExecutorStats;
-use crate::work::{Call, Executor};
 
 /// A pool of processes, for work that may crash, leak, hang or run out of memory.
 ///
@@ -72,11 +62,11 @@ use crate::work::{Call, Executor};
 /// | the job | its outcome |
 /// |---|---|
 /// | returns | the value |
-/// | panics | [`is_panic`](JobError::is_panic), with the message; the worker lives on |
-/// | dies: a signal, `abort`, stack overflow, `exit`, out of memory | [`crash`](JobError::crash), with a report |
-/// | runs longer than the [limit](ProcessPoolBuilder::job_timeout) | [`is_timeout`](JobError::is_timeout); the worker is killed |
-/// | is cancelled while it runs | [`is_cancelled`](JobError::is_cancelled); the worker is killed |
-/// | has an argument or result that serde cannot carry | [`is_codec`](JobError::is_codec) |
+/// | panics | [`is_panic`](crate::JobError::is_panic), with the message; the worker lives on |
+/// | dies: a signal, `abort`, stack overflow, `exit`, out of memory | [`crash`](crate::JobError::crash), with a report |
+/// | runs longer than the [limit](ProcessPoolBuilder::job_timeout) | [`is_timeout`](crate::JobError::is_timeout); the worker is killed |
+/// | is cancelled while it runs | [`is_cancelled`](crate::JobError::is_cancelled); the worker is killed |
+/// | has an argument or result that serde cannot carry | [`is_codec`](crate::JobError::is_codec) |
 ///
 /// In a program built with `panic = "abort"` a panic costs the worker, too, and is still told as one.
 /// Where the program ignores SIGCHLD, or waits for children that are not its own, the signal or exit
@@ -88,7 +78,8 @@ use crate::work::{Call, Executor};
 /// over, the workers are killed, with whatever threads jobs have left in them. When the program is killed
 /// or aborts, the workers die with it.
 pub struct ProcessPoolExecutor {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) state: Option<StateRecipe>,
     manager: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -101,6 +92,7 @@ pub struct ProcessPoolBuilder {
     memory_limit: Option<u64>,
     nice: u8,
     initializer: Option<fn() -> Result<(), String>>,
+    state: Option<StateRecipe>,
     handshake_timeout: Duration,
     worker_executable: Option<PathBuf>,
 }
@@ -207,6 +199,17 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// A function that each worker calls once, after the initializer, for something that its jobs will find: a
+    /// model, a parser, a connection. See [`call_with`](crate::call_with), which has an example. What is said of an
+    /// initializer that fails is true here.
+    ///
+    /// It stays in the worker, so it need not be `Send`. It is dropped only after a panic; at its end a worker is
+    /// killed.
+    pub fn state<S: 'static>(mut self, make: fn() -> Result<S, String>) -> Self {
+        self.state = Some(StateRecipe::new(make));
+        self
+    }
+
     /// How long the fork server, from which the workers come, may take for an answer. Default: 5
     /// seconds; it takes about one millisecond.
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
@@ -240,11 +243,15 @@ impl ProcessPoolBuilder {
                 Some(offset.ok_or(ProcessPoolError::NotTheMainProgram)?.0)
             }
         };
+        let state = match &self.state {
+            None => None,
+            Some(recipe) => Some(recipe.maker().ok_or(ProcessPoolError::NotTheMainProgram)?),
+        };
         let settings = WorkerSettings {
             memory_limit: self.memory_limit,
             nice: self.nice,
             initializer,
-            policy: self.policy.settings(),
+            policy: self.policy.settings(state),
         };
         let recipe = Recipe::new(self.worker_executable, settings, self.handshake_timeout);
         let server = recipe.start_and_wait()?;
@@ -257,7 +264,7 @@ impl ProcessPoolBuilder {
         // Told before anybody can ask: the manager calls foreign code only for jobs.
         let _ = shared.manager.set(manager.thread().id());
         exit::register(shared.clone());
-        Ok(ProcessPoolExecutor { shared, manager: Mutex::new(Some(manager)) })
+        Ok(ProcessPoolExecutor { shared, state: self.state, manager: Mutex::new(Some(manager)) })
     }
 }
 
@@ -296,6 +303,7 @@ impl ProcessPoolExecutor {
             memory_limit: None,
             nice: 10,
             initializer: None,
+            state: None,
             handshake_timeout: Duration::from_secs(5),
             worker_executable: None,
         }
@@ -352,73 +360,6 @@ impl ProcessPoolExecutor {
             let _ = manager.join();
         }
         self.stats()
-    }
-}
-
-impl<A, R> Executor<Call<A, R>> for ProcessPoolExecutor
-where
-    A: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + DeserializeOwned + Send + 'static,
-{
-    /// Takes a call to be run in a worker. The argument is encoded here and now, in the calling thread.
-    ///
-    /// # Errors
-    /// Hands the call back when the queue is full, the pool is shut down or broken, or the function
-    /// does not live in the main program. (An argument that cannot be encoded fails the job.)
-    fn submit(&self, work: Call<A, R>) -> Result<Job<R>, Rejected<Call<A, R>>> {
-        self.submit_to(Place::default(), work)
-    }
-
-    fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
-        ProcessPoolExecutor::shutdown(self, wait, cancel_futures)
-    }
-
-    fn place(&self) -> Place {
-        Place::in_queue_of(self.shared.clone())
-    }
-
-    fn submit_to(&self, place: Place, work: Call<A, R>) -> Result<Job<R>, Rejected<Call<A, R>>> {
-        self.submit_with(&JobOptions::default(), place, work)
-    }
-}
-
-impl<A, R> SubmitWith<Call<A, R>> for ProcessPoolExecutor
-where
-    A: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + DeserializeOwned + Send + 'static,
-{
-    fn submit_with(
-        &self,
-        options: &JobOptions,
-        place: Place,
-        work: Call<A, R>,
-    ) -> Result<Job<R>, Rejected<Call<A, R>>> {
-        let mut place = place.of(&*self.shared);
-        let Some(target) = Target::of(work.function) else {
-            return Err(Rejected::new(work, RejectReason::ForeignFunction));
-        };
-        if let Err(reason) = self.shared.admits(&place.ticket) {
-            return Err(Rejected::new(work, reason));
-        }
-        let body = match Body::encode(&work.argument) {
-            Ok(body) => body,
-            Err(why) => {
-                let (promise, job) = Promise::new();
-                self.shared.counters.record_submitted();
-                self.shared.counters.record_failed();
-                promise.set_exception(JobError::codec("argument", why));
-                return Ok(job);
-            }
-        };
-        let id = self.shared.next_id();
-        let (promise, job) = Promise::owned_by(self.shared.clone(), id);
-        let name = std::any::type_name::<fn(A) -> R>();
-        let terms = Terms::new(options, name, &self.shared, &promise);
-        match self.shared.push(RemoteJob::new(id, target, body, terms, promise), &mut place.ticket)
-        {
-            Ok(()) => Ok(job),
-            Err(reason) => Err(Rejected::new(work, reason)),
-        }
     }
 }
 

@@ -38,7 +38,11 @@ impl Manager {
     }
 
     /// A job has ended in this way: that is its outcome, or it is tried again.
-    pub(in crate::process) fn conclude(&mut self, running: Running, reply: Reply) {
+    pub(in crate::process) fn conclude(&mut self, serial: u64, running: Running, reply: Reply) {
+        let panicked = matches!(&reply, Reply::Error(error) if error.is_panic());
+        if panicked && running.job.terms.uses_state {
+            self.discharge(serial);
+        }
         self.shared.counters.end();
         self.settle_or_repeat(running.job, reply);
     }

@@ -10,6 +10,7 @@ mod limits;
 mod metrics;
 mod parked;
 mod settings;
+mod state;
 mod tenure;
 mod terms;
 
@@ -18,5 +19,7 @@ pub(super) use limits::Running;
 pub(super) use metrics::Metrics;
 pub(super) use parked::Parked;
 pub(super) use settings::{Policy, PolicySettings, settle};
+pub(crate) use state::with_state;
+pub(super) use state::{StateRecipe, make_state};
 pub(super) use tenure::Tenure;
 pub(super) use terms::Terms;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::asked;
+use super::state::StateMaker;
 use super::tenure::Bounds;
 
 /// What the manager goes by.
@@ -21,8 +22,8 @@ pub(in crate::process) struct Policy {
 
 impl Policy {
     /// What a worker is told of it.
-    pub(in crate::process) fn settings(&self) -> PolicySettings {
-        PolicySettings { asks_first: !self.cancel_grace.is_zero() }
+    pub(in crate::process) fn settings(&self, state: Option<StateMaker>) -> PolicySettings {
+        PolicySettings { asks_first: !self.cancel_grace.is_zero(), state }
     }
 }
 
@@ -31,6 +32,8 @@ impl Policy {
 pub(in crate::process) struct PolicySettings {
     /// Jobs are asked to end (SIGTERM) before they are killed.
     pub(in crate::process) asks_first: bool,
+    /// How to make the worker's state.
+    pub(in crate::process) state: Option<StateMaker>,
 }
 
 /// Prepares a worker, before the initializer.

@@ -40,6 +40,8 @@ pub(in crate::process) struct Tenure {
     until: Option<Instant>,
     /// Rule 3.
     is_leaving: bool,
+    /// Its state has been lost.
+    is_discharged: bool,
 }
 
 impl Tenure {
@@ -61,7 +63,7 @@ impl Tenure {
     }
 
     fn is_used_up(&self) -> bool {
-        self.max_jobs.is_some_and(|most| self.jobs >= most)
+        self.is_discharged || self.max_jobs.is_some_and(|most| self.jobs >= most)
     }
 
     /// Whether it has no future, so that a successor is due.
@@ -87,6 +89,13 @@ impl Manager {
             self.recycle(serial);
         }
         goes_on
+    }
+
+    /// A worker that is to have no more jobs, once the one that it has is over.
+    pub(super) fn discharge(&mut self, serial: u64) {
+        if let Some(worker) = self.workers.get_mut(&serial) {
+            worker.tenure.is_discharged = true;
+        }
     }
 
     fn recycle(&mut self, serial: u64) {

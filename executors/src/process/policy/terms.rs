@@ -18,6 +18,8 @@ pub(in crate::process) struct Terms {
     pub(in crate::process) queued: Instant,
     /// What it is called.
     pub(in crate::process) name: &'static str,
+    /// It is given the worker's state.
+    pub(in crate::process) uses_state: bool,
     /// What not every job has.
     special: Option<Box<Special>>,
 }
@@ -48,11 +50,12 @@ impl Terms {
     pub(in crate::process) fn new<T: Send + 'static>(
         options: &JobOptions,
         name: &'static str,
+        uses_state: bool,
         shared: &Arc<Shared>,
         promise: &Promise<T>,
     ) -> Self {
         let name = options.name.unwrap_or(name);
-        let mut terms = Terms { queued: Instant::now(), name, special: None };
+        let mut terms = Terms { queued: Instant::now(), name, uses_state, special: None };
         let is_special = options.has_limits()
             || options.retry.is_some()
             || options.priority != Priority::default()
