@@ -296,6 +296,13 @@ pub enum RejectReason {
     ForeignFunction,
     /// The work wants to find a state of another type in its worker, or any where there is none; the text says more.
     WrongState(String),
+    /// The job has declared that it needs more memory than the pool has for all jobs together, in bytes.
+    OverBudget {
+        /// What it needs.
+        memory: u64,
+        /// What there is.
+        budget: u64,
+    },
 }
 
 impl<W> Rejected<W> {
@@ -334,6 +341,10 @@ impl fmt::Display for RejectReason {
                 f.write_str("the program is ending, and executors take no more work")
             }
             RejectReason::Broken(why) => write!(f, "the executor is broken: {why}"),
+            RejectReason::OverBudget { memory, budget } => write!(
+                f,
+                "the job needs {memory} bytes of memory, and the pool has {budget} for all of them"
+            ),
             RejectReason::WrongState(why) => f.write_str(why),
             RejectReason::ForeignFunction => f.write_str(
                 "the function lives outside the main program, so no worker process can call it",

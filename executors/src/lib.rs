@@ -54,8 +54,9 @@ pub use not_started::{NotStarted, StartError};
 pub use options::{JobOptions, Priority, With};
 pub use place::{Place, SubmitAsync};
 pub use process::{
-    CrashCause, CrashReport, Process, ProcessHandle, ProcessPoolBuilder, ProcessPoolError,
-    ProcessPoolExecutor, RemoteWork, worker_main,
+    CircuitSnapshot, CrashCause, CrashReport, DurationHistogram, JobSnapshot, PoolSnapshot,
+    Process, ProcessHandle, ProcessPoolBuilder, ProcessPoolError, ProcessPoolExecutor, RemoteWork,
+    WorkerPhase, WorkerSnapshot, worker_main,
 };
 pub use promise::{JobOwner, Outcome, Promise};
 pub use retry::{IdempotentRetry, Retry};

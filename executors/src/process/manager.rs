@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -14,7 +15,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 
 use super::death;
 use super::fork_server::{ForkServer, Recipe};
-use super::policy::{Parked, Policy};
+use super::policy::{Homes, Parked, Policy, WorkerPhase};
 use super::remote_job::{RemoteJob, Reply};
 use super::shared::Shared;
 use super::socket::{self, FRAME_LIMIT, Received};
@@ -73,7 +74,7 @@ pub(super) struct Manager {
     pub(super) server: Option<ForkServer>,
     pub(super) workers: BTreeMap<u64, WorkerHandle>,
     /// The serial numbers of those that wait for a job, the warmest last.
-    idle: Vec<u64>,
+    pub(super) idle: Vec<u64>,
     /// Jobs that were on their way to a worker that turned out to be dead.
     pub(super) stranded: VecDeque<RemoteJob>,
     /// Outcomes to be delivered once the workers have their next jobs.
@@ -81,6 +82,7 @@ pub(super) struct Manager {
     pub(super) staffing: Staffing,
     pub(super) policy: Policy,
     pub(super) parked: Parked,
+    pub(super) homes: Homes,
     /// Jobs that wait in the queue, as of the last look.
     pub(super) waiting: usize,
     pub(super) shut_down: bool,
@@ -110,9 +112,10 @@ impl Manager {
             idle: Vec::new(),
             stranded: VecDeque::new(),
             finished: Vec::new(),
-            staffing: Staffing::new(workers),
+            staffing: Staffing::new(workers, policy.min_workers),
             policy,
             parked: Parked::default(),
+            homes: Homes::default(),
             waiting: 0,
             shut_down: false,
             is_broken: false,
@@ -167,7 +170,8 @@ impl Manager {
     }
 
     fn take_orders(&mut self) {
-        let ready = self.takers().saturating_sub(self.stranded.len());
+        self.unpark();
+        let ready = self.appetite();
         let could_start = !self.is_broken && self.staying() < self.staffing.limit;
         let orders = self.shared.orders(ready, could_start);
         self.waiting = orders.waiting;
@@ -183,12 +187,18 @@ impl Manager {
         for id in orders.cancels {
             self.cancel(id);
         }
+        if orders.cancels_parked {
+            self.end_parked(JobError::cancelled);
+        }
+        if self.could_take_more() {
+            self.take_orders();
+        }
     }
 
     /// Gives a job to the worker that was busy last.
     fn dispatch(&mut self, job: RemoteJob) {
         let Some(job) = self.admit(job) else { return };
-        let serial = self.idle.pop();
+        let serial = self.pick(&job);
         let worker = serial.and_then(|serial| self.workers.get_mut(&serial));
         let (Some(serial), Some(worker)) = (serial, worker) else {
             self.stranded.push_back(job);
@@ -204,6 +214,7 @@ impl Manager {
                 self.finished.push((job, Reply::Error(why)));
             }
             Err(SendError::Deaf) => {
+                self.shared.metrics.taken_back.fetch_add(1, Relaxed);
                 self.stranded.push_back(job);
                 self.put_down(serial);
             }
@@ -256,6 +267,7 @@ impl Manager {
         let Some(worker) = self.workers.get_mut(&serial) else { return };
         if worker.process.is_some() {
             worker.phase = Phase::Dying;
+            worker.seat.rest(WorkerPhase::Dying);
             worker.kill();
             self.silence(serial);
         }
@@ -315,7 +327,7 @@ impl Manager {
             }
             FromWorker::Ready if !worker.was_ready => {
                 worker.was_ready = true;
-                self.staffing.note_ready();
+                self.note_ready();
                 self.make_idle(serial);
             }
             FromWorker::InitializerFailed { why } if !worker.was_ready => {
@@ -407,6 +419,7 @@ impl Manager {
         );
         if worker.was_ready {
             self.staffing.note_crash();
+            self.shared.metrics.record_crash(report.cause);
         } else {
             let said = report.stderr_tail.trim_end();
             let code = (report.signal, report.exit_code);
@@ -455,8 +468,8 @@ impl Manager {
     }
 
     pub(super) fn fail_stranded(&mut self, why: &str) {
-        let parked = self.parked.take_all();
-        for job in std::mem::take(&mut self.stranded).into_iter().chain(parked) {
+        self.end_parked(|| JobError::rejected(why));
+        for job in std::mem::take(&mut self.stranded) {
             self.finished.push((job, Reply::Error(JobError::rejected(why))));
         }
     }

@@ -70,6 +70,9 @@ pub use hook::constructor_address;
 pub(crate) use mapping::Mapping;
 pub(crate) use offspring::finish;
 pub(crate) use policy::with_state;
+pub use policy::{
+    CircuitSnapshot, DurationHistogram, JobSnapshot, PoolSnapshot, WorkerPhase, WorkerSnapshot,
+};
 pub use pool::{ProcessPoolBuilder, ProcessPoolExecutor, worker_main};
 pub use pool_error::ProcessPoolError;
 pub use report::{CrashCause, CrashReport};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::fork_server::Recipe;
 use super::image::{self, Offset};
 use super::manager::Manager;
-use super::policy::{Policy, StateRecipe};
+use super::policy::{Policy, PoolSnapshot, StateRecipe};
 use super::pool_error::ProcessPoolError;
 use super::shared::Shared;
 use super::wire::WorkerSettings;
@@ -80,6 +80,7 @@ use crate::stats::ExecutorStats;
 pub struct ProcessPoolExecutor {
     pub(super) shared: Arc<Shared>,
     pub(super) state: Option<StateRecipe>,
+    pub(super) memory_budget: Option<u64>,
     manager: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -137,6 +138,33 @@ impl ProcessPoolBuilder {
     /// ```
     pub fn cancel_grace(mut self, grace: Duration) -> Self {
         self.policy.cancel_grace = grace;
+        self
+    }
+
+    /// How many workers there are from the start and without any job, up to [`workers`](Self::workers): spares, warm
+    /// for the first jobs. Default: none.
+    pub fn min_workers(mut self, workers: usize) -> Self {
+        self.policy.min_workers = workers;
+        self
+    }
+
+    /// How much memory the jobs that run at the same time may have declared in all, in bytes, by
+    /// [`JobOptions::memory`](crate::JobOptions::memory). A job that does not fit waits until others have ended; in
+    /// turn, so that a large one is not kept waiting by small ones that come after it. One that needs more than that
+    /// is refused. Jobs that have declared nothing don't count. Default: no limit.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, JobOptions, ProcessPoolExecutor, RejectReason, call};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().memory_budget(2 << 30).build()?;
+    /// let thumbnail = pool.with(JobOptions::new().memory(800 << 20));
+    /// assert_eq!(thumbnail.submit(call(|n: u32| n, 1))?.result(None)?, 1);
+    /// let refused = pool.with(JobOptions::new().memory(3 << 30)).submit(call(|n: u32| n, 1));
+    /// assert!(matches!(refused.unwrap_err().reason(), RejectReason::OverBudget { .. }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn memory_budget(mut self, bytes: u64) -> Self {
+        self.policy.memory_budget = Some(bytes);
         self
     }
 
@@ -255,6 +283,7 @@ impl ProcessPoolBuilder {
         };
         let recipe = Recipe::new(self.worker_executable, settings, self.handshake_timeout);
         let server = recipe.start_and_wait()?;
+        let memory_budget = self.policy.memory_budget;
         let shared = Arc::new(Shared::new(self.queue_limit)?);
         let manager = Manager::new(shared.clone(), recipe, server, self.workers, self.policy)
             .map_err(std::io::Error::from)?;
@@ -264,7 +293,12 @@ impl ProcessPoolBuilder {
         // Told before anybody can ask: the manager calls foreign code only for jobs.
         let _ = shared.manager.set(manager.thread().id());
         exit::register(shared.clone());
-        Ok(ProcessPoolExecutor { shared, state: self.state, manager: Mutex::new(Some(manager)) })
+        Ok(ProcessPoolExecutor {
+            shared,
+            state: self.state,
+            memory_budget,
+            manager: Mutex::new(Some(manager)),
+        })
     }
 }
 
@@ -329,6 +363,22 @@ impl ProcessPoolExecutor {
     /// What the pool is doing.
     pub fn stats(&self) -> ExecutorStats {
         self.shared.stats()
+    }
+
+    /// What the pool is doing, in detail: each worker with its job, causes of crashes, how long jobs wait and run. It
+    /// can be serialised, for a page. (It reads a small file per worker.)
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, ProcessPoolExecutor, WorkerPhase, call};
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// pool.submit(call(|n: u32| n + 1, 1))?.result(None)?;
+    /// let snapshot = pool.snapshot();
+    /// assert_eq!((snapshot.workers[0].phase, snapshot.workers[0].jobs), (WorkerPhase::Idle, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn snapshot(&self) -> PoolSnapshot {
+        self.shared.snapshot()
     }
 
     /// The process ids of the workers that are there now.

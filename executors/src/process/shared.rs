@@ -50,6 +50,8 @@ struct State {
     prune_at: usize,
     /// Running jobs that somebody wants to end.
     cancels: Vec<u64>,
+    /// As in [`Orders`].
+    cancels_parked: bool,
     broken: Option<String>,
     shut_down: bool,
     is_over: bool,
@@ -66,6 +68,8 @@ struct State {
 pub(super) struct Orders {
     pub(super) jobs: Vec<RemoteJob>,
     pub(super) cancels: Vec<u64>,
+    /// Jobs that were taken and that no worker runs are to be cancelled.
+    pub(super) cancels_parked: bool,
     /// How many jobs wait that are not among `jobs`.
     pub(super) waiting: usize,
     pub(super) shut_down: bool,
@@ -80,6 +84,7 @@ impl Shared {
             taken: Vec::new(),
             prune_at: PRUNE_AT_LEAST,
             cancels: Vec::new(),
+            cancels_parked: false,
             broken: None,
             shut_down: false,
             is_over: false,
@@ -152,6 +157,7 @@ impl Shared {
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         state.shut_down = true;
+        state.cancels_parked |= cancel_futures;
         state.queue.close(&mut leftovers);
         let cancelled = if cancel_futures { state.queue.drain(&mut leftovers) } else { Vec::new() };
         self.counters.record_unrun(cancelled.len(), true);
@@ -171,7 +177,8 @@ impl Shared {
 
     pub(super) fn stats(&self) -> ExecutorStats {
         let state = self.lock();
-        self.counters.stats(state.workers.len(), state.queue.waiting())
+        let parked = self.metrics.parked.load(Relaxed);
+        self.counters.stats(state.workers.len(), state.queue.waiting() + parked)
     }
 
     pub(super) fn workers(&self) -> Vec<u32> {
@@ -207,6 +214,7 @@ impl Shared {
         Orders {
             jobs,
             cancels: std::mem::take(&mut state.cancels),
+            cancels_parked: std::mem::take(&mut state.cancels_parked),
             waiting: state.queue.waiting(),
             shut_down: state.shut_down,
         }

@@ -61,7 +61,7 @@ impl BackOff {
 pub(super) struct Staffing {
     /// The most workers.
     pub(super) limit: usize,
-    /// How many there have been.
+    /// How many there have been, or are to be from the start.
     reached: usize,
     next_serial: u64,
     crashes: BackOff,
@@ -76,10 +76,10 @@ pub(super) struct Staffing {
 }
 
 impl Staffing {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, eager: usize) -> Self {
         Staffing {
             limit,
-            reached: 0,
+            reached: eager.min(limit),
             next_serial: 1,
             crashes: BackOff::default(),
             starts: BackOff::default(),
@@ -93,11 +93,6 @@ impl Staffing {
     /// How many there are to be.
     pub(super) fn complement(&self) -> usize {
         self.reached
-    }
-
-    /// A worker is ready.
-    pub(super) fn note_ready(&mut self) {
-        self.starts.reset();
     }
 
     /// A job has been answered.
@@ -157,9 +152,14 @@ impl Manager {
         // Those that are dying slowly must not pile up without bound.
         let room = room.min((2 * staffing.limit + 8).saturating_sub(self.workers.len()));
         let wanted = waiting.saturating_sub(self.idle() + coming);
-        let replacing =
-            !self.shut_down && staffing.starts.failures == 0 && staffing.crashes.is_over(now);
-        let lost = if replacing { staffing.reached.saturating_sub(staying) } else { 0 };
+        let replacing = !self.shut_down && staffing.crashes.is_over(now);
+        let lost = match staffing.starts.failures {
+            0 if replacing => staffing.reached,
+            // Somebody has to find out whether it has become better.
+            1.. if !self.shut_down => self.policy.min_workers,
+            _ => 0,
+        };
+        let lost = lost.saturating_sub(staying);
         let missing = wanted.max(lost).min(room);
         match staffing.starts.failures {
             0 => missing,
@@ -195,16 +195,33 @@ impl Manager {
         server.ask(serial, [theirs.as_fd(), lifeline_end.as_fd(), output_end.as_fd()])?;
         let number = self.staffing.server_number;
         let worker = WorkerHandle::new(number, ours, lifeline, OutputPipe::new(output));
+        self.shared.metrics.board.add(&worker.seat);
         self.workers.insert(serial, worker);
         Ok(())
     }
 
     /// A worker could not be started, or died before it was ready.
     pub(super) fn start_failed(&mut self, why: &str) {
-        tracing::warn!(why, "a worker process did not start");
-        self.staffing.starts.fail();
-        if self.staffing.starts.is_hopeless() {
+        let starts = &mut self.staffing.starts;
+        starts.fail();
+        let (failures, is_open) = (starts.failures, starts.is_hopeless());
+        self.shared.metrics.record_starts(failures, is_open, Some(why));
+        match failures {
+            PATIENCE => tracing::error!(why, failures, "no worker process can be started"),
+            ..PATIENCE => tracing::warn!(why, failures, "a worker process did not start"),
+            _ => tracing::debug!(why, failures, "a worker process did not start"),
+        }
+        if is_open {
             self.fail_all(why);
+        }
+    }
+
+    /// A worker is ready.
+    pub(super) fn note_ready(&mut self) {
+        let failures = std::mem::take(&mut self.staffing.starts).failures;
+        if failures > 0 {
+            self.shared.metrics.record_starts(0, false, None);
+            tracing::info!(failures, "worker processes can be started again");
         }
     }
 
@@ -351,6 +368,7 @@ impl Manager {
             }
         };
         worker.process = Some(Process { pid, pidfd });
+        worker.seat.begin(pid as u32);
         worker.phase = Phase::Starting;
         let (was_ready, is_silent, is_ours) = (worker.was_ready, worker.is_silent, worker.is_ours);
         self.staffing.reached = self.staffing.reached.max(self.staying());

@@ -87,6 +87,11 @@ impl ProcessPoolExecutor {
         let Submission { options, place, target, name, uses_state } = submission;
         let mut place = place.of(&*self.shared);
         let target = target.ok_or(RejectReason::ForeignFunction)?;
+        if let Some(budget) = self.memory_budget
+            && options.memory > budget
+        {
+            return Err(RejectReason::OverBudget { memory: options.memory, budget });
+        }
         self.shared.admits(&place.ticket)?;
         let body = match Body::encode(argument) {
             Ok(body) => body,

@@ -2,12 +2,13 @@
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::arena::Arena;
 use super::body::ResultFile;
 use super::death;
-use super::policy::{Running, Tenure};
+use super::policy::{Running, Seat, Tenure};
 use super::remote_job::{RemoteJob, Reply};
 use super::socket;
 use super::tail::OutputPipe;
@@ -53,6 +54,9 @@ pub(super) struct WorkerHandle {
     /// It was asked to end, and is killed then.
     pub(super) kill_at: Option<Instant>,
     pub(super) tenure: Tenure,
+    pub(super) seat: Arc<Seat>,
+    /// The memory that its job has declared, in bytes.
+    pub(super) share: u64,
     pub(super) job: Option<Running>,
     pub(super) overflowed: bool,
     pub(super) last_words: Option<(String, Option<String>)>,
@@ -95,6 +99,8 @@ impl WorkerHandle {
             is_ours: false,
             kill_at: None,
             tenure: Tenure::default(),
+            seat: Arc::default(),
+            share: 0,
             job: None,
             overflowed: false,
             last_words: None,

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::error::JobError;
 use crate::process::death;
 use crate::process::manager::Manager;
+use crate::process::policy::WorkerPhase;
 use crate::process::remote_job::Reply;
 use crate::process::worker_handle::Phase;
 
@@ -30,6 +31,7 @@ impl Manager {
         }
         worker.is_ours = true;
         worker.phase = Phase::Dying;
+        worker.seat.rest(WorkerPhase::Dying);
         worker.kill_at = Instant::now().checked_add(self.policy.cancel_grace);
         self.silence(serial);
         true

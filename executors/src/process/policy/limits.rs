@@ -9,7 +9,7 @@ use crate::process::worker_handle::{Phase, WorkerHandle};
 
 pub(in crate::process) struct Running {
     pub(in crate::process) job: RemoteJob,
-    pub(in crate::process) since: Instant,
+    since: Instant,
     /// By when it has to be done, and how long that is.
     end: Option<(Instant, Duration)>,
 }
@@ -18,7 +18,7 @@ impl Manager {
     /// A job that comes out of the queue, if it is still to be run.
     pub(in crate::process) fn admit(&mut self, mut job: RemoteJob) -> Option<RemoteJob> {
         match job.terms.leave_queue() {
-            Ok(()) => Some(job),
+            Ok(()) => self.hold(job).and_then(|job| self.keep(job)),
             Err(too_late) => {
                 self.finished.push((job, Reply::Error(too_late)));
                 None
@@ -28,12 +28,17 @@ impl Manager {
 
     /// A worker has been given a job.
     pub(in crate::process) fn begin(&mut self, serial: u64, job: RemoteJob) {
+        let now = Instant::now();
+        self.shared.metrics.queue_time.record(now.saturating_duration_since(job.terms.queued));
+        self.settle_at(serial, job.terms.affinity());
         let Some(worker) = self.workers.get_mut(&serial) else { return };
         worker.output.forget();
-        let end = job.terms.limit(self.policy.job_timeout);
-        worker.job = Some(Running { job: job.sent(), since: Instant::now(), end });
         worker.phase = Phase::Busy;
+        worker.share = if job.terms.has_share { job.terms.memory() } else { 0 };
         worker.tenure.note_job();
+        worker.seat.work(job.terms.name, job.terms.attempt(), now);
+        let end = job.terms.limit(self.policy.job_timeout);
+        worker.job = Some(Running { job: job.sent(), since: now, end });
         self.shared.counters.begin();
     }
 
@@ -43,16 +48,16 @@ impl Manager {
         if panicked && running.job.terms.uses_state {
             self.discharge(serial);
         }
+        self.shared.metrics.run_time.record(running.since.elapsed());
         self.shared.counters.end();
         self.settle_or_repeat(running.job, reply);
     }
 
-    /// Ends jobs, and then workers, whose time is up, and brings those back that have paused.
+    /// Ends jobs, and workers, whose time is up.
     pub(in crate::process) fn enforce_deadlines(&mut self) {
         let now = Instant::now();
         self.end_late_jobs(now);
         self.kill_the_reluctant(now);
-        self.bring_back(now);
         self.review_tenures(now);
     }
 

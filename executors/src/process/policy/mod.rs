@@ -4,21 +4,30 @@
 //! The manager calls in here at a few points of a job's life and a worker's; everything that is to be done at a
 //! later time is found by [`Manager::policy_deadline`](super::manager::Manager).
 
+mod admission;
+mod affinity;
 mod asked;
+mod board;
 mod ending;
+mod histogram;
 mod limits;
 mod metrics;
 mod parked;
 mod settings;
+mod snapshot;
 mod state;
 mod tenure;
 mod terms;
 
+pub(super) use affinity::Homes;
 pub(super) use asked::{as_job, job_is_over};
+pub(super) use board::Seat;
+pub use histogram::DurationHistogram;
 pub(super) use limits::Running;
 pub(super) use metrics::Metrics;
 pub(super) use parked::Parked;
 pub(super) use settings::{Policy, PolicySettings, settle};
+pub use snapshot::{CircuitSnapshot, JobSnapshot, PoolSnapshot, WorkerPhase, WorkerSnapshot};
 pub(crate) use state::with_state;
 pub(super) use state::{StateRecipe, make_state};
 pub(super) use tenure::Tenure;

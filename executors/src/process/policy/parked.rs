@@ -1,58 +1,111 @@
-//! Jobs that have been taken out of the queue and wait for something else than a worker.
+//! Jobs that have been taken out of the queue and wait for something else than any worker.
 
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use crate::error::JobError;
 use crate::process::manager::Manager;
 use crate::process::policy::terms::Verdict;
 use crate::process::remote_job::{RemoteJob, Reply};
 
-/// Jobs between two attempts. They are few: each has cost a worker, or a panic.
+/// They are few: each that pauses has cost a worker, or a panic, and the others are bounded.
 #[derive(Default)]
 pub(in crate::process) struct Parked {
-    jobs: Vec<(Instant, RemoteJob)>,
+    /// Between two attempts, until then.
+    pub(super) pausing: Vec<(Instant, RemoteJob)>,
+    /// For a certain worker, which has another job.
+    pub(super) kept: Vec<Kept>,
+    /// For memory, the first one first.
+    pub(super) held: VecDeque<RemoteJob>,
+    /// Whether one was put here since that was last asked.
+    pub(super) grew: bool,
+}
+
+/// A job that waits for the worker with this number, for so long.
+pub(super) struct Kept {
+    pub(super) serial: u64,
+    pub(super) until: Instant,
+    pub(super) job: RemoteJob,
 }
 
 impl Parked {
     pub(in crate::process) fn len(&self) -> usize {
-        self.jobs.len()
+        self.pausing.len() + self.kept.len() + self.held.len()
     }
 
-    /// When the next one is to be tried again.
-    pub(in crate::process) fn next(&self) -> Option<Instant> {
-        self.jobs.iter().map(|(at, _)| *at).min()
+    /// When time alone changes something.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let pausing = self.pausing.iter().map(|(at, _)| *at);
+        let kept = self.kept.iter().map(|kept| kept.until);
+        let held = self.held.iter().filter_map(|job| job.terms.waits_until());
+        pausing.chain(kept).chain(held).min()
     }
 
     /// Takes out the job with this number.
     pub(in crate::process) fn take(&mut self, id: u64) -> Option<RemoteJob> {
-        let place = self.jobs.iter().position(|(_, job)| job.id == id)?;
-        Some(self.jobs.swap_remove(place).1)
-    }
-
-    /// Takes out all that are due, the one first that was due first.
-    fn take_due(&mut self, now: Instant) -> Vec<RemoteJob> {
-        let mut due: Vec<_> = self.jobs.extract_if(.., |(at, _)| *at <= now).collect();
-        due.sort_by_key(|(at, _)| *at);
-        due.into_iter().map(|(_, job)| job).collect()
+        if let Some(place) = self.pausing.iter().position(|(_, job)| job.id == id) {
+            return Some(self.pausing.swap_remove(place).1);
+        }
+        if let Some(place) = self.kept.iter().position(|kept| kept.job.id == id) {
+            return Some(self.kept.remove(place).job);
+        }
+        let place = self.held.iter().position(|job| job.id == id)?;
+        self.held.remove(place)
     }
 
     /// Takes out all.
-    pub(in crate::process) fn take_all(&mut self) -> Vec<RemoteJob> {
-        std::mem::take(&mut self.jobs).into_iter().map(|(_, job)| job).collect()
+    fn take_all(&mut self) -> Vec<RemoteJob> {
+        let pausing = std::mem::take(&mut self.pausing).into_iter().map(|(_, job)| job);
+        let kept = std::mem::take(&mut self.kept).into_iter().map(|kept| kept.job);
+        pausing.chain(kept).chain(std::mem::take(&mut self.held)).collect()
     }
 }
 
 impl Manager {
+    /// How many jobs to take out of the queue.
+    pub(in crate::process) fn appetite(&self) -> usize {
+        if self.is_crowded() { 0 } else { self.takers().saturating_sub(self.stranded.len()) }
+    }
+
+    /// Whether jobs of the last orders were parked, so that there may be room for others.
+    pub(in crate::process) fn could_take_more(&mut self) -> bool {
+        self.shared.metrics.parked.store(self.parked.len(), Relaxed);
+        std::mem::take(&mut self.parked.grew) && self.appetite() > 0
+    }
+
+    /// Ends all that are parked.
+    pub(in crate::process) fn end_parked(&mut self, error: impl Fn() -> JobError) {
+        let jobs = self.parked.take_all();
+        self.shared.metrics.parked.store(0, Relaxed);
+        self.finished.extend(jobs.into_iter().map(|job| (job, Reply::Error(error()))));
+    }
+
+    /// Jobs that have got what they waited for go where jobs wait for a worker, before the queue.
+    pub(in crate::process) fn unpark(&mut self) {
+        if self.parked.len() > 0 {
+            let now = Instant::now();
+            self.bring_back_pausing(now);
+            self.bring_back_kept(now);
+            self.bring_back_held(now);
+        }
+    }
+
+    fn bring_back_pausing(&mut self, now: Instant) {
+        let mut due: Vec<_> = self.parked.pausing.extract_if(.., |(at, _)| *at <= now).collect();
+        due.sort_by_key(|(at, _)| *at);
+        self.stranded.extend(due.into_iter().map(|(_, job)| job));
+    }
+
     /// A job has ended in this way: that is its outcome, or it is tried again.
     pub(super) fn settle_or_repeat(&mut self, mut job: RemoteJob, reply: Reply) {
         let reply = match reply {
             Reply::Error(error) if !self.is_ending() => match job.terms.judge(error) {
                 Verdict::Again(at) => {
-                    tracing::debug!(
-                        job = job.terms.name,
-                        attempt = job.terms.attempt(),
-                        "a job is tried again"
-                    );
-                    self.parked.jobs.push((at, job));
+                    let (job_name, attempt) = (job.terms.name, job.terms.attempt());
+                    tracing::debug!(job = job_name, attempt, "a job is tried again");
+                    self.shared.metrics.retries.fetch_add(1, Relaxed);
+                    self.parked.pausing.push((at, job));
                     return;
                 }
                 Verdict::Failed(error) => Reply::Error(error),
@@ -60,12 +113,5 @@ impl Manager {
             other => other,
         };
         self.finished.push((job, reply));
-    }
-
-    /// Jobs whose pause is over go where jobs wait for a worker, before the queue.
-    pub(super) fn bring_back(&mut self, now: Instant) {
-        if self.parked.next().is_some_and(|next| next <= now) {
-            self.stranded.extend(self.parked.take_due(now));
-        }
     }
 }

@@ -16,6 +16,10 @@ pub(in crate::process) struct Policy {
     pub(in crate::process) job_timeout: Option<Duration>,
     /// How long a worker has to end by itself.
     pub(in crate::process) cancel_grace: Duration,
+    /// How many workers there are without any job.
+    pub(in crate::process) min_workers: usize,
+    /// How much memory jobs may declare that run at the same time, in bytes.
+    pub(in crate::process) memory_budget: Option<u64>,
     /// When workers are replaced.
     pub(in crate::process) bounds: Bounds,
 }

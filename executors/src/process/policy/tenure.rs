@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::process::manager::Manager;
+use crate::process::policy::WorkerPhase;
 use crate::process::worker_handle::{Phase, WorkerHandle};
 
 /// Rule 4: bounds are lowered by up to one in so many.
@@ -67,7 +68,7 @@ impl Tenure {
     }
 
     /// Whether it has no future, so that a successor is due.
-    fn ends(&self) -> bool {
+    pub(super) fn ends(&self) -> bool {
         self.is_leaving || self.is_used_up()
     }
 
@@ -84,6 +85,8 @@ impl Manager {
         if worker.tenure.since.is_none() {
             worker.tenure.begin(&self.policy.bounds);
         }
+        worker.share = 0;
+        worker.seat.rest(WorkerPhase::Idle);
         let goes_on = !worker.tenure.is_used_up();
         if !goes_on {
             self.recycle(serial);

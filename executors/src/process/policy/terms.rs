@@ -20,6 +20,8 @@ pub(in crate::process) struct Terms {
     pub(in crate::process) name: &'static str,
     /// It is given the worker's state.
     pub(in crate::process) uses_state: bool,
+    /// The memory that it has declared is reserved for it.
+    pub(super) has_share: bool,
     /// What not every job has.
     special: Option<Box<Special>>,
 }
@@ -29,9 +31,13 @@ struct Special {
     options: JobOptions,
     /// How long it could have waited.
     may_wait: Duration,
+    /// Until when.
+    waits_until: Option<Instant>,
     /// What is to be called when it has waited too long; and while it waits for the first time, that this will be.
     too_late: Option<(Instant, Call)>,
     alarm: Option<Alarm>,
+    /// It has waited for its worker.
+    was_kept: bool,
     failures: [u32; Cause::COUNT],
     /// Of the attempts that crashed.
     reports: Vec<CrashReport>,
@@ -55,7 +61,8 @@ impl Terms {
         promise: &Promise<T>,
     ) -> Self {
         let name = options.name.unwrap_or(name);
-        let mut terms = Terms { queued: Instant::now(), name, uses_state, special: None };
+        let mut terms =
+            Terms { queued: Instant::now(), name, uses_state, has_share: false, special: None };
         let is_special = options.has_limits()
             || options.retry.is_some()
             || options.priority != Priority::default()
@@ -68,6 +75,7 @@ impl Terms {
         if let Some((at, limit)) = options.end_of(options.queue_timeout) {
             let (cell, shared) = (promise.cell().clone(), shared.clone());
             special.may_wait = limit;
+            special.waits_until = Some(at);
             let fail = move || {
                 let error = JobError::queue_timed_out(limit);
                 let count = || shared.counters.record_timed_out();
@@ -101,10 +109,8 @@ impl Terms {
     pub(in crate::process) fn leave_queue(&mut self) -> Result<(), JobError> {
         let Some(special) = &mut self.special else { return Ok(()) };
         special.alarm = None;
-        if special.options.is_past_deadline() {
-            return Err(JobError::queue_timed_out(special.may_wait));
-        }
-        Ok(())
+        let is_past = special.options.is_past_deadline();
+        if is_past { Err(self.too_late()) } else { Ok(()) }
     }
 
     /// By when the job has to be done if it begins now, and how long that is. `limit` is everybody's.
@@ -114,6 +120,36 @@ impl Terms {
         };
         let own = special.options.job_timeout.into_iter().chain(limit).min();
         special.options.end_of(own)
+    }
+
+    /// Until when it may wait to be begun for the first time.
+    pub(super) fn waits_until(&self) -> Option<Instant> {
+        self.special.as_ref()?.waits_until
+    }
+
+    /// What becomes of it when it has waited for longer.
+    pub(super) fn too_late(&self) -> JobError {
+        let may_wait = self.special.as_ref().map_or(Duration::MAX, |special| special.may_wait);
+        JobError::queue_timed_out(may_wait)
+    }
+
+    pub(super) fn affinity(&self) -> Option<u64> {
+        self.special.as_ref()?.options.affinity
+    }
+
+    pub(super) fn was_kept(&self) -> bool {
+        self.special.as_ref().is_some_and(|special| special.was_kept)
+    }
+
+    pub(super) fn note_kept(&mut self) {
+        if let Some(special) = &mut self.special {
+            special.was_kept = true;
+        }
+    }
+
+    /// How many bytes it will need.
+    pub(super) fn memory(&self) -> u64 {
+        self.special.as_ref().map_or(0, |special| special.options.memory)
     }
 
     /// Whether the argument may be needed once more.
@@ -141,6 +177,9 @@ impl Terms {
         let allowed = retry.allows(cause, special.failures[cause as usize]);
         if let Some(at) = at.filter(in_time).filter(|_| allowed) {
             self.queued = at;
+            self.has_share = false;
+            special.was_kept = false;
+            special.waits_until = None;
             return Verdict::Again(at);
         }
         let all_crashed = special.reports.len() == failures as usize && failures > 1;
