@@ -66,7 +66,8 @@ impl Retry {
         self.on(Cause::Crash)
     }
 
-    /// When the job runs longer than its limit. (Past its deadline it is tried no more.)
+    /// When the job runs longer than its limit. Past its deadline it is tried no more. (Where the pool has a
+    /// [grace](crate::ProcessPoolBuilder::cancel_grace) the attempt before may still be ending.)
     pub fn on_timeout(self) -> Self {
         self.on(Cause::Timeout)
     }

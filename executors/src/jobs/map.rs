@@ -91,7 +91,7 @@ pub fn map_calls<E, A, R, I>(
     executor: &E,
     function: fn(A) -> R,
     items: I,
-) -> Map<'_, E, fn(A) -> R, I::IntoIter, R>
+) -> MapCalls<'_, E, A, I::IntoIter, R>
 where
     E: Executor<Chunk<fn(A) -> R, A>> + ?Sized,
     A: Send + 'static,
@@ -100,6 +100,9 @@ where
 {
     map(executor, function, items)
 }
+
+/// What [`map_calls`] makes.
+pub type MapCalls<'e, E, A, I, R> = Map<'e, E, fn(A) -> R, I, R>;
 
 /// Results in the order of their items. Made by [`map`] and [`map_calls`].
 ///

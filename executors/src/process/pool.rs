@@ -46,9 +46,13 @@ use crate::stats::ExecutorStats;
 ///
 /// # What a job finds
 /// A worker is the same program, started again, in which `main` has not run and never will:
-/// - Statics that `main` fills are empty; no logger or `tracing` subscriber is installed; constructors
-///   of other crates and of C++ may not have run. `LazyLock` and `thread_local!` work. What jobs need,
-///   the [initializer](ProcessPoolBuilder::initializer) prepares.
+/// - Statics that `main` fills are empty; no logger is installed; constructors of other crates and of C++
+///   may not have run. `LazyLock` and `thread_local!` work. What jobs need, the
+///   [initializer](ProcessPoolBuilder::initializer) and the [state](ProcessPoolBuilder::state) prepare.
+/// - What jobs send to `tracing` becomes events in the program: level, message and fields as text (the
+///   first 700 bytes), the target as the field `job_target`, the process as `pid`. This is so up to the
+///   level to which the program listened when the pool was built, and unless the initializer has installed
+///   a subscriber. Spans are not carried.
 /// - A worker runs one job at a time and many in its life: statics keep what a job puts there.
 /// - Environment, working directory and umask are those of the moment the pool was built.
 /// - Standard input is empty; what is written to standard output and error becomes `tracing` events in

@@ -8,7 +8,8 @@
 //! 4. starting the fork server again.
 //!
 //! After [`PATIENCE`] failures of 2, 3 or 4 in a row the jobs that wait fail, with the last failure as
-//! their reason. A job that is submitted later is one more try.
+//! their reason. A job that is submitted later is one more try; a pool that has spares goes on trying for
+//! these. The first success ends that.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -241,10 +242,11 @@ impl Manager {
     }
 
     /// Whether a fork server that is missing is to be started: not for ever without a job that needs
-    /// it.
+    /// it, or a worker that is to be there without.
     fn wants_server(&self) -> bool {
         let waiting = self.waiting + self.stranded.len() > 0;
-        waiting || (!self.shut_down && !self.staffing.server.is_hopeless())
+        let is_worth_trying = self.policy.min_workers > 0 || !self.staffing.server.is_hopeless();
+        waiting || (!self.shut_down && is_worth_trying)
     }
 
     fn restart_server(&mut self) {

@@ -82,7 +82,7 @@ fn initialize(socket: &OwnedFd, settings: WorkerSettings) -> io::Result<()> {
             Err(payload) => Some(format!("it panicked: {}", text_of(payload))),
         }
     });
-    let failed = failed.or_else(|| policy::make_state(settings.policy.state).err());
+    let failed = failed.or_else(|| policy::prepare(settings.policy).err());
     let Some(why) = failed else {
         return socket::send(socket.as_fd(), &FromWorker::Ready, [&[], &[]], &[]);
     };

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::asked;
-use super::state::StateMaker;
+use super::state::{StateMaker, make_state};
 use super::tenure::Bounds;
+use super::{asked, events};
 
 /// What the manager goes by.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +27,7 @@ pub(in crate::process) struct Policy {
 impl Policy {
     /// What a worker is told of it.
     pub(in crate::process) fn settings(&self, state: Option<StateMaker>) -> PolicySettings {
-        PolicySettings { asks_first: !self.cancel_grace.is_zero(), state }
+        PolicySettings { asks_first: !self.cancel_grace.is_zero(), state, events: events::wanted() }
     }
 }
 
@@ -38,6 +38,8 @@ pub(in crate::process) struct PolicySettings {
     pub(in crate::process) asks_first: bool,
     /// How to make the worker's state.
     pub(in crate::process) state: Option<StateMaker>,
+    /// Up to which level events are carried to the program.
+    pub(in crate::process) events: u8,
 }
 
 /// Prepares a worker, before the initializer.
@@ -46,4 +48,10 @@ pub(in crate::process) fn settle(settings: PolicySettings) -> io::Result<()> {
         asked::listen()?;
     }
     Ok(())
+}
+
+/// Prepares a worker for its jobs, after the initializer.
+pub(in crate::process) fn prepare(settings: PolicySettings) -> Result<(), String> {
+    events::carry(settings.events);
+    make_state(settings.state)
 }

@@ -180,7 +180,8 @@ impl Manager {
     /// When [`review_tenures`](Self::review_tenures) will have something to do that no event announces.
     pub(super) fn tenure_deadline(&self) -> Option<Instant> {
         let bounds = &self.policy.bounds;
-        if bounds.age.is_none() && bounds.memory.is_none() || self.somebody_leaves() {
+        let unbounded = bounds.age.is_none() && bounds.memory.is_none();
+        if unbounded || self.is_ending() || self.somebody_leaves() {
             return None;
         }
         let ready = |worker: &&WorkerHandle| matches!(worker.phase, Phase::Idle | Phase::Busy);

@@ -22,7 +22,7 @@ impl Notes {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("loopool-limits-{}-{number}", std::process::id());
+        let name = format!("loopool-options-{}-{number}", std::process::id());
         Notes(std::env::temp_dir().join(name))
     }
 
