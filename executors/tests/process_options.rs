@@ -152,6 +152,18 @@ fn a_deadline_counts_while_a_job_waits_and_while_it_runs() {
 }
 
 #[test]
+fn a_job_that_was_submitted_after_one_that_was_shed_woke_nobody() {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    for round in 0..300 {
+        let past = JobOptions::new().deadline(Instant::now());
+        let mut shed = pool.with(past).submit(call(|()| 0, ())).unwrap();
+        assert!(take(&mut shed).unwrap_err().is_queue_timeout());
+        let mut next = pool.submit(call(|n| n, round)).unwrap();
+        assert_eq!(take(&mut next).unwrap(), round);
+    }
+}
+
+#[test]
 fn without_a_grace_there_is_no_token_and_with_one_there_is() {
     let has_token = |()| CancelToken::current().is_some();
     let pool = ProcessPoolExecutor::new(1).unwrap();

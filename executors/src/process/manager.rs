@@ -210,6 +210,7 @@ impl Manager {
             Ok(()) => self.begin(serial, job),
             Err(SendError::NoRoom(error)) => {
                 self.idle.push(serial);
+                self.parked.left_room = true;
                 let why = JobError::codec("argument", format!("there is no room for it: {error}"));
                 self.finished.push((job, Reply::Error(why)));
             }

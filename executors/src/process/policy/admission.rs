@@ -27,7 +27,7 @@ impl Manager {
             return Some(job);
         }
         self.parked.held.push_back(job);
-        self.parked.grew = true;
+        self.parked.left_room = true;
         None
     }
 

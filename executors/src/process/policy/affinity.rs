@@ -41,7 +41,7 @@ impl Manager {
             return Some(job);
         }
         self.parked.kept.push(Kept { serial, until: Instant::now() + WAITS, job });
-        self.parked.grew = true;
+        self.parked.left_room = true;
         None
     }
 

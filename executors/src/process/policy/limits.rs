@@ -20,6 +20,7 @@ impl Manager {
         match job.terms.leave_queue() {
             Ok(()) => self.hold(job).and_then(|job| self.keep(job)),
             Err(too_late) => {
+                self.parked.left_room = true;
                 self.finished.push((job, Reply::Error(too_late)));
                 None
             }

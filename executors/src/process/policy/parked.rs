@@ -18,8 +18,8 @@ pub(in crate::process) struct Parked {
     pub(super) kept: Vec<Kept>,
     /// For memory, the first one first.
     pub(super) held: VecDeque<RemoteJob>,
-    /// Whether one was put here since that was last asked.
-    pub(super) grew: bool,
+    /// Whether a job was put here, or has ended unrun, since that was last asked: it has left its worker to another.
+    pub(in crate::process) left_room: bool,
 }
 
 /// A job that waits for the worker with this number, for so long.
@@ -68,10 +68,11 @@ impl Manager {
         if self.is_crowded() { 0 } else { self.takers().saturating_sub(self.stranded.len()) }
     }
 
-    /// Whether jobs of the last orders were parked, so that there may be room for others.
+    /// Whether there is room for others because jobs of the last orders did not go to a worker. To be acted on:
+    /// nobody who submits one knows of it.
     pub(in crate::process) fn could_take_more(&mut self) -> bool {
         self.shared.metrics.parked.store(self.parked.len(), Relaxed);
-        std::mem::take(&mut self.parked.grew) && self.appetite() > 0
+        std::mem::take(&mut self.parked.left_room) && self.appetite() > 0
     }
 
     /// Ends all that are parked.
