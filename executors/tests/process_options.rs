@@ -251,8 +251,14 @@ fn a_job_whose_time_is_up_is_asked_first_too_and_killed_when_it_does_not_heed_it
 #[test]
 fn a_worker_that_has_its_grace_holds_nobody_up() {
     let pool = ProcessPoolExecutor::builder().workers(1).cancel_grace(PATIENCE).build().unwrap();
-    let stubborn = pool.submit(call(block, ())).unwrap();
-    until("it begins", || pool.stats().running == 1);
+    let notes = Notes::new();
+    let stubborn = |path: String| {
+        note((path, "begun".to_owned()));
+        block(())
+    };
+    let stubborn = pool.submit(call(stubborn, notes.path())).unwrap();
+    // One that has not begun would die at once.
+    until("it has begun", || notes.read() == "begun");
     let [pid] = pool.worker_pids()[..] else { panic!("one worker") };
     assert!(stubborn.cancel());
     assert_eq!(take(&mut pool.submit(call(|()| 2, ())).unwrap()).unwrap(), 2);

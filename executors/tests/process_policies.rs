@@ -215,19 +215,26 @@ fn a_job_that_waits_for_memory_has_its_limits_and_its_end() {
 
 #[test]
 fn memory_of_a_worker_that_is_still_dying_is_not_given_away() {
-    let pool = ProcessPoolExecutor::builder()
-        .workers(1)
-        .memory_budget(10)
-        .cancel_grace(Duration::from_millis(300))
-        .build()
-        .unwrap();
-    let all = JobOptions::new().memory(10);
-    let blocker = blocking(&pool, all);
+    let builder = ProcessPoolExecutor::builder().workers(1).memory_budget(10);
+    let pool = builder.cancel_grace(PATIENCE).build().unwrap();
+    let all = pool.with(JobOptions::new().memory(10));
+    let notes = Notes::new();
+    let stubborn = |path: String| {
+        note(&path, "begun".to_owned());
+        block(())
+    };
+    let blocker = all.submit(call(stubborn, notes.path())).unwrap();
+    until("it has begun", || !notes.lines().is_empty());
     let [old] = pool.worker_pids()[..] else { panic!("one worker") };
     assert!(blocker.cancel());
-    let is_there = |pid: u32| Path::new(&format!("/proc/{pid}")).exists();
-    assert!(take(&mut pool.submit(call(is_there, old)).unwrap()).unwrap());
-    assert!(!take(&mut pool.with(all).submit(call(is_there, old)).unwrap()).unwrap());
+    let mut waits = all.submit(call(pid, ())).unwrap();
+    for _ in 0..20 {
+        take(&mut pool.submit(call(pid, ())).unwrap()).unwrap();
+    }
+    assert!(Path::new(&format!("/proc/{old}")).exists() && !waits.done());
+    // SAFETY: it was not reaped: it is still there, and nobody else ends it.
+    unsafe { libc::kill(old as i32, libc::SIGKILL) };
+    assert_ne!(take(&mut waits).unwrap(), old);
 }
 
 #[test]
