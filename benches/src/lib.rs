@@ -6,6 +6,7 @@
 //! | [`runtimes`] | what a workload may ask of a runtime, and each runtime's answer |
 //! | [`workloads`] | what is measured |
 //! | [`traffic`] | the workloads over TCP: a server process and a load process |
+//! | [`processes`] | the workloads of process pools: each pool in a process of its own |
 //! | [`blocked`] | what clients of the example service notice when its loops are blocked |
 //! | [`meter`] | CPU time, wall time, memory in use |
 //! | [`rounds`] | who runs when: round by round, in rotating order |
@@ -24,6 +25,7 @@ pub mod blocked;
 pub mod meter;
 pub mod options;
 pub mod plots;
+pub mod processes;
 pub mod provenance;
 pub mod report;
 pub mod rounds;

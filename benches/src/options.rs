@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::processes::Row;
 use crate::runtimes::Name;
 use crate::traffic::Service;
 use crate::workloads::Workload;
@@ -12,7 +13,7 @@ use crate::workloads::Workload;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Options {
-    /// Measure these workloads only; `echo` and `echo_50` stand for all that begin so.
+    /// Measure these workloads only; `echo`, `echo_50` and `proc` stand for all that begin so.
     #[arg(long, value_name = "WORKLOAD", value_delimiter = ',')]
     pub only: Vec<String>,
 
@@ -24,9 +25,13 @@ pub struct Options {
     #[arg(long, default_value_t = 9, default_value_if("quick", "true", "3"))]
     pub rounds: usize,
 
-    /// Shorter runs and fewer of them: the whole table in under two minutes.
+    /// Shorter runs and fewer of them: the whole table in some four minutes.
     #[arg(long)]
     pub quick: bool,
+
+    /// Divides the operations of every workload by this: for tests, whose figures mean nothing.
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub divisor: Option<u64>,
 
     /// Traffic with the server on one CPU and the load on another: steadier, and a server of two
     /// threads shares one CPU.
@@ -87,6 +92,12 @@ pub enum Command {
     /// A load generator for a server.
     #[command(hide = true)]
     Load(Load),
+    /// One pool of processes in one workload, once.
+    #[command(hide = true)]
+    Pool(Pool),
+    /// The other side of two processes that are no pool.
+    #[command(hide = true)]
+    Answer(Answer),
     /// How large a program is that says hello on each runtime.
     BinarySize,
     /// How long clients of the example service wait while its loops are blocked.
@@ -140,6 +151,28 @@ pub struct Load {
     /// The CPU to stay on.
     #[arg(long)]
     pub cpu: Option<usize>,
+}
+
+/// Options of a process that measures a pool of processes.
+#[derive(Debug, Args)]
+pub struct Pool {
+    /// Whose.
+    #[arg(long)]
+    pub runtime: Name,
+    /// In which workload.
+    #[arg(long)]
+    pub row: Row,
+    /// How many operations.
+    #[arg(long)]
+    pub ops: u64,
+}
+
+/// Options of a process that answers another one.
+#[derive(Debug, Args)]
+pub struct Answer {
+    /// In which way.
+    #[arg(long)]
+    pub runtime: Name,
 }
 
 /// Options of the service whose loops are blocked.

@@ -30,7 +30,9 @@ const OTHER: RGBColor = RGBColor(0xb8, 0xb8, 0xb8);
 /// When a file can't be written.
 pub fn write(directory: &Path, results: &[Summary]) -> Result<(), Error> {
     fs::create_dir_all(directory)?;
-    let mut rest = results.to_vec();
+    // What has no number has no bar.
+    let mut rest: Vec<_> =
+        results.iter().filter(|result| !result.median.is_nan()).cloned().collect();
     while let Some(first) = rest.first() {
         let workload = first.workload.clone();
         let (row, others) = rest.into_iter().partition(|result| result.workload == workload);

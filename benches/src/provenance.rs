@@ -3,13 +3,14 @@
 use std::fs;
 use std::process::Command;
 
-use crate::runtimes::{THREADS, cpython};
+use crate::processes::python;
+use crate::runtimes::{Name, THREADS, cpython};
 
 /// Versions as they are locked.
 const LOCK: &str = include_str!("../../Cargo.lock");
 
 /// Those whose versions matter to a reader.
-const PEERS: [&str; 9] = [
+const PEERS: [&str; 10] = [
     "tokio",
     "async-executor",
     "async-io",
@@ -19,6 +20,7 @@ const PEERS: [&str; 9] = [
     "hyper",
     "async-channel",
     "local-sync",
+    "procspawn",
 ];
 
 /// A paragraph for above the table. What the machine does not tell is called unknown.
@@ -29,6 +31,13 @@ pub fn describe(rounds: usize) -> String {
         Some(version) => format!("CPython {version}"),
         None => "no CPython, for there is no `python3` that starts: skipped".to_owned(),
     });
+    for package in [Name::Loky, Name::Pebble] {
+        let name = package.name();
+        versions.push(match python::version(package) {
+            Some(version) => format!("{name} {version}"),
+            None => format!("no {name}, for that `python3` has none: missing"),
+        });
+    }
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_else(|_| unknown());
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_else(|_| unknown());
     let load: Vec<_> = load.split_whitespace().take(3).collect();

@@ -5,10 +5,13 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::processes::Word;
 use crate::rounds::Run;
 use crate::runtimes::Name;
+use crate::workloads::{Measured, Workload};
 
-/// One runtime's figure in one workload, over all rounds.
+/// One runtime's figure in one workload, over all rounds. Where there are no numbers, they are no numbers
+/// (`null` in the list), and there is a word.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     /// The workload, with the figure's name appended if it has one.
@@ -23,6 +26,9 @@ pub struct Summary {
     pub max: f64,
     /// In what the three are measured.
     pub unit: &'static str,
+    /// What is to be said instead of numbers, or beside them if it was so in some rounds only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub word: Option<Word>,
 }
 
 /// Whether more of `unit` is better: of rates it is; of all others, less is.
@@ -33,30 +39,65 @@ fn more_is_better(unit: &str) -> bool {
 /// A ratio that is printed as 1.00 is not a win.
 const TIE: f64 = 0.005;
 
-/// One entry per workload, figure and runtime, in the order of measuring.
+/// A workload with its figure, and a runtime.
+type Key = (String, &'static str);
+
+/// What was found for one of them.
+#[derive(Default)]
+struct Entry {
+    values: Vec<f64>,
+    word: Option<Word>,
+}
+
+/// One summary per workload, figure and runtime, in the order of measuring.
 pub fn summarise(runs: &[Run]) -> Vec<Summary> {
     let mut order = Vec::new();
-    let mut values: BTreeMap<(String, &'static str), Vec<f64>> = BTreeMap::new();
+    let mut entries: BTreeMap<Key, Entry> = BTreeMap::new();
     for run in runs {
-        for sample in &run.samples {
-            let workload = match sample.figure {
+        let mut enter = |figure, unit, value: Result<f64, Word>| {
+            let workload = match figure {
                 "" => run.workload.name(),
                 figure => format!("{}_{figure}", run.workload.name()),
             };
             let key = (workload, run.runtime.name());
-            if !values.contains_key(&key) {
-                order.push((key.clone(), sample.unit));
+            if !entries.contains_key(&key) {
+                order.push((key.clone(), unit));
             }
-            values.entry(key).or_default().push(sample.value);
+            let entry = entries.entry(key).or_default();
+            match value {
+                Ok(value) => entry.values.push(value),
+                Err(word) => entry.word = Some(word),
+            }
+        };
+        match &run.measured {
+            Measured::Samples(samples) => {
+                for sample in samples {
+                    enter(sample.figure, sample.unit, Ok(sample.value));
+                }
+            }
+            &Measured::Word(word) => {
+                for &(figure, unit) in figures(run.workload) {
+                    enter(figure, unit, Err(word));
+                }
+            }
         }
     }
-    let summary = |((workload, runtime), unit): ((String, &'static str), &'static str)| {
-        let mut values = values[&(workload.clone(), runtime)].clone();
+    let summary = |(key, unit): (Key, &'static str)| {
+        let Entry { mut values, word } = entries.remove(&key).unwrap_or_default();
+        let (workload, runtime) = key;
         values.sort_unstable_by(f64::total_cmp);
-        let (min, max) = (values[0], values[values.len() - 1]);
-        Summary { workload, runtime, median: median(&values), min, max, unit }
+        let (median, min, max) = match values.as_slice() {
+            [] => (f64::NAN, f64::NAN, f64::NAN),
+            [min, ..] => (median(&values), *min, values[values.len() - 1]),
+        };
+        Summary { workload, runtime, median, min, max, unit, word }
     };
     order.into_iter().map(summary).collect()
+}
+
+/// Those of a workload in which a word may stand instead.
+fn figures(workload: Workload) -> &'static [(&'static str, &'static str)] {
+    if let Workload::Processes(row) = workload { row.figures() } else { &[] }
 }
 
 /// The middle of sorted values.
@@ -74,8 +115,7 @@ pub fn percentile<T: Copy>(sorted: &[T], share: f64) -> T {
     sorted[index.min(sorted.len() - 1)]
 }
 
-/// The table: a row per figure, a column per runtime, and ours divided by the best rival's and by the
-/// plain epoll server's.
+/// The table: a row per figure, a column per runtime, and ours divided by the best rival's and by the floor's.
 pub fn markdown(results: &[Summary]) -> String {
     let mut columns: Vec<&str> = Name::ALL.into_iter().map(Name::name).collect();
     columns.retain(|name| results.iter().any(|result| result.runtime == *name));
@@ -88,7 +128,7 @@ pub fn markdown(results: &[Summary]) -> String {
     for name in &columns {
         let _ = write!(table, " {name} |");
     }
-    table.push_str(" ours ÷ best | ours ÷ epoll |\n|---|---|");
+    table.push_str(" ours ÷ best | ours ÷ floor |\n|---|---|");
     table.push_str(&"---:|".repeat(columns.len() + 2));
     table.push('\n');
     let mut rows: Vec<(&str, &str)> = Vec::new();
@@ -109,11 +149,13 @@ pub fn markdown(results: &[Summary]) -> String {
         let rivals = Name::RIVALS
             .into_iter()
             .filter_map(|rival| of(rival.name()))
-            .map(|result| result.median);
+            .map(|result| result.median)
+            .filter(|median| !median.is_nan());
         let best =
             if more_is_better(unit) { rivals.reduce(f64::max) } else { rivals.reduce(f64::min) };
         let ours = of(Name::Loopool.name()).map(|result| result.median);
-        let floor = of(Name::Epoll.name()).map(|result| result.median);
+        let floor = Name::FLOORS.into_iter().find_map(|floor| of(floor.name()));
+        let floor = floor.map(|result| result.median);
         let _ = writeln!(table, " {} | {} |", ratio(ours, best, unit), ratio(ours, floor, unit));
     }
     let any = |figure| results.iter().any(|result| result.workload.ends_with(figure));
@@ -129,13 +171,22 @@ pub fn markdown(results: &[Summary]) -> String {
 fn ratio(ours: Option<f64>, theirs: Option<f64>, unit: &str) -> String {
     let (Some(ours), Some(theirs)) = (ours, theirs) else { return "–".to_owned() };
     let ratio = ours / theirs;
+    if !ratio.is_finite() {
+        return "–".to_owned();
+    }
     let won = if more_is_better(unit) { ratio > 1.0 + TIE } else { ratio < 1.0 - TIE };
     let mark = if won { "**" } else { "" };
     format!("{mark}{ratio:.2}{mark}")
 }
 
 fn cell(result: &Summary) -> String {
-    format!("{} ({}–{})", number(result.median), number(result.min), number(result.max))
+    let numbers =
+        format!("{} ({}–{})", number(result.median), number(result.min), number(result.max));
+    match result.word {
+        None => numbers,
+        Some(word) if result.median.is_nan() => word.to_string(),
+        Some(word) => format!("{numbers}, {word}"),
+    }
 }
 
 /// Three digits, more or less.
@@ -151,16 +202,39 @@ pub(crate) fn number(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+    use crate::processes::Row;
     use crate::traffic::Traffic;
-    use crate::workloads::{Sample, Timed, Workload};
+    use crate::workloads::{Sample, Timed};
 
     const JOIN: Workload = Workload::Timed(Timed::SpawnJoin);
     const ECHO: Workload = Workload::Traffic(Traffic::Echo { connections: 50, bytes: 64 });
 
     fn run(workload: Workload, runtime: Name, figure: &'static str, value: f64) -> Run {
         let unit = if figure == "requests" { "requests/s" } else { "CPU ns" };
-        Run { workload, runtime, samples: vec![Sample { figure, value, unit }] }
+        let measured = Measured::Samples(vec![Sample { figure, value, unit }]);
+        Run { workload, runtime, measured }
+    }
+
+    #[test]
+    fn words_stand_where_there_are_no_numbers_and_win_nothing() {
+        let workload = Workload::Processes(Row::Kill);
+        let mut runs = vec![run(workload, Name::Loopool, "", 10.0)];
+        for (runtime, word) in [(Name::CPython, Word::Breaks), (Name::Loky, Word::Missing)] {
+            runs.push(Run { workload, runtime, measured: Measured::Word(word) });
+        }
+        runs.push(run(workload, Name::Pebble, "", 20.0));
+        let hangs = Measured::Word(Word::Hangs);
+        runs.push(Run { workload, runtime: Name::Pebble, measured: hangs });
+        let results = summarise(&runs);
+        let table = markdown(&results);
+        let row = table.lines().find(|line| line.starts_with("| proc_kill")).unwrap();
+        assert!(row.contains("| breaks | missing | 20.0 (20.0–20.0), hangs | **0.50** |"), "{row}");
+        let list = serde_json::to_value(&results).unwrap();
+        assert_eq!((&list[1]["median"], &list[1]["word"]), (&Value::Null, &"breaks".into()));
+        assert_eq!(list[0].get("word"), None);
     }
 
     #[test]

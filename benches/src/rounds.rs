@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use crate::Error;
 use crate::options::Options;
 use crate::runtimes::{Name, cpython};
-use crate::workloads::{Effort, Sample, Workload};
+use crate::workloads::{Effort, Measured, Workload};
 
 /// What one runtime did in one workload, in one round.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Run {
     /// The runtime.
     pub runtime: Name,
     /// Its figures.
-    pub samples: Vec<Sample>,
+    pub measured: Measured,
 }
 
 /// Measures everything that `options` ask for.
@@ -28,15 +28,25 @@ pub struct Run {
 pub fn run(options: &Options) -> Result<Vec<Run>, Error> {
     let workloads = options.workloads()?;
     let mut runtimes = options.runtimes();
-    // The paragraph above the table says so.
-    runtimes.retain(|&runtime| runtime != Name::CPython || cpython::version().is_some());
-    let effort = if options.quick { Effort::quick(options.pin) } else { Effort::full(options.pin) };
+    // Where pools of processes are compared each cell says so; for the rest the paragraph above the table does.
+    let is_there = |workload, runtime| {
+        runtime != Name::CPython
+            || matches!(workload, Workload::Processes(_))
+            || cpython::version().is_some()
+    };
+    let mut effort =
+        if options.quick { Effort::quick(options.pin) } else { Effort::full(options.pin) };
+    if let Some(divisor) = options.divisor {
+        effort = Effort { divisor, process_divisor: divisor, ..effort };
+    }
     // Progress is for who waits, and nobody waits before a file or a pipe.
     let mut terminal = Some(std::io::stderr()).filter(IsTerminal::is_terminal);
-    let mut runs = Vec::new();
+    let mut results = Vec::new();
     for round in 1..=options.rounds {
         for &workload in &workloads {
-            for &runtime in runtimes.iter().filter(|&&runtime| workload.runs_on(runtime)) {
+            let runs =
+                |runtime: &&Name| workload.runs_on(**runtime) && is_there(workload, **runtime);
+            for &runtime in runtimes.iter().filter(runs) {
                 if let Some(terminal) = &mut terminal {
                     let (rounds, workload, runtime) =
                         (options.rounds, workload.name(), runtime.name());
@@ -46,8 +56,8 @@ pub fn run(options: &Options) -> Result<Vec<Run>, Error> {
                         "\r\x1b[Kround {round} of {rounds}: {workload} on {runtime}"
                     );
                 }
-                let samples = workload.measure(runtime, effort)?;
-                runs.push(Run { workload, runtime, samples });
+                let measured = workload.measure(runtime, effort)?;
+                results.push(Run { workload, runtime, measured });
             }
         }
         runtimes.rotate_left(1);
@@ -55,5 +65,5 @@ pub fn run(options: &Options) -> Result<Vec<Run>, Error> {
     if let Some(terminal) = &mut terminal {
         let _ = write!(terminal, "\r\x1b[K");
     }
-    Ok(runs)
+    Ok(results)
 }

@@ -127,7 +127,10 @@ impl<T> Job<T> {
         with_patience(|patience| {
             let rounds = patience.rounds();
             let over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let look = |_| if over() { Some(None) } else { look(&self.cell).map(Some) };
+            let look = |_| {
+                self.cell.while_looking();
+                if over() { Some(None) } else { look(&self.cell).map(Some) }
+            };
             patience.look(rounds, look).flatten()
         })
     }

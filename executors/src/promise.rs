@@ -66,6 +66,10 @@ pub trait JobOwner: Send + Sync {
         let _ = id;
         Ok(())
     }
+
+    /// The calling thread looks whether the job is done, and will look again: it may take in what has come for the
+    /// executor. By default nothing is done.
+    fn look(&self) {}
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -326,6 +330,18 @@ impl<T> Cell<T> {
             Some((owner, id)) => owner.before_wait(*id),
             None => Ok(()),
         }
+    }
+
+    /// To be called by a thread that looks again and again whether the job is done.
+    pub(crate) fn while_looking(&self) {
+        if let Some((owner, _)) = &self.owner {
+            owner.look();
+        }
+    }
+
+    /// Whether nobody is to be called when it is done. (Who waits is woken.)
+    pub(crate) fn has_no_callbacks(&self) -> bool {
+        self.inner.lock().callbacks.is_empty()
     }
 
     pub(crate) fn is_done(&self) -> bool {

@@ -155,6 +155,7 @@ fn what_is_ready_when_the_time_is_up_is_given_before_the_error() {
 #[test]
 fn what_has_not_started_is_cancelled_with_the_iterator() {
     let pool = ThreadPoolExecutor::new(1);
+    let (begin, begun) = mpsc::channel();
     let (release, gate) = mpsc::channel::<()>();
     let gate = std::sync::Mutex::new(gate);
     let ran = Arc::<AtomicUsize>::default();
@@ -162,16 +163,18 @@ fn what_has_not_started_is_cancelled_with_the_iterator() {
     let wait = move |n| {
         count.fetch_add(1, Ordering::SeqCst);
         if n == 1 {
+            begin.send(()).unwrap();
             let _ = gate.lock().unwrap().recv_timeout(PATIENCE);
         }
     };
     let mut results = map(&pool, wait, 0..100).buffersize(50).into_iter();
     results.next().unwrap().unwrap();
+    // From here on the only thread is busy, so that nothing starts while the others are cancelled.
+    begun.recv_timeout(PATIENCE).unwrap();
     drop(results);
-    // Refused when no job is left that would receive it.
-    let _ = release.send(());
+    release.send(()).unwrap();
     pool.shutdown(true, false);
-    assert!(ran.load(Ordering::SeqCst) <= 2, "the first, and perhaps the second");
+    assert_eq!(ran.load(Ordering::SeqCst), 2);
     assert!(pool.stats().cancelled >= 48);
 }
 

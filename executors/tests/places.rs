@@ -396,7 +396,10 @@ fn a_callback_of_a_pool_of_processes_can_not_wait_for_the_thread_it_is_in() {
     job.add_done_callback(move |_| {
         let mut waits = inner.submit(call(double, 2)).unwrap();
         let waited = waits.result(None).unwrap_err();
+        // One is in the worker, one in the queue.
+        let queued = inner.submit(call(double, 2)).unwrap();
         let placed = inner.submit_wait(call(double, 3), None).unwrap_err();
+        drop(queued);
         send.send(waited.is_endless_wait() && placed.is_queue_full()).unwrap();
     });
     assert_eq!(take(&mut job).unwrap(), 2);

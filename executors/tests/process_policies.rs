@@ -250,7 +250,7 @@ fn a_snapshot_shows_workers_jobs_and_causes() {
     until("both are there", || pool.worker_pids().len() == 2);
     let snapshot = pool.snapshot();
     assert_eq!(snapshot.crashes, [("Abort".to_owned(), 3)].into());
-    assert_eq!((snapshot.retries, snapshot.recycled, snapshot.taken_back), (2, 0, 0));
+    assert_eq!((snapshot.retries, snapshot.recycled), (2, 0));
     assert_eq!(snapshot.starts, CircuitSnapshot::default());
     assert_eq!((snapshot.queue_time.count(), snapshot.run_time.count()), (5, 4));
     assert_eq!(snapshot.fork_server, pool.fork_server_pid());

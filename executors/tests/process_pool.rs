@@ -199,9 +199,16 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 #[test]
 fn a_running_job_is_cancelled_by_killing_its_worker() {
+    fn say_and_block(sign: std::path::PathBuf) {
+        std::fs::write(sign, "").unwrap();
+        block(());
+    }
     let pool = ProcessPoolExecutor::new(1).unwrap();
-    let job = pool.submit(call(block, ())).unwrap();
-    until("the start", || pool.stats().running == 1);
+    let sign = std::env::temp_dir().join(format!("loopool-begun-{}", std::process::id()));
+    let job = pool.submit(call(say_and_block, sign.clone())).unwrap();
+    // One that has not begun would be taken back, and its worker live on.
+    until("the start", || sign.exists());
+    std::fs::remove_file(&sign).unwrap();
     let worker = pool.worker_pids();
     assert!(job.running() && job.cancel());
     assert!(outcome(job).unwrap_err().is_cancelled());
@@ -366,7 +373,7 @@ fn a_worker_has_lower_priority_no_input_and_none_of_our_files() {
             .iter()
             .filter(|(fd, target)| fd.parse::<u32>().unwrap() > 2 && !target.contains("/fd"))
             .collect();
-        assert_eq!(others.len(), 2, "job socket and lifeline, but: {fds:?} ({inode})");
+        assert_eq!(others.len(), 3, "job socket, lifeline and bell, but: {fds:?} ({inode})");
         assert!(fds.contains(&("0".to_owned(), "/dev/null".to_owned())), "{fds:?}");
     }
 }

@@ -22,10 +22,11 @@ const QUICK: [&str; 3] = [
 ];
 
 /// The directories that the models include files from.
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 15] = [
     "executors/src",
     "executors/src/exit",
     "executors/src/jobs",
+    "executors/src/process",
     "runtime/src",
     "runtime/src/cancel",
     "runtime/src/runtime",

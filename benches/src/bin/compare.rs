@@ -6,7 +6,9 @@ use std::io::Write;
 use clap::Parser;
 use loopool_benches::options::{Command, Options};
 use loopool_benches::report::{self, Summary};
-use loopool_benches::{Error, binary_size, blocked, plots, provenance, rounds, traffic, workloads};
+use loopool_benches::{
+    Error, binary_size, blocked, plots, processes, provenance, rounds, traffic, workloads,
+};
 
 fn main() -> Result<(), Error> {
     let options = Options::parse();
@@ -15,6 +17,8 @@ fn main() -> Result<(), Error> {
         Some(Command::Load(load)) => traffic::load::main(load),
         Some(Command::Single(single)) => workloads::single(single),
         Some(Command::Blocked(options)) => blocked::main(options),
+        Some(Command::Pool(pool)) => processes::alone::main(pool),
+        Some(Command::Answer(answer)) => processes::alone::answer(answer),
         Some(Command::BinarySize) => {
             let origin = provenance::describe(1);
             write(&options, &origin, &binary_size::measure(&options.runtimes())?)

@@ -19,9 +19,19 @@ pub enum Name {
     /// No async runtime: a pool for fork-join and for jobs, two threads.
     #[value(name = "rayon")]
     Rayon,
-    /// No async runtime either: CPython's `ThreadPoolExecutor`, in a process of its own.
+    /// No async runtime either: CPython's `ThreadPoolExecutor` and `ProcessPoolExecutor`, in a process of its
+    /// own.
     #[value(name = "cpython")]
     CPython,
+    /// Python's other pool of processes, that of joblib. Pools of processes only.
+    #[value(name = "loky")]
+    Loky,
+    /// The third one, in which a process that dies costs one job. Pools of processes only.
+    #[value(name = "pebble")]
+    Pebble,
+    /// Rust's. Pools of processes only.
+    #[value(name = "procspawn")]
+    Procspawn,
     /// Ours, one loop.
     #[value(name = "loopool-1")]
     LoopoolOne,
@@ -34,6 +44,12 @@ pub enum Name {
     /// No runtime: a plain epoll server with two threads. Requests over TCP only.
     #[value(name = "epoll")]
     Epoll,
+    /// No pool: two processes with a pair of sockets.
+    #[value(name = "socketpair")]
+    SocketPair,
+    /// No pool: two processes with shared memory.
+    #[value(name = "ring")]
+    Ring,
 }
 
 /// Something to do on whichever runtime a [`Name`] stands for.
@@ -47,20 +63,36 @@ pub trait Job {
 impl Name {
     /// All of them: those that move work between threads, then, for information, those with one
     /// thread, and what is no runtime at all.
-    pub const ALL: [Name; 9] = [
+    pub const ALL: [Name; 14] = [
         Name::Loopool,
         Name::TokioMulti,
         Name::Smol,
         Name::Rayon,
         Name::CPython,
+        Name::Loky,
+        Name::Pebble,
+        Name::Procspawn,
         Name::LoopoolOne,
         Name::TokioCurrent,
         Name::Monoio,
         Name::Epoll,
+        Name::SocketPair,
+        Name::Ring,
     ];
 
-    /// The peers that ours is measured against: they, too, have several threads to do the work.
-    pub const RIVALS: [Name; 4] = [Name::TokioMulti, Name::Smol, Name::Rayon, Name::CPython];
+    /// The peers that ours is measured against: they, too, have several threads, or processes, to do the work.
+    pub const RIVALS: [Name; 7] = [
+        Name::TokioMulti,
+        Name::Smol,
+        Name::Rayon,
+        Name::CPython,
+        Name::Loky,
+        Name::Pebble,
+        Name::Procspawn,
+    ];
+
+    /// What does the work, or a part of it, with the system's means alone. At most one of them is in a row.
+    pub const FLOORS: [Name; 2] = [Name::Epoll, Name::SocketPair];
 
     /// The name in tables and on the command line.
     pub fn name(self) -> &'static str {
@@ -70,10 +102,15 @@ impl Name {
             Name::Smol => "smol",
             Name::Rayon => "rayon",
             Name::CPython => "cpython",
+            Name::Loky => "loky",
+            Name::Pebble => "pebble",
+            Name::Procspawn => "procspawn",
             Name::LoopoolOne => "loopool-1",
             Name::TokioCurrent => "tokio-1",
             Name::Monoio => "monoio-1",
             Name::Epoll => "epoll",
+            Name::SocketPair => "socketpair",
+            Name::Ring => "ring",
         }
     }
 
@@ -84,7 +121,12 @@ impl Name {
 
     /// Whether it is a [`Peer`].
     pub fn is_runtime(self) -> bool {
-        !matches!(self, Name::Rayon | Name::CPython | Name::Epoll)
+        !matches!(self, Name::Rayon | Name::CPython | Name::Epoll) && !self.is_for_processes()
+    }
+
+    /// Whether it is there for pools of processes and nothing else.
+    pub fn is_for_processes(self) -> bool {
+        matches!(self, Name::Loky | Name::Pebble | Name::Procspawn | Name::SocketPair | Name::Ring)
     }
 
     /// Of how many threads.
@@ -106,7 +148,7 @@ impl Name {
             Name::TokioMulti | Name::TokioCurrent => job.on::<Tokio>(threads),
             Name::Smol => job.on::<Smol>(threads),
             Name::Monoio => job.on::<Monoio>(threads),
-            Name::Rayon | Name::CPython | Name::Epoll => panic!("{} runs no tasks", self.name()),
+            _ => panic!("{} runs no tasks", self.name()),
         }
     }
 }

@@ -72,6 +72,7 @@ impl Traffic {
         match runtime {
             _ if self == Traffic::Saturated => runtime.is_runtime() && runtime.is_ranked(),
             Name::Rayon | Name::CPython => false,
+            _ if runtime.is_for_processes() => false,
             Name::Monoio => self != Traffic::Http,
             Name::Epoll => self != Traffic::Mixed,
             _ => true,

@@ -180,7 +180,7 @@ fn stay_on(cpu: Option<usize>) -> Result<(), Error> {
 ///
 /// # Errors
 /// What the system says.
-fn allow_descriptors() -> Result<(), Error> {
+pub(crate) fn allow_descriptors() -> Result<(), Error> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     Ok(())

@@ -25,6 +25,7 @@
 //! | `echo.rs` | what a request costs within one process, so that its instructions can be counted |
 //! | `single.rs` | all of these from a profiler |
 //! | [`traffic`](mod@crate::traffic) | what a request over TCP costs |
+//! | [`processes`](crate::processes) | what a job costs in another process |
 
 mod blocking;
 mod bridge;
@@ -51,6 +52,7 @@ mod yields;
 
 use crate::Error;
 use crate::meter::{self, Cost};
+use crate::processes::{Row, Word};
 use crate::runtimes::{Job, Name, Peer, cpython, rayon};
 use crate::traffic::Traffic;
 
@@ -70,6 +72,8 @@ pub enum Workload {
     Memory,
     /// Starting and stopping.
     Startup,
+    /// Jobs in other processes.
+    Processes(Row),
 }
 
 /// One number that was measured.
@@ -83,11 +87,22 @@ pub struct Sample {
     pub unit: &'static str,
 }
 
+/// What one run gave.
+#[derive(Debug, Clone)]
+pub enum Measured {
+    /// Numbers.
+    Samples(Vec<Sample>),
+    /// None, and why.
+    Word(Word),
+}
+
 /// How much to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
     /// Operations are divided by this.
     pub divisor: u64,
+    /// Those in other processes, which take longer with most peers, by this.
+    pub process_divisor: u64,
     /// How long a server is under load.
     pub load_millis: u64,
     /// Whether a server and its load have a CPU each.
@@ -97,12 +112,12 @@ pub struct Effort {
 impl Effort {
     /// For figures that are to be believed: a run of 100 ms or more for nearly every workload.
     pub fn full(pin: bool) -> Self {
-        Effort { divisor: 1, load_millis: 600, pin }
+        Effort { divisor: 1, process_divisor: 1, load_millis: 600, pin }
     }
 
     /// For a first impression.
     pub fn quick(pin: bool) -> Self {
-        Effort { divisor: 2, load_millis: 150, pin }
+        Effort { divisor: 2, process_divisor: 5, load_millis: 150, pin }
     }
 }
 
@@ -115,7 +130,8 @@ impl Workload {
         let timed = Timed::ALL.into_iter().map(Workload::Timed);
         let traffic = Traffic::ALL.into_iter().map(Workload::Traffic);
         let others = [Workload::Memory, Workload::Startup];
-        timed.chain([Workload::Sleeps]).chain(traffic).chain(others)
+        let processes = Row::ALL.into_iter().map(Workload::Processes);
+        timed.chain([Workload::Sleeps]).chain(traffic).chain(others).chain(processes)
     }
 
     /// The name in tables and on the command line.
@@ -126,15 +142,17 @@ impl Workload {
             Workload::Traffic(traffic) => traffic.name(),
             Workload::Memory => "memory".to_owned(),
             Workload::Startup => "startup".to_owned(),
+            Workload::Processes(row) => row.name().to_owned(),
         }
     }
 
-    /// Whether `asked` means this one: its name, or the part of an echo's name before a number.
+    /// Whether `asked` means this one: its name, the part of an echo's name before a number, or all those of
+    /// pools of processes together.
     pub fn fits(self, asked: &str) -> bool {
         let name = self.name();
         let rest = name.strip_prefix(asked);
-        rest == Some("")
-            || asked.starts_with("echo") && rest.is_some_and(|rest| rest.starts_with('_'))
+        let is_family = asked.starts_with("echo") || asked == "proc";
+        rest == Some("") || is_family && rest.is_some_and(|rest| rest.starts_with('_'))
     }
 
     /// Whether `runtime` can do it.
@@ -144,15 +162,19 @@ impl Workload {
             Workload::Sleeps | Workload::Memory => runtime.is_runtime(),
             Workload::Traffic(traffic) => traffic.runs_on(runtime),
             Workload::Startup => runtime.is_runtime() || runtime == Name::Rayon,
+            Workload::Processes(row) => row.runs_on(runtime),
         }
     }
 
     /// Measures it once on a new instance of a runtime.
     ///
     /// # Errors
-    /// When the runtime does not start or a process of the traffic breaks.
-    pub fn measure(self, runtime: Name, effort: Effort) -> Result<Vec<Sample>, Error> {
-        match (self, runtime) {
+    /// When the runtime does not start, or a process that it needs breaks.
+    pub fn measure(self, runtime: Name, effort: Effort) -> Result<Measured, Error> {
+        if let Workload::Processes(row) = self {
+            return row.measure(runtime, effort);
+        }
+        let samples = match (self, runtime) {
             (Workload::Traffic(traffic), _) => traffic.measure(runtime, effort),
             (_, Name::Rayon) => self.measure_rayon(effort),
             (Workload::Timed(timed), Name::CPython) => {
@@ -160,7 +182,8 @@ impl Workload {
                 Ok(costs(cpython::measure(timed.name(), ops / WARM_UP, ops)?, ops))
             }
             _ => runtime.dispatch(Measure { workload: self, effort }),
-        }
+        };
+        samples.map(Measured::Samples)
     }
 
     fn measure_rayon(self, effort: Effort) -> Result<Vec<Sample>, Error> {
@@ -195,7 +218,9 @@ impl Job for Measure {
             Workload::Sleeps => sleeps::measure(&P::start(threads)?),
             Workload::Memory => memory::measure(&P::start(threads)?),
             Workload::Startup => startup::measure::<P>(threads, startup::OPS / divisor)?,
-            Workload::Traffic(_) => unreachable!("traffic runs in processes of its own"),
+            Workload::Traffic(_) | Workload::Processes(_) => {
+                unreachable!("they run in processes of their own")
+            }
         })
     }
 }

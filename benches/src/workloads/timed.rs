@@ -161,6 +161,7 @@ impl Timed {
             matches!(self, Timed::ComputeJoins | Timed::ComputeSorts | Timed::ComputeSums);
         match runtime {
             Name::Epoll => false,
+            _ if runtime.is_for_processes() => false,
             Name::CPython => matches!(
                 self,
                 Timed::BlockingLatency | Timed::BlockingThroughput | Timed::BlockingNaps

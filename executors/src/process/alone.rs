@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::body::TAIL_LIMIT;
 use super::trampoline::Answer;
 use super::wire::Order;
 use super::worker::Worker;
@@ -49,10 +50,11 @@ fn run(control: OwnedFd, order: Order, tail: &[u8], fds: Vec<OwnedFd>) -> io::Re
     let mut worker = std::mem::ManuallyDrop::new(Worker::new(control));
     let answer = worker
         .take_arena(order.arena, fds.collect())
-        .and_then(|()| worker.run(order.trampoline, order.function, order.head, tail))
+        .and_then(|()| worker.run(order.trampoline, order.function, order.head, tail, None))
         .unwrap_or_else(Answer::BadArgument);
     let code = if matches!(answer, Answer::Value(_)) { 0 } else { PANICKED };
     // Nobody hears it when the program has gone; a process that is no daemon ends as usual all the same.
-    let _ = worker.answer(0, answer);
+    let told = worker.tell(answer, TAIL_LIMIT, None);
+    let _ = worker.send(0, told);
     Ok(code)
 }

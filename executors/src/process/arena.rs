@@ -28,7 +28,7 @@ impl Arena {
 
     /// Whether `plan` fits.
     pub(super) fn has_room_for(&self, plan: &Plan) -> bool {
-        plan.file_len <= self.len
+        plan.len <= self.len
     }
 
     /// Puts the part of `body` that does not travel in the frame into the arena.

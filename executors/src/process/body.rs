@@ -1,8 +1,8 @@
 //! A value on its way: encoded, with its blobs beside it.
 //!
 //! The *head* is the table of the blobs' places and after it the value, encoded. A head that is short
-//! travels in the frame; a long one, and every blob, lies in a file in memory: the arena on the way to
-//! a worker, the worker's result file on the way back. In the file the blobs come first, in the order
+//! travels in the frame or slot; a long one, and every blob, lies *beside*: on the board, or in a file in memory (the
+//! arena on the way to a worker, the worker's result file on the way back). There the blobs come first, in the order
 //! of their numbers and without overlap, and the head comes last.
 
 use std::fs::File;
@@ -15,12 +15,13 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::board::{Area, Board, RESULTS};
 use super::wire::{Place, Span};
 use crate::blob::{self, Blob};
 use crate::caught::text_of;
 
-/// Heads up to this size travel in the frame.
-const TAIL_LIMIT: usize = 32 * 1024;
+/// Heads up to this size travel in a frame.
+pub(super) const TAIL_LIMIT: usize = 32 * 1024;
 
 /// Where blobs begin: a cache line, so that vector instructions on one need not straddle.
 const ALIGN: u64 = 64;
@@ -49,8 +50,8 @@ impl Body {
         }
     }
 
-    /// Decides where everything goes.
-    pub(super) fn plan(&self) -> Plan {
+    /// Decides where everything goes: a head of more than `near` bytes goes beside.
+    pub(super) fn plan(&self, near: usize) -> Plan {
         let mut end = 0;
         let mut spans = Vec::with_capacity(self.blobs.len());
         for blob in &self.blobs {
@@ -61,39 +62,63 @@ impl Body {
         // Encoding numbers into a growing vector cannot fail.
         let table = postcard::to_stdvec(&spans).unwrap_or_default();
         let head_len = table.len() + self.value.len();
-        let place = if head_len <= TAIL_LIMIT {
+        let place = if head_len <= near {
             Place::Tail
         } else {
             let span = Span { offset: end, len: head_len as u64 };
             end += span.len;
-            Place::File(span)
+            Place::Beside(span)
         };
-        Plan { spans, table, place, file_len: end }
+        Plan { spans, table, place, len: end }
     }
 
     /// What goes into the frame after its header.
     pub(super) fn tail<'a>(&'a self, plan: &'a Plan) -> [&'a [u8]; 2] {
         match plan.place {
             Place::Tail => [&plan.table, &self.value],
-            Place::File(_) => [&[], &[]],
+            Place::Beside(_) => [&[], &[]],
         }
     }
 
-    /// Lets go of the blobs, which are in the file already.
+    /// Lets go of the blobs, which were copied already.
     pub(super) fn drop_blobs(&mut self) {
         self.blobs.clear();
     }
 
-    /// Writes what goes into the file.
+    /// Writes what goes beside, into a file.
     pub(super) fn store(&self, plan: &Plan, file: &File) -> io::Result<()> {
+        self.pour(plan, |bytes, offset| file.write_all_at(bytes, offset))
+    }
+
+    /// Writes what goes beside, on the board, where `plan.len` bytes are free from `start` on.
+    pub(super) fn place(&self, plan: &Plan, board: &Board, area: Area, start: u64) {
+        let placed = self.pour(plan, |bytes, offset| {
+            let part = area.part(start + offset, bytes.len() as u64);
+            board.write(part.ok_or(io::ErrorKind::OutOfMemory)?, &[bytes]);
+            Ok(())
+        });
+        debug_assert!(placed.is_ok(), "there was room");
+    }
+
+    /// Gives `write` each piece that goes beside, and where.
+    fn pour(
+        &self,
+        plan: &Plan,
+        mut write: impl FnMut(&[u8], u64) -> io::Result<()>,
+    ) -> io::Result<()> {
         for (blob, span) in self.blobs.iter().zip(&plan.spans) {
-            file.write_all_at(blob, span.offset)?;
+            write(blob, span.offset)?;
         }
-        if let Place::File(span) = plan.place {
-            file.write_all_at(&plan.table, span.offset)?;
-            file.write_all_at(&self.value, span.offset + plan.table.len() as u64)?;
+        if let Place::Beside(span) = plan.place {
+            write(&plan.table, span.offset)?;
+            write(&self.value, span.offset + plan.table.len() as u64)?;
         }
         Ok(())
+    }
+
+    /// About how much memory it takes.
+    pub(super) fn len(&self) -> usize {
+        self.value.len() + self.blobs.iter().map(|blob| blob.len()).sum::<usize>()
     }
 }
 
@@ -103,8 +128,8 @@ pub(super) struct Plan {
     table: Vec<u8>,
     /// Where the head goes.
     pub(super) place: Place,
-    /// How much of the file is used; 0 when none is needed.
-    pub(super) file_len: u64,
+    /// How much goes beside.
+    pub(super) len: u64,
 }
 
 /// Splits a head into the blobs' places and the encoded value.
@@ -135,13 +160,69 @@ pub(super) fn is_worth_keeping(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.len() <= KEEP_AT_MOST)
 }
 
+/// Where the parts of a result are read from that lie beside.
+pub(super) trait Source {
+    /// Refuses places that overlap, or that hold more than the worker can have written, before memory is set aside
+    /// for them.
+    fn check(&self, spans: &[Span]) -> Result<(), String>;
+
+    /// Copies a stretch that was checked.
+    fn read(&self, span: Span) -> Result<Vec<u8>, String>;
+}
+
+/// Reads a head that lies beside.
+pub(super) fn head(source: &dyn Source, span: Span) -> Result<Vec<u8>, String> {
+    source.check(&[span])?;
+    source.read(span)
+}
+
+/// Reads the blobs of a result.
+pub(super) fn blobs(source: &dyn Source, spans: &[Span]) -> Result<Vec<Blob>, String> {
+    source.check(spans)?;
+    spans.iter().map(|span| source.read(*span).map(Blob::from)).collect()
+}
+
+/// Refuses stretches that overlap, or end beyond `end`. Gives the sum of their lengths.
+fn check_order(spans: &[Span], end: u64) -> Result<u64, String> {
+    let mut last = 0;
+    let mut total = 0;
+    for span in spans {
+        let its_end = span.end().filter(|its_end| span.offset >= last && *its_end <= end);
+        last = its_end.ok_or("a result outside of where results lie")?;
+        total += span.len;
+    }
+    Ok(total)
+}
+
+/// The part of the board's results that begins here.
+pub(super) struct BoardResults<'a> {
+    pub(super) board: &'a Board,
+    pub(super) start: u64,
+}
+
+impl Source for BoardResults<'_> {
+    fn check(&self, spans: &[Span]) -> Result<(), String> {
+        let room = (RESULTS.len as u64).checked_sub(self.start);
+        check_order(spans, room.ok_or("a result outside of where results lie")?).map(drop)
+    }
+
+    fn read(&self, span: Span) -> Result<Vec<u8>, String> {
+        let offset = self.start.checked_add(span.offset);
+        let area = offset.and_then(|offset| RESULTS.part(offset, span.len));
+        let area = area.ok_or("a result outside of where results lie")?;
+        let mut bytes = Vec::new();
+        self.board.read(area, &mut bytes);
+        Ok(bytes)
+    }
+}
+
 /// The file a worker puts its results into. The program believes nothing about it.
 pub(super) struct ResultFile(File);
 
 impl ResultFile {
     /// Takes a worker's word for it that `fd` is a result file, as far as it can be checked: a
     /// regular file in memory, so that reading can't block.
-    pub(super) fn check(fd: OwnedFd) -> Result<Self, String> {
+    pub(super) fn of(fd: OwnedFd) -> Result<Self, String> {
         let file = File::from(fd);
         let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
         let in_memory = nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_GET_SEALS).is_ok();
@@ -152,34 +233,17 @@ impl ResultFile {
         }
     }
 
-    /// Reads a head that lies in the file.
-    pub(super) fn head(&self, span: Span) -> Result<Vec<u8>, String> {
-        self.check_room(&[span])?;
-        self.read(span)
-    }
-
-    /// Reads the blobs.
-    pub(super) fn blobs(&self, spans: &[Span]) -> Result<Vec<Blob>, String> {
-        self.check_room(spans)?;
-        spans.iter().map(|span| self.read(*span).map(Blob::from)).collect()
-    }
-
     /// Whether it is kept for the next job.
     pub(super) fn is_worth_keeping(&self) -> bool {
         is_worth_keeping(&self.0)
     }
+}
 
-    /// Refuses places that overlap, lie outside the file or in a hole of it, before memory is set
-    /// aside for them: the worker must have had the memory it makes the program use.
-    fn check_room(&self, spans: &[Span]) -> Result<(), String> {
+impl Source for ResultFile {
+    /// Holes do not count: the worker must have had the memory that it makes the program use.
+    fn check(&self, spans: &[Span]) -> Result<(), String> {
         let metadata = self.0.metadata().map_err(|error| error.to_string())?;
-        let mut total = 0;
-        let mut last = 0;
-        for span in spans {
-            let end = span.end().filter(|end| span.offset >= last && *end <= metadata.len());
-            last = end.ok_or("a result outside its result file")?;
-            total += span.len;
-        }
+        let total = check_order(spans, metadata.len())?;
         if total > BODY_LIMIT || total > metadata.blocks().saturating_mul(512) {
             return Err("a result that is larger than what it wrote".to_owned());
         }
@@ -224,16 +288,16 @@ mod tests {
 
     fn there_and_back(value: &(Vec<u8>, Vec<Blob>)) -> (Vec<u8>, Vec<Blob>) {
         let body = Body::encode(value).unwrap();
-        let plan = body.plan();
+        let plan = body.plan(TAIL_LIMIT);
         let file = new_file("test").unwrap();
         body.store(&plan, &file).unwrap();
-        let file = ResultFile::check(file.into()).unwrap();
+        let file = ResultFile::of(file.into()).unwrap();
         let head = match plan.place {
             Place::Tail => body.tail(&plan).concat(),
-            Place::File(span) => file.head(span).unwrap(),
+            Place::Beside(span) => super::head(&file, span).unwrap(),
         };
         let (spans, bytes) = open(&head).unwrap();
-        decode(bytes, file.blobs(&spans).unwrap()).unwrap()
+        decode(bytes, blobs(&file, &spans).unwrap()).unwrap()
     }
 
     #[test]
@@ -252,9 +316,9 @@ mod tests {
         let file = new_file("test").unwrap();
         file.write_all_at(&[1; 8192], 0).unwrap();
         file.set_len(1 << 40).unwrap();
-        let file = ResultFile::check(file.into()).unwrap();
+        let file = ResultFile::of(file.into()).unwrap();
         let span = |offset, len| Span { offset, len };
-        assert_eq!(file.blobs(&[span(0, 4096), span(4096, 4096)]).unwrap().len(), 2);
+        assert_eq!(blobs(&file, &[span(0, 4096), span(4096, 4096)]).unwrap().len(), 2);
         for lie in [
             vec![span(0, 1 << 39)],
             vec![span(0, 1 << 41)],
@@ -262,16 +326,16 @@ mod tests {
             vec![span(0, 4096), span(0, 4096)],
             vec![span(0, 8192), span(8192, 8192)],
         ] {
-            assert!(file.blobs(&lie).is_err(), "{lie:?}");
+            assert!(blobs(&file, &lie).is_err(), "{lie:?}");
         }
     }
 
     #[test]
     fn only_files_in_memory_pass_as_result_files() {
         let (pipe, _) = nix::unistd::pipe().unwrap();
-        assert!(ResultFile::check(pipe).is_err());
-        assert!(ResultFile::check(File::open("/dev/zero").unwrap().into()).is_err());
-        assert!(ResultFile::check(File::open("/proc/self/status").unwrap().into()).is_err());
+        assert!(ResultFile::of(pipe).is_err());
+        assert!(ResultFile::of(File::open("/dev/zero").unwrap().into()).is_err());
+        assert!(ResultFile::of(File::open("/proc/self/status").unwrap().into()).is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::arena::Arena;
-use super::body::{Body, ResultFile};
+use super::body::{Body, ResultFile, Source, TAIL_LIMIT};
 use super::fork_server::Recipe;
 use super::offspring::Offspring;
 use super::policy::PolicySettings;
@@ -154,9 +154,9 @@ where
         let recipe = Recipe::new(None, settings, HANDSHAKE);
         let server = recipe.start_and_wait().map_err(StartError::Process)?;
         let pid = server.pid() as i32;
-        let plan = body.plan();
+        let plan = body.plan(TAIL_LIMIT);
         let go = || {
-            let arena = match plan.file_len {
+            let arena = match plan.len {
                 0 => None,
                 len => Some(Arena::with_room_for(len)?),
             };
@@ -324,8 +324,8 @@ impl<R: DeserializeOwned> ProcessHandle<R> {
                 Ok((FromWorker::Dying { panic: message, location }, _)) => {
                     panic = Some((message, location));
                 }
-                Ok((FromWorker::Done { verdict, .. }, tail)) if received.whole => {
-                    return reply(verdict, tail, received.fds.into_iter().next()).outcome();
+                Ok((FromWorker::Done(_, done), tail)) if received.whole => {
+                    return reply(done.verdict, tail, received.fds.into_iter().next()).outcome();
                 }
                 _ => return Err(JobError::codec("result", "the process sent nonsense")),
             }
@@ -340,8 +340,10 @@ impl<R: DeserializeOwned> ProcessHandle<R> {
 fn reply(verdict: Verdict, tail: &[u8], file: Option<OwnedFd>) -> Reply {
     Reply::Error(match verdict {
         Verdict::Value(place) => {
-            let file = file.map(ResultFile::check).transpose();
-            match file.and_then(|file| Reply::read(place, tail, file.as_ref())) {
+            let file = file.map(ResultFile::of).transpose();
+            match file.and_then(|file| {
+                Reply::read(place, tail, file.as_ref().map(|file| file as &dyn Source))
+            }) {
                 Ok(reply) => return reply,
                 Err(why) => JobError::codec("result", why),
             }

@@ -220,7 +220,7 @@ impl ForkServer {
     }
 
     /// Asks for a worker with these descriptors.
-    pub(super) fn ask(&self, serial: u64, fds: [BorrowedFd<'_>; 3]) -> io::Result<()> {
+    pub(super) fn ask(&self, serial: u64, fds: [BorrowedFd<'_>; 5]) -> io::Result<()> {
         socket::send(self.control.as_fd(), &ToServer::Spawn { serial }, [&[], &[]], &fds)
     }
 

@@ -1,8 +1,9 @@
-//! The manager: one thread per pool that hears from everybody and keeps the books.
+//! The manager: hears from everybody and keeps the books.
 //!
-//! It waits in one place, for sockets, output pipes, pidfds and callers alike, and nowhere else:
-//! everything it reads or writes is in non-blocking mode, so no worker can hold it up. When nothing
-//! happens it makes no system call and has no timer.
+//! It is a machine without a thread of its own, under a lock, and whoever has something for it or wants something of it
+//! may turn it (`turning`): the pool's thread, a thread that submits a job, one that waits for a job. Everything it reads
+//! or writes is in non-blocking mode, so no worker can hold it up, and no foreign code runs in it: outcomes are handed
+//! out to be delivered without the lock. When nothing happens it makes no system call and has no timer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsFd;
@@ -10,25 +11,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::death;
 use super::fork_server::{ForkServer, Recipe};
 use super::policy::{Homes, Parked, Policy, WorkerPhase};
 use super::remote_job::{RemoteJob, Reply};
+use super::report::CrashReport;
 use super::shared::Shared;
 use super::socket::{self, FRAME_LIMIT, Received};
 use super::staffing::Staffing;
 use super::tail::{Output, last_line};
 use super::wire::{FromWorker, clip};
-use super::worker_handle::{Phase, SendError, WorkerHandle};
-use crate::caught::run_caught;
+use super::worker_handle::{AnswerBySocket, Phase, SendError, WorkerHandle};
 use crate::error::JobError;
-use crate::own_pool;
 
 /// How many frames of one worker are taken before the others get their turn.
 const FRAMES_A_TURN: usize = 16;
+
+/// How many answers of one worker are taken before the others get their turn.
+const ANSWERS_A_TURN: u32 = 64;
 
 /// How much output of one worker is read before the others get their turn.
 const OUTPUT_A_TURN: usize = 64 * 1024;
@@ -45,15 +47,17 @@ pub(super) enum Source {
     Socket,
     Output,
     Process,
+    Bell,
 }
 
-const SOURCES: [Source; 6] = [
+const SOURCES: [Source; 7] = [
     Source::Wake,
     Source::Control,
     Source::ServerOutput,
     Source::Socket,
     Source::Output,
     Source::Process,
+    Source::Bell,
 ];
 
 const SOURCE_BITS: u32 = 3;
@@ -70,15 +74,17 @@ fn source(token: u64) -> Option<(Source, u64)> {
 pub(super) struct Manager {
     pub(super) shared: Arc<Shared>,
     pub(super) recipe: Recipe,
-    pub(super) epoll: Epoll,
+    pub(super) epoll: Arc<Epoll>,
     pub(super) server: Option<ForkServer>,
     pub(super) workers: BTreeMap<u64, WorkerHandle>,
     /// The serial numbers of those that wait for a job, the warmest last.
     pub(super) idle: Vec<u64>,
-    /// Jobs that were on their way to a worker that turned out to be dead.
+    /// Jobs that were on their way to a worker that turned out to be dead, or were taken back.
     pub(super) stranded: VecDeque<RemoteJob>,
     /// Outcomes to be delivered once the workers have their next jobs.
     pub(super) finished: Vec<(RemoteJob, Reply)>,
+    /// Lists of outcomes that are being delivered.
+    delivering: usize,
     pub(super) staffing: Staffing,
     pub(super) policy: Policy,
     pub(super) parked: Parked,
@@ -89,8 +95,22 @@ pub(super) struct Manager {
     /// The initializer failed: nothing runs any more.
     pub(super) is_broken: bool,
     is_closing: bool,
+    /// Until when the pool's thread means to sleep: [`Sleep::Awake`] while it does not.
+    sleep: Sleep,
+    /// Somebody else has left something behind for that thread.
+    is_wanted: bool,
     buffer: Box<[u8]>,
 }
+
+/// What the pool's thread does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Sleep {
+    Awake,
+    Until(Option<Instant>),
+}
+
+/// Outcomes that were handed out, to be delivered without the manager's lock.
+pub(super) type Finished = Vec<(RemoteJob, Reply)>;
 
 impl Manager {
     pub(super) fn new(
@@ -106,12 +126,13 @@ impl Manager {
         let mut manager = Manager {
             shared,
             recipe,
-            epoll,
+            epoll: Arc::new(epoll),
             server: None,
             workers: BTreeMap::new(),
             idle: Vec::new(),
             stranded: VecDeque::new(),
             finished: Vec::new(),
+            delivering: 0,
             staffing: Staffing::new(workers, policy.min_workers),
             policy,
             parked: Parked::default(),
@@ -120,6 +141,8 @@ impl Manager {
             shut_down: false,
             is_broken: false,
             is_closing: false,
+            sleep: Sleep::Awake,
+            is_wanted: false,
             buffer: vec![0; FRAME_LIMIT].into_boxed_slice(),
         };
         manager.adopt_server(server)?;
@@ -127,129 +150,262 @@ impl Manager {
         Ok(manager)
     }
 
-    /// The life of the manager's thread.
-    pub(super) fn run(mut self) {
-        let shared = self.shared.clone();
-        own_pool::work_for(&*shared);
-        run_caught("the manager of a process pool, whose jobs fail now,", || self.work());
-        // Dropping it kills what is left and fails the jobs that ran.
-        run_caught("the end of the manager of a process pool", || drop(self));
-        shared.end();
+    /// Everything there is to do, in the pool's thread.
+    pub(super) fn turn(&mut self) {
+        let now = Instant::now();
+        self.is_wanted = false;
+        self.take_answers(now);
+        self.enforce_deadlines(now);
+        self.relieve(now);
+        self.take_orders(now);
+        self.staff(now);
     }
 
-    fn work(&mut self) {
-        let mut events = [EpollEvent::empty(); 64];
-        loop {
-            self.take_orders();
-            let now = Instant::now();
-            self.staff(now);
-            self.deliver();
-            if self.is_over() {
-                return;
+    /// Takes in what epoll says.
+    pub(super) fn take_events(&mut self, events: &[EpollEvent]) {
+        self.sleep = Sleep::Awake;
+        for event in events {
+            match source(event.data()) {
+                Some((Source::Control, _)) => self.hear_server(),
+                Some((Source::ServerOutput, _)) => self.read_server_output(),
+                Some((Source::Socket, serial)) => self.hear(serial),
+                Some((Source::Output, serial)) => self.read_output(serial),
+                Some((Source::Process, serial)) => self.bury(serial),
+                Some((Source::Bell, serial)) => self.hear_bell(serial),
+                Some((Source::Wake, _)) | None => {}
             }
-            let count = match self.epoll.wait(&mut events, self.timeout(now)) {
-                Ok(count) => count,
-                Err(Errno::EINTR) => 0,
-                Err(error) => {
-                    tracing::error!(%error, "the manager of a process pool cannot wait");
-                    return;
-                }
-            };
-            for event in &events[..count] {
-                match source(event.data()) {
-                    Some((Source::Control, _)) => self.hear_server(),
-                    Some((Source::ServerOutput, _)) => self.read_server_output(),
-                    Some((Source::Socket, serial)) => self.hear(serial),
-                    Some((Source::Output, serial)) => self.read_output(serial),
-                    Some((Source::Process, serial)) => self.bury(serial),
-                    Some((Source::Wake, _)) | None => {}
-                }
-            }
-            self.enforce_deadlines();
         }
     }
 
-    fn take_orders(&mut self) {
-        self.unpark();
-        let ready = self.appetite();
+    /// Whether the pool's thread may sleep, and how long: not while there are answers. From now on it is rung for them.
+    pub(super) fn may_sleep(&mut self) -> Option<EpollTimeout> {
+        let armed = self.workers.values().filter(|worker| !worker.arm()).count() == 0;
+        if !armed || self.is_wanted || !self.finished.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        let until = self.next_time(now);
+        self.sleep = Sleep::Until(until);
+        // Rounded up: waking too early would only mean to wait again.
+        let left = until.map(|until| until.saturating_duration_since(now).as_micros());
+        let millis = left.map(|micros| micros.div_ceil(1000));
+        Some(millis.map_or(EpollTimeout::NONE, |millis| {
+            EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
+        }))
+    }
+
+    /// Somebody has submitted a job and gives it to a worker himself, if one can have it. Whether the pool's thread is
+    /// needed besides.
+    pub(super) fn assist(&mut self) -> bool {
+        let now = Instant::now();
+        self.take_orders(now);
+        self.needs_its_thread(now)
+    }
+
+    /// Somebody waits for a job and takes in answers himself. Whether there were any.
+    pub(super) fn glance(&mut self) -> bool {
+        if !self.has_answers() {
+            return false;
+        }
+        let now = Instant::now();
+        self.take_answers(now);
+        self.take_orders(now);
+        true
+    }
+
+    /// Whether the pool's thread has to be woken for what was left behind. One that is awake looks at it before it sleeps.
+    pub(super) fn needs_its_thread(&mut self, now: Instant) -> bool {
+        let asleep = match self.sleep {
+            Sleep::Awake => None,
+            Sleep::Until(until) => Some(until),
+        };
+        let comes_late = |until: Option<Instant>| {
+            let earlier = |next: Instant| until.is_none_or(|until| next < until);
+            self.next_time(now).is_some_and(earlier)
+        };
+        self.is_wanted = !self.finished.is_empty()
+            || self.is_due()
+            || self.missing(now) > 0
+            || asleep.is_some_and(comes_late);
+        self.is_wanted && asleep.is_some()
+    }
+
+    pub(super) fn has_answers(&self) -> bool {
+        self.workers.values().any(WorkerHandle::has_answers)
+    }
+
+    fn take_orders(&mut self, now: Instant) {
+        self.take_some_orders(now);
+        while self.could_take_more() {
+            self.take_some_orders(now);
+        }
+    }
+
+    fn take_some_orders(&mut self, now: Instant) {
+        self.unpark(now);
+        let room = self.appetite();
         let could_start = !self.is_broken && self.staying() < self.staffing.limit;
-        let orders = self.shared.orders(ready, could_start);
+        let orders = self.shared.orders(room, could_start);
         self.waiting = orders.waiting;
         self.shut_down = orders.shut_down;
-        while self.takers() > 0
-            && let Some(job) = self.stranded.pop_front()
-        {
-            self.dispatch(job);
-        }
-        for job in orders.jobs {
-            self.dispatch(job);
+        self.stranded.extend(orders.jobs);
+        while let Some(job) = self.stranded.pop_front() {
+            let Some(job) = self.admit(job, now) else { continue };
+            if let Some(job) = self.dispatch(job, now) {
+                self.stranded.push_front(job);
+                break;
+            }
         }
         for id in orders.cancels {
-            self.cancel(id);
+            self.cancel(id, now);
         }
         if orders.cancels_parked {
             self.end_parked(JobError::cancelled);
         }
-        if self.could_take_more() {
-            self.take_orders();
-        }
     }
 
-    /// Gives a job to the worker that was busy last.
-    fn dispatch(&mut self, job: RemoteJob) {
-        let Some(job) = self.admit(job) else { return };
-        let serial = self.pick(&job);
-        let worker = serial.and_then(|serial| self.workers.get_mut(&serial));
-        let (Some(serial), Some(worker)) = (serial, worker) else {
-            self.stranded.push_back(job);
-            return;
-        };
-        // What is in the pipe by now was written by an earlier job.
-        let _ = worker.output.read(worker.pid(), LAST_OUTPUT);
-        match worker.send(&job) {
-            Ok(()) => self.begin(serial, job),
-            Err(SendError::NoRoom(error)) => {
-                self.idle.push(serial);
-                self.parked.left_room = true;
-                let why = JobError::codec("argument", format!("there is no room for it: {error}"));
-                self.finished.push((job, Reply::Error(why)));
+    /// Gives a job to a worker. Gives it back when none can have it now.
+    fn dispatch(&mut self, mut job: RemoteJob, now: Instant) -> Option<RemoteJob> {
+        while let Some((serial, was_idle)) = self.choose(&job) {
+            let Some(worker) = self.workers.get_mut(&serial) else { continue };
+            if was_idle {
+                // What is in the pipe by now was written by an earlier job.
+                let _ = worker.output.read(worker.pid(), LAST_OUTPUT);
+                worker.output.forget();
             }
-            Err(SendError::Deaf) => {
-                self.shared.metrics.taken_back.fetch_add(1, Relaxed);
-                self.stranded.push_back(job);
-                self.put_down(serial);
+            let (back, error) = match worker.send(job, now) {
+                Ok(()) => {
+                    worker.phase = Phase::Busy;
+                    self.shared.counters.begin();
+                    self.note_sent(serial, now);
+                    return None;
+                }
+                Err(refused) => refused,
+            };
+            job = back;
+            match error {
+                SendError::NotNow => worker.is_full = true,
+                SendError::Deaf => self.put_down(serial),
+                SendError::NoRoom(error) => {
+                    if was_idle {
+                        self.idle.push(serial);
+                    }
+                    self.parked.left_room = true;
+                    let why = format!("there is no room for it: {error}");
+                    self.finished.push((job, Reply::Error(JobError::codec("argument", why))));
+                    return None;
+                }
             }
         }
+        Some(job)
     }
 
-    /// Delivers outcomes. Foreign code runs here: destructors, decoders, callbacks, wakers.
-    fn deliver(&mut self) {
-        for (job, reply) in std::mem::take(&mut self.finished) {
-            let deliver = || job.settle(reply, &self.shared.counters);
-            run_caught("whoever waits for a job", deliver);
+    /// The home of the job, or the idle worker that was busy last; without one, that which has the fewest jobs. And
+    /// whether it is idle.
+    fn choose(&mut self, job: &RemoteJob) -> Option<(u64, bool)> {
+        if let Some(choice) = self.pick(job) {
+            return Some(choice);
+        }
+        let has_room = |worker: &WorkerHandle| worker.phase == Phase::Busy && worker.room() > 0;
+        let with_room = self.workers.iter().filter(|(_, worker)| has_room(worker));
+        let fewest = with_room.min_by_key(|(_, worker)| worker.in_flight());
+        fewest.map(|(serial, _)| (*serial, false))
+    }
+
+    fn take_answers(&mut self, now: Instant) {
+        let mut from = 0;
+        while let Some((&serial, _)) =
+            self.workers.range(from..).find(|(_, worker)| worker.has_answers())
+        {
+            self.take_answers_of(serial, now);
+            from = serial + 1;
         }
     }
 
-    /// Takes the job off a worker; its outcome is `reply`.
-    pub(super) fn finish(&mut self, serial: u64, reply: Reply) {
-        let running = self.workers.get_mut(&serial).and_then(|worker| worker.job.take());
-        if let Some(running) = running {
-            self.conclude(serial, running, reply);
+    pub(super) fn take_answers_of(&mut self, serial: u64, now: Instant) {
+        let mut taken = 0;
+        loop {
+            let Some(worker) = self.workers.get_mut(&serial) else { return };
+            if taken == ANSWERS_A_TURN || !worker.has_answers() {
+                break;
+            }
+            if worker.misses_an_answer() {
+                self.hear(serial);
+            }
+            let Some(worker) = self.workers.get_mut(&serial) else { return };
+            match worker.next_answer() {
+                Ok(None) => break,
+                Ok(Some((job, reply))) => {
+                    taken += 1;
+                    self.conclude(serial, job, reply);
+                }
+                Err(why) => return self.convict(serial, &why),
+            }
+        }
+        let Some(worker) = self.workers.get_mut(&serial) else { return };
+        if taken > 0 {
+            self.shared.metrics.run_time.record_several(now - worker.head_since, taken);
+            worker.note_pace(taken, now);
+            worker.note_answers(taken, now);
+            self.staffing.note_success();
+        }
+        if worker.phase == Phase::Busy && worker.in_flight() == 0 {
+            self.make_idle(serial);
         }
     }
 
-    fn cancel(&mut self, id: u64) {
-        let runs_it =
-            |worker: &WorkerHandle| worker.job.as_ref().is_some_and(|running| running.job.id == id);
-        let serial = self.workers.iter().find(|(_, worker)| runs_it(worker)).map(|(id, _)| *id);
+    /// Hands out what is to be delivered: for a thread that is not the pool's only what calls nobody. (Foreign code runs
+    /// when it is delivered: destructors, decoders, callbacks, wakers.) To be followed by [`delivered`](Self::delivered).
+    pub(super) fn hand_out(&mut self, only_quiet: bool) -> Finished {
+        let mut finished = std::mem::take(&mut self.finished);
+        if only_quiet {
+            let (quiet, rest) = finished.into_iter().partition(|(job, _)| job.is_quiet());
+            self.finished = rest;
+            finished = quiet;
+        }
+        self.delivering += 1;
+        finished
+    }
+
+    /// What was handed out has been delivered.
+    pub(super) fn delivered(&mut self) {
+        self.delivering -= 1;
+    }
+
+    /// Puts jobs that were taken back in front of all others.
+    pub(super) fn strand(&mut self, jobs: Vec<RemoteJob>) {
+        for job in jobs.into_iter().rev() {
+            self.shared.counters.end();
+            self.shared.metrics.taken_back.fetch_add(1, Relaxed);
+            self.stranded.push_front(job);
+        }
+    }
+
+    fn cancel(&mut self, id: u64, now: Instant) {
+        let has_it = |(_, worker): &(&u64, &WorkerHandle)| worker.position(id).is_some();
+        let serial = self.workers.iter().find(has_it).map(|(serial, _)| *serial);
         if let Some(serial) = serial {
-            self.end_job(serial, JobError::cancelled());
+            self.end_job(serial, id, JobError::cancelled(), now);
         } else if let Some(at) = self.stranded.iter().position(|job| job.id == id)
             && let Some(job) = self.stranded.remove(at)
         {
             self.finished.push((job, Reply::Error(JobError::cancelled())));
         } else if let Some(job) = self.parked.take(id) {
             self.finished.push((job, Reply::Error(JobError::cancelled())));
+        }
+    }
+
+    /// Takes back what waits behind jobs that take long.
+    fn relieve(&mut self, now: Instant) {
+        let mut from = 0;
+        let is_late = |worker: &WorkerHandle| worker.relief().is_some_and(|time| time <= now);
+        while let Some((&serial, worker)) =
+            self.workers.range_mut(from..).find(|(_, worker)| is_late(worker))
+        {
+            worker.window.close();
+            let back = worker.take_back(false);
+            self.strand(back);
+            from = serial + 1;
         }
     }
 
@@ -268,25 +424,45 @@ impl Manager {
         let Some(worker) = self.workers.get_mut(&serial) else { return };
         if worker.process.is_some() {
             worker.phase = Phase::Dying;
-            worker.seat.rest(WorkerPhase::Dying);
+            worker.entry.rest(WorkerPhase::Dying);
             worker.kill();
             self.silence(serial);
         }
     }
 
-    /// Stops listening to a worker's socket, so that it can't keep us busy.
+    /// Stops listening to a worker's socket and bell, so that it can't keep us busy.
     pub(super) fn silence(&mut self, serial: u64) {
         if let Some(worker) = self.workers.get_mut(&serial)
             && !std::mem::replace(&mut worker.is_silent, true)
         {
-            // It is registered until this flag is set, so this can't fail.
+            // They are registered until this flag is set, so this can't fail.
             let _ = self.epoll.delete(&worker.socket);
+            let _ = self.epoll.delete(&worker.bell);
         }
     }
 
     /// Listens to something of a worker.
     pub(super) fn listen(&self, fd: impl AsFd, source: Source, serial: u64) -> nix::Result<()> {
         self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token(source, serial)))
+    }
+
+    /// Listens to something that is never read.
+    pub(super) fn listen_for_edges(
+        &self,
+        fd: impl AsFd,
+        source: Source,
+        serial: u64,
+    ) -> nix::Result<()> {
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        self.epoll.add(fd, EpollEvent::new(flags, token(source, serial)))
+    }
+
+    /// A worker has rung. The answers are taken in the turn that follows.
+    fn hear_bell(&mut self, serial: u64) {
+        let worker = self.workers.get_mut(&serial).filter(|worker| !worker.is_silent);
+        if worker.is_some_and(|worker| !worker.note_ring()) {
+            self.convict(serial, "rings for nothing");
+        }
     }
 
     /// Takes a worker's frames.
@@ -342,14 +518,10 @@ impl Manager {
             FromWorker::Dying { panic, location } if worker.was_ready => {
                 worker.last_words = Some((panic, location));
             }
-            FromWorker::Done { id, verdict, keeps_arena } if worker.was_ready => {
+            FromWorker::Done(number, done) if worker.was_ready => {
                 let file = received.fds.into_iter().next();
-                let answer = worker.answer(id, verdict, keeps_arena, tail, file)?;
-                if let Some((running, reply)) = answer {
-                    self.staffing.note_success();
-                    self.conclude(serial, running, reply);
-                    self.make_idle(serial);
-                }
+                let tail = tail.to_vec();
+                worker.keep_answer(AnswerBySocket { number, done, tail, file })?;
             }
             _ => return Err("a message that is not its turn".to_owned()),
         }
@@ -358,10 +530,17 @@ impl Manager {
 
     /// Kills a worker that sends nonsense.
     fn convict(&mut self, serial: u64, why: &str) {
-        let pid = self.workers.get(&serial).map_or(0, WorkerHandle::pid);
+        let Some(worker) = self.workers.get_mut(&serial) else { return };
+        let pid = worker.pid();
         tracing::warn!(pid, why, "a worker process sent nonsense and is killed");
-        let error = format!("its worker process {pid} sent {why}, and was killed");
-        self.finish(serial, Reply::Error(JobError::codec("result", error)));
+        let back = worker.take_back(false);
+        let (first, rest) = worker.estate();
+        self.strand(rest);
+        self.strand(back);
+        if let Some(job) = first {
+            let error = format!("its worker process {pid} sent {why}, and was killed");
+            self.finish(serial, job, JobError::codec("result", error));
+        }
         self.let_go(serial);
     }
 
@@ -387,7 +566,7 @@ impl Manager {
         }
     }
 
-    /// A worker has ended: reaps it, and fails the job it had.
+    /// A worker has ended: reaps it, and fails the job it had begun.
     fn bury(&mut self, serial: u64) {
         // What it said before it died may still be on its way.
         self.hear_out(serial);
@@ -401,45 +580,50 @@ impl Manager {
         let _ = self.epoll.delete(&worker.output.fd);
         if !worker.is_silent {
             let _ = self.epoll.delete(&worker.socket);
+            let _ = self.epoll.delete(&worker.bell);
         }
         self.publish();
+        let (first, rest) = worker.estate();
+        self.strand(rest);
+        let mut report = remains.report(pid, worker.overflowed, worker.output.text());
+        report.attempt = first.as_ref().map_or(1, |job| job.terms.attempt());
         if worker.is_ours {
             tracing::debug!(pid, "a worker process was let go");
-            return;
-        }
-        let mut report = remains.report(pid, worker.overflowed, worker.output.text());
-        report.attempt = worker.job.as_ref().map_or(1, |running| running.job.terms.attempt());
-        tracing::warn!(
-            pid,
-            cause = ?report.cause,
-            signal = report.signal,
-            exit_code = report.exit_code,
-            had_a_job = worker.job.is_some(),
-            last_line = last_line(&report.stderr_tail),
-            "a worker process died"
-        );
-        if worker.was_ready {
-            self.staffing.note_crash();
-            self.shared.metrics.record_crash(report.cause);
         } else {
-            let said = report.stderr_tail.trim_end();
-            let code = (report.signal, report.exit_code);
-            self.start_failed(&format!(
-                "a worker process died before it was ready ({}): {said}",
-                match code {
-                    (Some(signal), _) => format!("signal {signal}"),
-                    (None, code) => format!("exit code {}", code.unwrap_or_default()),
-                }
-            ));
+            tracing::warn!(
+                pid,
+                cause = ?report.cause,
+                signal = report.signal,
+                exit_code = report.exit_code,
+                had_a_job = first.is_some(),
+                last_line = last_line(&report.stderr_tail),
+                "a worker process died"
+            );
+            self.note_death(worker.was_ready, &report);
         }
-        if let Some(running) = worker.job {
+        if let Some(job) = first {
+            self.shared.metrics.run_time.record(worker.head_since.elapsed());
             let panic = worker.last_words.filter(|_| remains.may_be_an_abort());
             let error = match panic {
                 Some((panic, location)) => JobError::panicked_elsewhere(panic, location),
                 None => JobError::crashed(report),
             };
-            self.conclude(serial, running, Reply::Error(error));
+            self.finish(serial, job, error);
         }
+    }
+
+    /// A worker died that we did not kill.
+    fn note_death(&mut self, was_ready: bool, report: &CrashReport) {
+        if was_ready {
+            self.shared.metrics.record_crash(report.cause);
+            return self.staffing.note_crash();
+        }
+        let said = report.stderr_tail.trim_end();
+        let code = match (report.signal, report.exit_code) {
+            (Some(signal), _) => format!("signal {signal}"),
+            (None, code) => format!("exit code {}", code.unwrap_or_default()),
+        };
+        self.start_failed(&format!("a worker process died before it was ready ({code}): {said}"));
     }
 
     /// Takes what a dead worker had sent, up to a limit.
@@ -447,9 +631,10 @@ impl Manager {
         for _ in 0..FRAMES_A_TURN {
             match self.workers.get(&serial) {
                 Some(worker) if !worker.is_silent => self.hear(serial),
-                _ => return,
+                _ => break,
             }
         }
+        self.take_answers_of(serial, Instant::now());
     }
 
     /// Fails everything that waits, now and in future.
@@ -475,11 +660,17 @@ impl Manager {
         }
     }
 
+    /// Whether only the workers' end is missing, or nothing.
+    fn is_due(&self) -> bool {
+        let is_busy = self.workers.values().any(WorkerHandle::has_jobs);
+        let jobs = self.waiting + self.stranded.len() + self.parked.len();
+        let jobs = jobs + self.finished.len() + self.delivering;
+        self.shut_down && !is_busy && jobs == 0
+    }
+
     /// Lets the workers go when the last job is over, and says whether they have gone.
-    fn is_over(&mut self) -> bool {
-        let is_busy = self.workers.values().any(|worker| worker.job.is_some());
-        let jobs = self.waiting + self.stranded.len() + self.parked.len() + self.finished.len();
-        if !self.shut_down || is_busy || jobs > 0 {
+    pub(super) fn is_over(&mut self) -> bool {
+        if !self.is_due() {
             return false;
         }
         if !std::mem::replace(&mut self.is_closing, true) {
@@ -511,15 +702,11 @@ impl Manager {
         self.shared.publish(pids, self.server.as_ref().map(ForkServer::pid));
     }
 
-    /// How long to sleep. The staff was last seen to at `staffed`.
-    fn timeout(&self, staffed: Instant) -> EpollTimeout {
+    /// When there is something to do that nothing announces.
+    fn next_time(&self, now: Instant) -> Option<Instant> {
         let policy = self.policy_deadline().into_iter();
-        let Some(next) = policy.chain(self.staffing_deadline(staffed)).min() else {
-            return EpollTimeout::NONE;
-        };
-        // Rounded up: waking too early would only mean to wait again.
-        let millis = next.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
-        EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
+        let relief = self.workers.values().filter_map(WorkerHandle::relief);
+        policy.chain(relief).chain(self.staffing_deadline(now)).min()
     }
 }
 

@@ -1,12 +1,12 @@
-//! [`Mapping`]: a file in memory that a worker reads in place.
+//! [`Mapping`]: memory of the program's that a worker reads in place.
 
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::AsRawFd;
 
-/// The program's arena as a worker sees it: mapped once, readable, never written while a blob of it
-/// is alive (the program takes a new arena when a worker tells it that one is).
+/// The program's arena, or the board's arguments, as a worker sees it: mapped once, readable, never written while a
+/// blob of it is alive (the program puts nothing there any more when a worker tells it that one is).
 pub(crate) struct Mapping {
     start: *const u8,
     len: usize,
@@ -18,12 +18,14 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps the first `len` bytes of `file`.
-    pub(super) fn of(file: &File, len: u64) -> io::Result<Self> {
-        if len == 0 || file.metadata()?.len() < len {
+    /// Maps `len` bytes of `file` from `offset` on, a multiple of the page size.
+    pub(super) fn of(file: &File, offset: u64, len: u64) -> io::Result<Self> {
+        let end = offset.checked_add(len).ok_or(io::ErrorKind::OutOfMemory)?;
+        if len == 0 || file.metadata()?.len() < end {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the arena is too short"));
         }
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let offset = offset.try_into().map_err(|_| io::ErrorKind::OutOfMemory)?;
         // SAFETY: a new mapping at an address of the kernel's choice; nothing is replaced.
         let start = unsafe {
             libc::mmap(
@@ -32,7 +34,7 @@ impl Mapping {
                 libc::PROT_READ,
                 libc::MAP_SHARED,
                 file.as_raw_fd(),
-                0,
+                offset,
             )
         };
         if start == libc::MAP_FAILED {
@@ -47,9 +49,9 @@ impl Deref for Mapping {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: `len` bytes are mapped at `start` until `drop`. The file is at least as long (it was
-        // checked, and its only writer, the program, never shortens it), and the program writes it
-        // only between jobs and only while no blob refers to it, which `worker.rs` proves by being the
-        // mapping's only owner. Test: `a_blob_kept_across_jobs_never_changes`.
+        // checked, and its only writer, the program, never shortens it), and the program writes a part of it
+        // only for a job to come and only where no blob refers to, which `worker.rs` proves by being the
+        // mapping's only owner when the last job is over. Test: `a_blob_kept_across_jobs_never_changes`.
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 }

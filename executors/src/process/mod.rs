@@ -4,8 +4,9 @@
 //!            program                                fork server              workers
 //!  submit ─▶ queue ─▶ manager ──── control socket ───▶ serve ──── clone ────▶ live
 //!                        │  ◀──────────── pidfd ─────────┘                     │
-//!                        ├──────────── job socket, arena ──────────────────▶ run
-//!                        ◀──────────── answers, result file ──────────────────┤
+//!                        ├──────────── board: ring, arguments ─────────────▶ run
+//!                        ◀──────────── board: answers, results; bell ─────────┤
+//!                        ├─ arena ─── socket ─── result file, last words ─────┤
 //!                        ◀──────────── output pipe ───────────────────────────┤
 //!                        └──────────── lifeline ───────────────────── (kernel kills)
 //! ```
@@ -14,20 +15,22 @@
 //! 1. The *program* starts the *fork server*: itself, by exec, taken over before `main` (`hook`,
 //!    `takeover`). The program's process, which has threads, is never forked.
 //! 2. The fork server has one thread. On request it copies itself; the copies are *workers* and
-//!    children of the program (`worker`). Each has a socket, an output pipe and a lifeline of its own
+//!    children of the program (`worker`). Each has a board, a socket, an output pipe and a lifeline of its own
 //!    and shares nothing with the others.
-//! 3. The *manager* is the one thread in the program that deals with all of them (`manager`,
-//!    `staffing`, `worker_handle`). Callers reach it through `shared`.
+//! 3. The *manager* deals with all of them (`manager`, `staffing`, `worker_handle`). It is turned by the pool's thread
+//!    and by threads that submit or wait (`turning`). Callers reach it through `shared`.
+//! 4. A *board* is memory that the program and one worker share (`board`), in which jobs and answers lie in a *ring* of
+//!    slots (`ring`); the worker works at its *desk* (`desk`). Short jobs are given ahead (`window`).
 //!
-//! 4. A *process of its own* ([`Process`]) is started as a fork server is, told to be none, and runs one
+//! 5. A *process of its own* ([`Process`]) is started as a fork server is, told to be none, and runs one
 //!    function (`child_process` and `offspring` in the program, `alone` in the process).
 //!
 //! # Rules
-//! 1. A worker has one job at a time, and what is sent to it, it is about to run. So its death costs
-//!    that job and no other.
+//! 1. A worker has begun with one job at a time, and its death costs that job and no other: what it has not begun
+//!    with is taken back.
 //! 2. The program believes nothing that a worker says: it reads what it was sent once, into memory of
-//!    its own, checks every number, maps nothing that a worker can write, and never waits for one. A
-//!    worker that makes no sense is killed.
+//!    its own, checks every number, makes no reference to memory that a worker can write, and never waits for one. A
+//!    worker that makes no sense is killed. One that lies about what it has begun with can have a job run twice.
 //! 3. A worker that was told of as killed may take its time to die: its job is settled at once, its
 //!    place is free at once, and it is reaped when its pidfd says so.
 //! 4. A worker's number is used for signals only until it is reaped.
@@ -36,12 +39,15 @@
 
 mod alone;
 mod arena;
+mod board;
 mod body;
 mod child;
 mod child_process;
 mod death;
+mod desk;
 mod fault;
 mod fork_server;
+mod futex;
 mod hook;
 mod image;
 mod manager;
@@ -53,6 +59,7 @@ mod pool;
 mod pool_error;
 mod remote_job;
 mod report;
+mod ring;
 mod shared;
 mod socket;
 mod staffing;
@@ -60,6 +67,8 @@ mod submission;
 mod tail;
 mod takeover;
 mod trampoline;
+mod turning;
+mod window;
 mod wire;
 mod worker;
 mod worker_handle;

@@ -85,7 +85,7 @@ pub struct ProcessPoolExecutor {
     pub(super) shared: Arc<Shared>,
     pub(super) state: Option<StateRecipe>,
     pub(super) memory_budget: Option<u64>,
-    manager: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Options of a [`ProcessPoolExecutor`].
@@ -291,18 +291,25 @@ impl ProcessPoolBuilder {
         let shared = Arc::new(Shared::new(self.queue_limit)?);
         let manager = Manager::new(shared.clone(), recipe, server, self.workers, self.policy)
             .map_err(std::io::Error::from)?;
-        let manager = std::thread::Builder::new()
+        let epoll = manager.epoll.clone();
+        *shared.manager.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(manager);
+        let driver = shared.clone();
+        let spawned = std::thread::Builder::new()
             .name("loopool-procs".to_owned())
-            .spawn(move || manager.run())?;
-        // Told before anybody can ask: the manager calls foreign code only for jobs.
-        let _ = shared.manager.set(manager.thread().id());
+            .spawn(move || driver.drive(epoll));
+        let thread = match spawned {
+            Ok(thread) => thread,
+            Err(error) => {
+                // It holds on to what it lies in.
+                shared.close_books();
+                return Err(error.into());
+            }
+        };
+        // Told before anybody can ask: the thread calls foreign code only for jobs.
+        let _ = shared.thread.set(thread.thread().id());
         exit::register(shared.clone());
-        Ok(ProcessPoolExecutor {
-            shared,
-            state: self.state,
-            memory_budget,
-            manager: Mutex::new(Some(manager)),
-        })
+        let (state, thread) = (self.state, Mutex::new(Some(thread)));
+        Ok(ProcessPoolExecutor { shared, state, memory_budget, thread })
     }
 }
 
@@ -408,10 +415,10 @@ impl ProcessPoolExecutor {
         if !self.shared.wait() {
             return self.stats();
         }
-        let manager = self.manager.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        if let Some(manager) = manager {
+        let thread = self.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(thread) = thread {
             // Its body catches every panic, so there is nothing to learn here.
-            let _ = manager.join();
+            let _ = thread.join();
         }
         self.stats()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::body::{self, Body, ResultFile};
+use super::body::{self, Body, Source};
 use super::image::Offset;
 use super::policy::Terms;
 use super::trampoline::{Trampoline, trampoline, trampoline_each, trampoline_with};
@@ -16,6 +16,9 @@ use crate::counters::Counters;
 use crate::error::JobError;
 use crate::promise::{Outcome, Promise};
 use crate::queue::Queued;
+
+/// Arguments up to this size, in bytes, are kept until the job is over.
+const KEPT_AT_MOST: usize = 64 * 1024;
 
 /// What a worker is to call.
 #[derive(Clone, Copy)]
@@ -71,21 +74,21 @@ pub(super) struct RemoteJob {
 }
 
 impl Reply {
-    /// Reads a value that a worker has put into the frame's `tail` or into its result file. The error says
-    /// in what way it makes no sense.
+    /// Reads a value that a worker has put into the frame's `tail` or beside. The error says in what way it makes
+    /// no sense.
     pub(super) fn read(
         place: Place,
         tail: &[u8],
-        file: Option<&ResultFile>,
+        beside: Option<&dyn Source>,
     ) -> Result<Reply, String> {
-        let file = || file.ok_or_else(|| "a result without its file".to_owned());
+        let beside = || beside.ok_or_else(|| "a result without its file".to_owned());
         let head = match place {
             Place::Tail => tail.to_vec(),
-            Place::File(span) => file()?.head(span)?,
+            Place::Beside(span) => body::head(beside()?, span)?,
         };
         let (spans, value) = body::open(&head)?;
         let start = head.len() - value.len();
-        let blobs = if spans.is_empty() { Vec::new() } else { file()?.blobs(&spans)? };
+        let blobs = if spans.is_empty() { Vec::new() } else { body::blobs(beside()?, &spans)? };
         Ok(Reply::Value { head, start, blobs })
     }
 
@@ -116,12 +119,19 @@ impl RemoteJob {
         self.asker.as_askable()
     }
 
-    /// The job without its argument, of which the worker has its own copy now; unless it may have to be sent again.
-    pub(super) fn sent(self) -> Self {
-        if self.terms.may_be_repeated() {
-            return self;
+    /// Lets go of a large argument, of which the worker has its own copy now; unless it may be tried again. Whether the job can still be sent
+    /// again.
+    pub(super) fn lighten(&mut self) -> bool {
+        let is_light = self.body.len() <= KEPT_AT_MOST || self.terms.may_be_repeated();
+        if !is_light {
+            self.body = Body::default();
         }
-        RemoteJob { body: Body::default(), ..self }
+        is_light
+    }
+
+    /// Whether nothing but the outcome itself waits for it: no foreign code runs when it is delivered.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.asker.is_quiet()
     }
 
     /// Counts and delivers the outcome of a job that was started.
@@ -150,6 +160,7 @@ pub(super) trait Asker: Send {
     fn as_askable(&self) -> Arc<dyn Askable>;
     fn start(&self) -> bool;
     fn is_pending(&self) -> bool;
+    fn is_quiet(&self) -> bool;
     fn settle(self: Box<Self>, reply: Reply, counters: &Counters);
     fn give_up(self: Box<Self>, error: JobError);
 }
@@ -165,6 +176,10 @@ impl<R: DeserializeOwned + Send + 'static> Asker for Promise<R> {
 
     fn is_pending(&self) -> bool {
         Promise::is_pending(self)
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.cell().has_no_callbacks()
     }
 
     fn settle(self: Box<Self>, reply: Reply, counters: &Counters) {

@@ -2,11 +2,12 @@
 //!
 //! # Protocol
 //! One lock guards the queue and everything the callers want of the manager.
-//! 1. The manager takes what there is and, in the same critical section, marks itself *asleep*: from
-//!    then on whoever adds something wakes it. So nothing can fall between its look and its sleep.
-//! 2. Whoever wakes it takes the mark away, so that of many only the first makes the system call.
-//! 3. A new job wakes it only when it could be started at once (*hungry*); otherwise the manager comes
-//!    by itself, when a worker is done.
+//! 1. Who turns the manager takes what there is and, in the same critical section, marks the pool's thread as *asleep*:
+//!    from then on whoever adds something and does not turn the manager himself calls it. So nothing can fall between
+//!    its look and its sleep.
+//! 2. Whoever calls it takes the mark away, so that of many only the first makes the system call.
+//! 3. A new job is a reason to turn the manager only when it could be started at once (*hungry*); otherwise somebody
+//!    comes by himself, when a worker is done.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use super::manager::Manager;
 use super::policy::Metrics;
 use super::remote_job::RemoteJob;
 use crate::cancel_token::Askable;
@@ -38,8 +40,10 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     /// Only has to be different each time, so relaxed accesses pair with nothing.
     next_id: AtomicU64,
-    /// The manager's thread, once it has been started.
-    pub(super) manager: OnceLock<ThreadId>,
+    /// The books; none before they are opened, and when the pool is over. Never locked by who holds `state`.
+    pub(super) manager: Mutex<Option<Manager>>,
+    /// The pool's thread, once it has been started.
+    pub(super) thread: OnceLock<ThreadId>,
 }
 
 struct State {
@@ -68,7 +72,7 @@ struct State {
 pub(super) struct Orders {
     pub(super) jobs: Vec<RemoteJob>,
     pub(super) cancels: Vec<u64>,
-    /// Jobs that were taken and that no worker runs are to be cancelled.
+    /// Jobs that were taken and that no worker has are to be cancelled.
     pub(super) cancels_parked: bool,
     /// How many jobs wait that are not among `jobs`.
     pub(super) waiting: usize,
@@ -101,7 +105,8 @@ impl Shared {
             counters: Counters::default(),
             metrics: Metrics::default(),
             next_id: AtomicU64::new(1),
-            manager: OnceLock::new(),
+            manager: Mutex::new(None),
+            thread: OnceLock::new(),
         })
     }
 
@@ -147,8 +152,10 @@ impl Shared {
         }
         self.counters.record_submitted();
         state.queue.push(job.terms.priority(), job);
-        if state.hungry {
-            self.wake(state);
+        let is_hungry = state.hungry;
+        drop(state);
+        if is_hungry {
+            self.start_one();
         }
         Ok(())
     }
@@ -194,23 +201,38 @@ impl Shared {
         let asleep = std::mem::replace(&mut state.asleep, false);
         drop(state);
         if asleep {
-            // Refused only when the counter is full, and then the manager is woken anyway.
-            let _ = nix::unistd::write(&self.wake, &1u64.to_ne_bytes());
+            self.ring();
         }
+    }
+
+    /// Calls the pool's thread to look at the queue.
+    pub(super) fn call(&self) {
+        self.wake(self.lock());
+    }
+
+    /// Whether somebody has called.
+    pub(super) fn is_called(&self) -> bool {
+        !self.lock().asleep
+    }
+
+    /// Wakes the pool's thread.
+    pub(super) fn ring(&self) {
+        // Refused only when the counter is full, and then the thread is woken anyway.
+        let _ = nix::unistd::write(&self.wake, &1u64.to_ne_bytes());
     }
 
     // For the manager:
 
-    /// Rule 1: takes up to `idle` jobs and everything else there is to do. `could_start` says whether
-    /// there is room for another worker.
-    pub(super) fn orders(&self, idle: usize, could_start: bool) -> Orders {
+    /// Rule 1: takes up to `room` jobs and everything else there is to do. `could_start` says whether
+    /// another worker could be started.
+    pub(super) fn orders(&self, room: usize, could_start: bool) -> Orders {
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         let jobs: Vec<_> =
-            std::iter::from_fn(|| state.queue.pop(&mut leftovers)).take(idle).collect();
+            std::iter::from_fn(|| state.queue.pop(&mut leftovers)).take(room).collect();
         state.note_taken(&jobs);
         state.asleep = true;
-        state.hungry = jobs.len() < idle || could_start;
+        state.hungry = jobs.len() < room || could_start;
         Orders {
             jobs,
             cancels: std::mem::take(&mut state.cancels),
@@ -330,6 +352,10 @@ impl JobOwner for Shared {
         }
         Ok(())
     }
+
+    fn look(&self) {
+        self.look_for_answers();
+    }
 }
 
 impl HasQueue for Shared {
@@ -353,11 +379,13 @@ impl Pool for Shared {
 
     /// Without its manager nothing goes on here; the workers die with the program.
     fn strike(self: Arc<Self>, thread: ThreadId) {
-        if self.manager.get() == Some(&thread) {
+        if self.thread.get() == Some(&thread) {
             let mut state = self.lock();
             state.is_struck = true;
             let taken = std::mem::take(&mut state.taken);
             drop(state);
+            // It runs foreign code there, so it does not hold this lock.
+            self.close_books();
             self.end();
             taken.iter().filter_map(Weak::upgrade).for_each(|job| job.abandon());
         }

@@ -12,7 +12,7 @@ use serde::Serialize;
 pub(super) const FRAME_LIMIT: usize = 64 * 1024;
 
 /// The most descriptors that any frame of ours carries.
-pub(super) const MOST_FDS: usize = 4;
+pub(super) const MOST_FDS: usize = 5;
 
 /// Room for the control messages of one frame, aligned as the kernel wants them.
 #[repr(C)]

@@ -12,9 +12,12 @@
 //! these. The first success ends that.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::board::Board;
 use super::death;
 use super::fork_server::{ForkServer, News};
 use super::manager::{Manager, Source};
@@ -144,7 +147,7 @@ impl Manager {
     }
 
     /// How many workers to start at `now`.
-    fn missing(&self, now: Instant) -> usize {
+    pub(super) fn missing(&self, now: Instant) -> usize {
         let staying = self.staying();
         let coming = self.workers.values().filter(|worker| worker.is_coming()).count();
         let waiting = self.waiting + self.stranded.len();
@@ -191,12 +194,19 @@ impl Manager {
         let (lifeline_end, lifeline) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
         let serial = self.staffing.next_serial;
         self.staffing.next_serial += 1;
+        let (board, file) = Board::new()?;
+        let bell =
+            OwnedFd::from(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         self.listen(&ours, Source::Socket, serial)?;
         self.listen(&output, Source::Output, serial)?;
-        server.ask(serial, [theirs.as_fd(), lifeline_end.as_fd(), output_end.as_fd()])?;
+        self.listen_for_edges(&bell, Source::Bell, serial)?;
+        let fds = [&theirs, &lifeline_end, &output_end].map(AsFd::as_fd);
+        let [socket, lifeline_end, output_end] = fds;
+        server.ask(serial, [socket, lifeline_end, output_end, file.as_fd(), bell.as_fd()])?;
         let number = self.staffing.server_number;
-        let worker = WorkerHandle::new(number, ours, lifeline, OutputPipe::new(output));
-        self.shared.metrics.board.add(&worker.seat);
+        let output = OutputPipe::new(output);
+        let worker = WorkerHandle::new(number, ours, lifeline, output, board, bell);
+        self.shared.metrics.table.add(&worker.entry);
         self.workers.insert(serial, worker);
         Ok(())
     }
@@ -370,7 +380,7 @@ impl Manager {
             }
         };
         worker.process = Some(Process { pid, pidfd });
-        worker.seat.begin(pid as u32);
+        worker.entry.begin(pid as u32);
         worker.phase = Phase::Starting;
         let (was_ready, is_silent, is_ours) = (worker.was_ready, worker.is_silent, worker.is_ours);
         self.staffing.reached = self.staffing.reached.max(self.staying());
@@ -399,7 +409,7 @@ impl Manager {
     /// Strikes a worker off that has no process.
     fn forget(&mut self, serial: u64) {
         if let Some(worker) = self.workers.remove(&serial) {
-            let fds: [BorrowedFd<'_>; 2] = [worker.socket.as_fd(), worker.output.fd.as_fd()];
+            let fds = [worker.socket.as_fd(), worker.output.fd.as_fd(), worker.bell.as_fd()];
             for fd in fds {
                 let _ = self.epoll.delete(fd);
             }

@@ -187,6 +187,10 @@ impl<R: DeserializeOwned + Send + 'static> Asker for OfChunk<R> {
         self.0.is_pending()
     }
 
+    fn is_quiet(&self) -> bool {
+        self.0.cell().has_no_callbacks()
+    }
+
     fn settle(
         self: Box<Self>,
         reply: super::remote_job::Reply,

@@ -13,6 +13,7 @@ use nix::sys::socket::{SockType, UnixAddr, getsockname, getsockopt};
 
 use super::socket::{self, FRAME_LIMIT};
 use super::wire::{FromServer, MAGIC, PROTOCOL, ToServer, WorkerSettings};
+use super::worker::Belongings;
 use super::{alone, child, image, worker};
 
 /// What a worker's first argument begins with; 32 hexadecimal digits follow.
@@ -153,14 +154,14 @@ fn serve(control: OwnedFd, settings: WorkerSettings, buffer: &mut [u8]) {
             Ok((ToServer::Run(order), tail)) => alone::live(control, order, tail, received.fds),
             _ => return,
         };
-        let Ok(fds) = <[OwnedFd; 3]>::try_from(received.fds) else { return };
+        let Some(belongings) = Belongings::of(received.fds) else { return };
         let (answer, pidfd) = match fork() {
-            Ok(Forked::Child) => worker::live(fds, settings),
+            Ok(Forked::Child) => worker::live(belongings, settings),
             Ok(Forked::Parent { pid, pidfd }) => (FromServer::Spawned { serial, pid }, pidfd),
             Err(errno) => (FromServer::SpawnFailed { serial, errno }, None),
         };
         // Before the answer: who has it may rely on the worker's ends being the worker's alone.
-        drop(fds);
+        drop(belongings);
         let pidfd: Vec<BorrowedFd<'_>> = pidfd.iter().map(AsFd::as_fd).collect();
         if socket::send(control.as_fd(), &answer, [&[], &[]], &pidfd).is_err() {
             return;

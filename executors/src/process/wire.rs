@@ -25,8 +25,8 @@ pub(super) enum ToServer {
         umask: Option<u32>,
         settings: WorkerSettings,
     },
-    /// Start a worker. With its job socket, its lifeline and what its standard output and error
-    /// become, in this order.
+    /// Start a worker. With its job socket, its lifeline, what its standard output and error become, its
+    /// board and the bell that it rings, in this order.
     Spawn { serial: u64 },
     /// Be no fork server, but a process that does this and ends. With its standard output, its standard
     /// error, its lifeline if it is a daemon, and its arena if it has one, in this order.
@@ -68,18 +68,34 @@ pub(super) enum FromServer {
     SpawnFailed { serial: u64, errno: i32 },
 }
 
-/// The program to a worker.
+/// The program to a worker, over the socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToWorker {
-    /// Run this. The head of the argument is the frame's tail or lies in the arena.
-    Job {
-        id: u64,
-        trampoline: i64,
-        function: i64,
-        head: Place,
-        /// The length of a new arena, whose descriptor comes with this.
-        new_arena: Option<u64>,
-    },
+    /// A new arena, whose descriptor comes with this, for the next job that says so.
+    Arena { len: u64 },
+}
+
+/// What a slot of the ring begins with: a job. The head of its argument is the rest of the slot, or lies beside.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Task {
+    pub(super) trampoline: i64,
+    pub(super) function: i64,
+    pub(super) head: Place,
+    pub(super) beside: Beside,
+    /// A new arena comes over the socket before this job can be run.
+    pub(super) has_new_arena: bool,
+}
+
+/// The head of an argument or result up to this size travels in its slot, with a [`Task`] or a [`Done`] before it.
+pub(super) const NEAR: usize = 432;
+
+/// Where that lies which does not travel with the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Beside {
+    /// On the board, in its area for this direction, from here on.
+    Board(u64),
+    /// In a file: the arena, or the result file.
+    File,
 }
 
 /// A worker to the program.
@@ -96,13 +112,39 @@ pub(super) enum FromWorker {
     Overflowed,
     /// The last words of a panic that ends the process.
     Dying { panic: String, location: Option<String> },
-    /// A job is over.
-    Done {
-        id: u64,
-        verdict: Verdict,
-        /// A blob of the arena is still in use, so the arena must not be written again.
-        keeps_arena: bool,
-    },
+    /// The job in the slot with this number is over. A new result file's descriptor may come with this.
+    Done(u32, Done),
+}
+
+/// How a job ended. The head of a value is the rest of the frame or slot, or lies beside.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Done {
+    pub(super) verdict: Verdict,
+    pub(super) beside: Beside,
+    /// A blob of the argument is still in use, so what the argument lay in must not be written again.
+    pub(super) keeps_argument: bool,
+}
+
+impl Done {
+    pub(super) fn new(verdict: Verdict) -> Self {
+        Done { verdict, beside: Beside::File, keeps_argument: false }
+    }
+}
+
+/// What a slot of the ring begins with when the job is over, as it is written.
+#[derive(Debug, Serialize)]
+pub(super) enum SlotAnswer<'a> {
+    /// Here.
+    Here(&'a Done),
+    /// It is long, or has a descriptor: it came over the socket.
+    BySocket,
+}
+
+/// The same, as it is read.
+#[derive(Debug, Deserialize)]
+pub(super) enum AnswerInSlot {
+    Here(Done),
+    BySocket,
 }
 
 /// `FromWorker::Overflowed` in bytes, for a signal handler that may not allocate.
@@ -111,7 +153,7 @@ pub(super) const FAULT_FRAME: [u8; 1] = [3];
 /// How a job ended.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Verdict {
-    /// With a value; its head is here. A new result file's descriptor may come with this.
+    /// With a value; its head is here.
     Value(Place),
     /// With a panic.
     Panicked { message: String, location: Option<String> },
@@ -126,11 +168,11 @@ pub(super) enum Verdict {
 pub(super) enum Place {
     /// In the rest of the frame.
     Tail,
-    /// In the file beside.
-    File(Span),
+    /// Beside.
+    Beside(Span),
 }
 
-/// A stretch of a file.
+/// A stretch of a file, or of an area of the board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Span {
     pub(super) offset: u64,
@@ -171,6 +213,16 @@ mod tests {
     fn the_fault_frame_is_what_it_says() {
         let bytes = postcard::to_stdvec(&FromWorker::Overflowed).unwrap();
         assert_eq!(bytes, FAULT_FRAME);
+    }
+
+    #[test]
+    fn an_answer_in_a_slot_is_read_as_it_was_written() {
+        let written = postcard::to_stdvec(&SlotAnswer::BySocket).unwrap();
+        assert_eq!(written, [1], "it is looked for by its first byte");
+        assert!(matches!(postcard::from_bytes(&written), Ok(AnswerInSlot::BySocket)));
+        let done = Done::new(Verdict::Value(Place::Tail));
+        let written = postcard::to_stdvec(&SlotAnswer::Here(&done)).unwrap();
+        assert!(matches!(postcard::from_bytes(&written), Ok(AnswerInSlot::Here(_))));
     }
 
     #[test]

@@ -2,40 +2,60 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use nix::sys::resource::Resource;
 
 use super::body::{self, Body, Plan};
+use super::desk::{Desk, Room};
 use super::image::Offset;
 use super::mapping::Mapping;
-use super::socket::{self, FRAME_LIMIT};
+use super::socket;
 use super::trampoline::{Answer, Trampoline};
-use super::wire::{FromWorker, Place, ToWorker, Verdict, WorkerSettings, clip};
+use super::wire::{Beside, Done, FromWorker, Place, ToWorker, Verdict, WorkerSettings, clip};
 use super::{child, fault, panics, policy};
 use crate::blob::Blob;
 use crate::caught::text_of;
 
+/// What a worker is given.
+pub(super) struct Belongings {
+    pub(super) socket: OwnedFd,
+    pub(super) lifeline: OwnedFd,
+    pub(super) output: OwnedFd,
+    pub(super) board: OwnedFd,
+    pub(super) bell: OwnedFd,
+}
+
+impl Belongings {
+    /// As they come with the request.
+    pub(super) fn of(fds: Vec<OwnedFd>) -> Option<Self> {
+        let [socket, lifeline, output, board, bell] = fds.try_into().ok()?;
+        Some(Belongings { socket, lifeline, output, board, bell })
+    }
+}
+
 /// The whole life of a worker, from the fork on.
-pub(super) fn live(fds: [OwnedFd; 3], settings: WorkerSettings) -> ! {
+pub(super) fn live(belongings: Belongings, settings: WorkerSettings) -> ! {
     let ended = catch_unwind(|| {
-        let [socket, lifeline, output] = fds;
+        let Belongings { socket, lifeline, output, board, bell } = belongings;
         // First of all, for the case that the fork server can't tell of us any more.
         let hello = FromWorker::Hello { pid: std::process::id() as i32 };
         socket::send(socket.as_fd(), &hello, [&[], &[]], &[])?;
-        settle_in(&socket, &lifeline, output, settings)?;
+        let desk = Desk::new(board.into(), bell)?;
+        let keep = [socket.as_raw_fd(), lifeline.as_raw_fd(), desk.bell.as_raw_fd()];
+        settle_in(keep, &lifeline, output, settings)?;
         // SAFETY: the descriptor is closed by nobody: the process ends with it open.
         let forever = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
         panics::watch(forever);
         fault::watch(forever)?;
         policy::settle(settings.policy)?;
         initialize(&socket, settings)?;
-        Worker::new(socket).work()
+        desk.work(&mut Worker::new(socket))
     });
     match ended {
-        Ok(Ok(())) => child::end(0),
+        Ok(Ok(never)) => match never {},
         Ok(Err(error)) => {
             let _ = writeln!(io::stderr(), "loopool worker: {error}");
             child::end(child::FAILED)
@@ -45,7 +65,7 @@ pub(super) fn live(fds: [OwnedFd; 3], settings: WorkerSettings) -> ! {
 }
 
 fn settle_in(
-    socket: &OwnedFd,
+    keep: [RawFd; 3],
     lifeline: &OwnedFd,
     output: OwnedFd,
     settings: WorkerSettings,
@@ -54,7 +74,7 @@ fn settle_in(
     child::become_standard(output.as_fd(), libc::STDOUT_FILENO)?;
     child::become_standard(output.as_fd(), libc::STDERR_FILENO)?;
     drop(output);
-    child::close_others([socket.as_raw_fd(), lifeline.as_raw_fd()]);
+    child::close_others(keep);
     child::die_with(lifeline.as_fd())?;
     child::set_name(c"loopool-worker");
     child::reset_signals();
@@ -97,23 +117,39 @@ pub(super) struct Worker {
     results: Option<File>,
 }
 
+/// An answer that is ready to be told of.
+pub(super) struct Told {
+    pub(super) done: Done,
+    /// The value, and where its parts go.
+    value: Option<(Body, Plan)>,
+    new_file: Option<File>,
+}
+
+impl Told {
+    pub(super) fn has_new_file(&self) -> bool {
+        self.new_file.is_some()
+    }
+
+    /// What goes into the frame or slot after the [`Done`].
+    pub(super) fn tail(&self) -> [&[u8]; 2] {
+        self.value.as_ref().map_or([&[], &[]], |(body, plan)| body.tail(plan))
+    }
+}
+
 impl Worker {
     pub(super) fn new(socket: OwnedFd) -> Self {
         Worker { socket, arena: None, results: None }
     }
 
-    /// Runs jobs until the program closes the socket.
-    fn work(mut self) -> io::Result<()> {
-        let mut buffer = vec![0; FRAME_LIMIT];
-        while let Some(received) = socket::receive(self.socket.as_fd(), &mut buffer)? {
-            let (frame, tail) = postcard::take_from_bytes(&buffer[..received.len])
-                .map_err(|error| io::Error::other(format!("a frame from the program: {error}")))?;
-            let ToWorker::Job { id, trampoline, function, head, new_arena } = frame;
-            let taken = self.take_arena(new_arena, received.fds);
-            let answer = taken.and_then(|()| self.run(trampoline, function, head, tail));
-            self.answer(id, answer.unwrap_or_else(Answer::BadArgument))?;
-        }
-        Ok(())
+    /// Takes the arena that comes over the socket.
+    pub(super) fn receive_arena(&mut self) -> Result<(), String> {
+        let mut buffer = [0; 64];
+        let received = socket::receive(self.socket.as_fd(), &mut buffer);
+        let received =
+            received.map_err(|error| error.to_string())?.ok_or("the program has gone")?;
+        let ToWorker::Arena { len } = postcard::from_bytes(&buffer[..received.len])
+            .map_err(|error| format!("a frame from the program: {error}"))?;
+        self.take_arena(Some(len), received.fds)
     }
 
     pub(super) fn take_arena(&mut self, len: Option<u64>, fds: Vec<OwnedFd>) -> Result<(), String> {
@@ -121,32 +157,36 @@ impl Worker {
         // The old one first, so that both need not fit into the memory limit.
         self.arena = None;
         let file = fds.into_iter().next().ok_or("the arena is missing")?;
-        let mapping = Mapping::of(&file.into(), len)
+        let mapping = Mapping::of(&file.into(), 0, len)
             .map_err(|error| format!("its arena could not be mapped: {error}"))?;
         self.arena = Some(Arc::new(mapping));
         Ok(())
     }
 
+    /// Runs a job. What of its argument lies beside is in `beside`, from `start` on; without that, in the arena.
     pub(super) fn run(
         &self,
         trampoline: i64,
         function: i64,
         head: Place,
         tail: &[u8],
+        beside: Option<(&Arc<Mapping>, u64)>,
     ) -> Result<Answer, String> {
+        let beside = beside.or(self.arena.as_ref().map(|arena| (arena, 0)));
         let head = match head {
             Place::Tail => Some(tail),
-            Place::File(span) => self.arena.as_ref().and_then(|arena| {
-                let start = usize::try_from(span.offset).ok()?;
-                arena.get(start..usize::try_from(span.end()?).ok()?)
+            Place::Beside(span) => beside.and_then(|(mapping, start)| {
+                let first = usize::try_from(start.checked_add(span.offset)?).ok()?;
+                mapping.get(first..first.checked_add(usize::try_from(span.len).ok()?)?)
             }),
         };
-        let (spans, argument) = body::open(head.ok_or("it does not lie in the arena")?)?;
+        let (spans, argument) = body::open(head.ok_or("it does not lie where it should")?)?;
         let blob = |span: &super::wire::Span| {
-            self.arena.as_ref().and_then(|arena| Blob::mapped(arena, span.offset, span.len))
+            let (mapping, start) = beside?;
+            Blob::mapped(mapping, start.checked_add(span.offset)?, span.len)
         };
         let blobs: Option<Vec<Blob>> = spans.iter().map(blob).collect();
-        let blobs = blobs.ok_or("a blob does not lie in the arena")?;
+        let blobs = blobs.ok_or("a blob does not lie where it should")?;
         let (Some(trampoline), Some(function)) =
             (Offset(trampoline).resolve(), Offset(function).resolve())
         else {
@@ -160,19 +200,29 @@ impl Worker {
         })
     }
 
-    pub(super) fn answer(&mut self, id: u64, answer: Answer) -> io::Result<()> {
-        let mut new_file = None;
-        let mut value = None;
-        let verdict = match answer {
+    /// Gets an answer ready: a value's head of at most `near` bytes travels with it, and what lies beside is put there.
+    pub(super) fn tell(
+        &mut self,
+        answer: Answer,
+        near: usize,
+        room: Option<&mut Room<'_>>,
+    ) -> Told {
+        let mut told = Told {
+            done: Done::new(Verdict::BadResult(String::new())),
+            value: None,
+            new_file: None,
+        };
+        told.done.verdict = match answer {
             Answer::Value(mut body) => {
-                let plan = body.plan();
-                match self.store(&body, &plan) {
-                    Ok(file) => {
-                        new_file = file;
+                let plan = body.plan(near);
+                match self.store(&body, &plan, room) {
+                    Ok((beside, file)) => {
+                        told.done.beside = beside;
+                        told.new_file = file;
                         let place = plan.place;
-                        // They were copied out. If they were the argument's, the arena is free again.
+                        // They were copied out. If they were the argument's, its memory is free again.
                         body.drop_blobs();
-                        value = Some((body, plan));
+                        told.value = Some((body, plan));
                         Verdict::Value(place)
                     }
                     Err(error) => Verdict::BadResult(format!("there is no room for it: {error}")),
@@ -184,10 +234,15 @@ impl Worker {
             Answer::BadArgument(why) => Verdict::BadArgument(clip(why)),
             Answer::BadResult(why) => Verdict::BadResult(clip(why)),
         };
-        let tail = value.as_ref().map_or([&[][..], &[]], |(body, plan)| body.tail(plan));
-        let new_file: Vec<BorrowedFd<'_>> = new_file.iter().map(AsFd::as_fd).collect();
-        let frame = FromWorker::Done { id, verdict, keeps_arena: self.let_go_of_kept_arena() };
-        socket::send(self.socket.as_fd(), &frame, tail, &new_file)
+        told.done.keeps_argument = self.let_go_of_kept_arena();
+        told
+    }
+
+    /// Tells the program over the socket what became of the job in slot `number`.
+    pub(super) fn send(&self, number: u32, told: Told) -> io::Result<()> {
+        let file: Vec<BorrowedFd<'_>> = told.new_file.iter().map(AsFd::as_fd).collect();
+        let tail = told.value.as_ref().map_or([&[][..], &[]], |(body, plan)| body.tail(plan));
+        socket::send(self.socket.as_fd(), &FromWorker::Done(number, told.done), tail, &file)
     }
 
     /// Whether somebody (a static, a thread the job started) still has a blob of the arena. If not,
@@ -201,10 +256,18 @@ impl Worker {
         kept
     }
 
-    /// Puts what does not travel in the frame into the result file; returns it when it is new.
-    fn store(&mut self, body: &Body, plan: &Plan) -> io::Result<Option<File>> {
-        if plan.file_len == 0 {
-            return Ok(None);
+    /// Puts what does not travel with the answer beside; the result file is returned when it is new.
+    fn store(
+        &mut self,
+        body: &Body,
+        plan: &Plan,
+        room: Option<&mut Room<'_>>,
+    ) -> io::Result<(Beside, Option<File>)> {
+        if plan.len == 0 {
+            return Ok((Beside::File, None));
+        }
+        if let Some(start) = room.and_then(|room| room.place(body, plan)) {
+            return Ok((Beside::Board(start), None));
         }
         let (file, is_new) = match self.results.take() {
             Some(file) => (file, false),
@@ -214,6 +277,6 @@ impl Worker {
         if body::is_worth_keeping(&file) {
             self.results = Some(file.try_clone()?);
         }
-        Ok(is_new.then_some(file))
+        Ok((Beside::File, is_new.then_some(file)))
     }
 }

@@ -1,22 +1,30 @@
 //! [`WorkerHandle`]: the program's side of one worker. Whatever comes from the worker is checked here.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::arena::Arena;
-use super::body::ResultFile;
-use super::death;
-use super::policy::{Running, Seat, Tenure};
+use super::board::{self, ARGUMENTS, Board, MESSAGE_LIMIT};
+use super::body::{BoardResults, Plan, ResultFile, Source};
+use super::policy::{Entry, Tenure};
 use super::remote_job::{RemoteJob, Reply};
-use super::socket;
 use super::tail::OutputPipe;
-use super::wire::{Place, ToWorker, Verdict};
+use super::window::{LONG, Window};
+use super::wire::{AnswerInSlot, Beside, Done, NEAR, Place, Task, ToWorker, Verdict};
+use super::{death, futex, socket};
 use crate::error::JobError;
 
-/// Answers to jobs that are not running are ignored; a worker that gives more than this is killed.
-const STALE_ANSWERS: u32 = 64;
+/// A worker that rings so often in a row without an answer is killed.
+const IDLE_RINGS: u32 = 64;
+
+/// Arguments begin at multiples of this, in bytes.
+const ALIGN: u64 = 64;
+
+/// [`AnswerInSlot::BySocket`], as it is sent.
+const BY_SOCKET: u8 = 1;
 
 /// Where a worker is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,15 +62,34 @@ pub(super) struct WorkerHandle {
     /// It was asked to end, and is killed then.
     pub(super) kill_at: Option<Instant>,
     pub(super) tenure: Tenure,
-    pub(super) seat: Arc<Seat>,
-    /// The memory that its job has declared, in bytes.
-    pub(super) share: u64,
-    pub(super) job: Option<Running>,
+    pub(super) entry: Arc<Entry>,
+    /// The memory, in bytes, that jobs had declared which it was taken from and may still have.
+    pub(super) unpaid: u64,
+    board: Board,
+    /// What it rings when it has answered: an eventfd that is edge-triggered in the manager's epoll and never read.
+    pub(super) bell: OwnedFd,
+    idle_rings: u32,
+    /// The jobs in the ring, the first of which it runs, or is about to.
+    in_flight: VecDeque<InFlight>,
+    /// How many slots have been filled, and how many answers taken, in all.
+    sent: u32,
+    taken: u32,
+    /// Since when the first job in the ring is the first.
+    pub(super) head_since: Instant,
+    pub(super) window: Window,
+    /// The next job does not fit beside those that are there.
+    pub(super) is_full: bool,
+    /// Where on the board the next large argument goes.
+    next_argument: u64,
+    /// It has kept a blob of an argument on the board, where nothing may be written from now on.
+    board_is_kept: bool,
+    by_socket: VecDeque<AnswerBySocket>,
+    /// Where answers are copied to.
+    slot: Vec<u8>,
     pub(super) overflowed: bool,
     pub(super) last_words: Option<(String, Option<String>)>,
     arena: Option<Arena>,
     results: Option<ResultFile>,
-    stale_answers: u32,
 }
 
 pub(super) struct Process {
@@ -70,10 +97,30 @@ pub(super) struct Process {
     pub(super) pidfd: OwnedFd,
 }
 
+/// A slot of the ring that is in use.
+struct InFlight {
+    /// None when it was taken back.
+    job: Option<RemoteJob>,
+    beside: Beside,
+    /// Its argument is still here.
+    can_be_sent_again: bool,
+}
+
+/// An answer that did not fit into its slot.
+pub(super) struct AnswerBySocket {
+    /// Of the slot.
+    pub(super) number: u32,
+    pub(super) done: Done,
+    pub(super) tail: Vec<u8>,
+    pub(super) file: Option<OwnedFd>,
+}
+
 /// Why a job could not be handed to a worker.
 pub(super) enum SendError {
     /// Its argument found no room.
     NoRoom(io::Error),
+    /// It will find room when the jobs before it are over.
+    NotNow,
     /// The worker does not listen.
     Deaf,
 }
@@ -84,6 +131,8 @@ impl WorkerHandle {
         socket: OwnedFd,
         lifeline: OwnedFd,
         output: OutputPipe,
+        board: Board,
+        bell: OwnedFd,
     ) -> Self {
         WorkerHandle {
             phase: Phase::Asked,
@@ -99,14 +148,25 @@ impl WorkerHandle {
             is_ours: false,
             kill_at: None,
             tenure: Tenure::default(),
-            seat: Arc::default(),
-            share: 0,
-            job: None,
+            entry: Arc::default(),
+            unpaid: 0,
+            board,
+            bell,
+            idle_rings: 0,
+            in_flight: VecDeque::new(),
+            sent: 0,
+            taken: 0,
+            head_since: Instant::now(),
+            window: Window::new(),
+            is_full: false,
+            next_argument: 0,
+            board_is_kept: false,
+            by_socket: VecDeque::new(),
+            slot: Vec::new(),
             overflowed: false,
             last_words: None,
             arena: None,
             results: None,
-            stale_answers: 0,
         }
     }
 
@@ -123,90 +183,331 @@ impl WorkerHandle {
         }
     }
 
-    /// Sends a job. The worker is idle, so it has taken in everything before it, and there is room for
-    /// one frame.
-    pub(super) fn send(&mut self, job: &RemoteJob) -> Result<(), SendError> {
-        let plan = job.body.plan();
-        let mut is_new = false;
-        if plan.file_len > 0 {
-            if !self.arena.as_ref().is_some_and(|arena| arena.has_room_for(&plan)) {
-                self.arena = None;
-                let arena = Arena::with_room_for(plan.file_len).map_err(SendError::NoRoom)?;
-                self.arena = Some(arena);
-                is_new = true;
+    /// Whether another job may be given to it now.
+    pub(super) fn room(&self) -> usize {
+        match self.phase {
+            Phase::Idle | Phase::Busy if !self.is_full => {
+                let most = self.window.size().min(self.tenure.left());
+                most.saturating_sub(self.in_flight.len())
             }
-            if let Some(arena) = &self.arena
-                && let Err(error) = arena.store(&job.body, &plan)
-            {
-                // The worker may not know this arena; the next job gets another.
-                self.arena = None;
-                return Err(SendError::NoRoom(error));
-            }
+            _ => 0,
         }
-        let new_arena = self.arena.as_ref().filter(|_| is_new);
-        let frame = ToWorker::Job {
-            id: job.id,
+    }
+
+    /// Puts a job into the ring. With [`SendError::NotNow`] there is no room for it before the others are over.
+    pub(super) fn send(
+        &mut self,
+        mut job: RemoteJob,
+        now: Instant,
+    ) -> Result<(), (RemoteJob, SendError)> {
+        let plan = job.body.plan(NEAR);
+        let is_first = self.in_flight.is_empty();
+        if is_first {
+            self.next_argument = 0;
+        }
+        let beside = match plan.len {
+            0 => Ok((Beside::File, false)),
+            len => match self.room_on_board(len) {
+                Some(start) => {
+                    job.body.place(&plan, &self.board, ARGUMENTS, start);
+                    Ok((Beside::Board(start), false))
+                }
+                None if !is_first => Err(SendError::NotNow),
+                None => self.store(&job, &plan).map(|is_new| (Beside::File, is_new)),
+            },
+        };
+        let (beside, has_new_arena) = match beside {
+            Ok(beside) => beside,
+            Err(error) => return Err((job, error)),
+        };
+        let task = Task {
             trampoline: job.target.trampoline.0,
             function: job.target.function.0,
             head: plan.place,
-            new_arena: new_arena.map(|arena| arena.len),
+            beside,
+            has_new_arena,
         };
-        let fds: Vec<BorrowedFd<'_>> = new_arena.iter().map(|arena| arena.file.as_fd()).collect();
-        let sent = socket::send(self.socket.as_fd(), &frame, job.body.tail(&plan), &fds);
-        sent.map_err(|error| match error.kind() {
-            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::WouldBlock => {
-                SendError::Deaf
-            }
-            // The system is short of something.
-            _ => {
-                if is_new {
-                    self.arena = None;
-                }
-                SendError::NoRoom(error)
-            }
-        })
+        let mut header = [0; MESSAGE_LIMIT - NEAR];
+        let Ok(header) = postcard::to_slice(&task, &mut header) else {
+            let error = io::Error::other("its header is too long");
+            return Err((job, SendError::NoRoom(error)));
+        };
+        let tail = job.body.tail(&plan);
+        self.board.put(board::job_of(self.sent), &[header, tail[0], tail[1]]);
+        if is_first {
+            self.head_since = now;
+            // Nobody may be looking.
+            self.board.ring().arm();
+        }
+        // Those behind the first are kept whole: they must not suffer for what it does.
+        let can_be_sent_again = !is_first || (job.lighten() && !has_new_arena);
+        self.in_flight.push_back(InFlight { job: Some(job), beside, can_be_sent_again });
+        self.board.ring().offer(self.sent);
+        self.sent = self.sent.wrapping_add(1);
+        if self.board.ring().send(self.sent) {
+            futex::wake(self.board.ring().worker_bed());
+        }
+        Ok(())
     }
 
-    /// Takes the answer to a job: none when it is not the answer to the running one. The error says in
-    /// what way it makes no sense.
-    pub(super) fn answer(
-        &mut self,
-        id: u64,
-        verdict: Verdict,
-        keeps_arena: bool,
-        tail: &[u8],
-        file: Option<OwnedFd>,
-    ) -> Result<Option<(Running, Reply)>, String> {
-        if self.job.as_ref().is_none_or(|running| running.job.id != id) {
-            self.stale_answers += 1;
-            if self.stale_answers > STALE_ANSWERS {
-                return Err("too many answers that nobody asked for".to_owned());
-            }
-            return Ok(None);
+    /// Where so many bytes of an argument may go.
+    fn room_on_board(&mut self, len: u64) -> Option<u64> {
+        let start = self.next_argument;
+        if self.board_is_kept {
+            return None;
         }
-        let reply = match verdict {
-            Verdict::Value(place) => self.value(place, tail, file)?,
+        ARGUMENTS.part(start, len)?;
+        self.next_argument = (start + len).next_multiple_of(ALIGN);
+        Some(start)
+    }
+
+    /// Puts what goes beside into the arena; says whether that is a new one, which the worker was sent.
+    fn store(&mut self, job: &RemoteJob, plan: &Plan) -> Result<bool, SendError> {
+        let is_new = !self.arena.as_ref().is_some_and(|arena| arena.has_room_for(plan));
+        if is_new {
+            self.arena = None;
+            self.arena = Some(Arena::with_room_for(plan.len).map_err(SendError::NoRoom)?);
+        }
+        let Some(arena) = &self.arena else { return Ok(false) };
+        let stored = arena.store(&job.body, plan).map_err(SendError::NoRoom);
+        let sent = stored.and_then(|()| {
+            if !is_new {
+                return Ok(());
+            }
+            let frame = ToWorker::Arena { len: arena.len };
+            let file = [arena.file.as_fd()];
+            let sent = socket::send(self.socket.as_fd(), &frame, [&[], &[]], &file);
+            sent.map_err(|error| match error.kind() {
+                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::WouldBlock => {
+                    SendError::Deaf
+                }
+                // The system is short of something.
+                _ => SendError::NoRoom(error),
+            })
+        });
+        if sent.is_err() {
+            // The worker may not know this arena; the next job gets another.
+            self.arena = None;
+        }
+        sent.map(|()| is_new)
+    }
+
+    /// Whether there are answers to be taken.
+    pub(super) fn has_answers(&self) -> bool {
+        !self.is_ours && self.board.ring().answered() != self.taken
+    }
+
+    /// Takes the next answer: none when there is none, or when the job had been taken back. The error says in what way
+    /// it makes no sense.
+    pub(super) fn next_answer(&mut self) -> Result<Option<(RemoteJob, Reply)>, String> {
+        loop {
+            let there = self.board.ring().answered().wrapping_sub(self.taken);
+            if there == 0 {
+                return Ok(None);
+            }
+            if there as usize > self.in_flight.len() {
+                return Err("answers to jobs that it was not given".to_owned());
+            }
+            let was_asked = self.in_flight.front().is_some_and(|first| first.job.is_some());
+            let reply = if was_asked { Some(self.read_answer()?) } else { None };
+            let number = self.taken;
+            self.taken = number.wrapping_add(1);
+            self.board.ring().take(self.taken);
+            let answered = self.in_flight.pop_front();
+            self.is_full = false;
+            self.idle_rings = 0;
+            if let (Some(job), Some(reply)) = (answered.and_then(|answered| answered.job), reply) {
+                return Ok(Some((job, reply)));
+            }
+        }
+    }
+
+    /// Reads the answer in the slot whose turn it is.
+    fn read_answer(&mut self) -> Result<Reply, String> {
+        let mut slot = std::mem::take(&mut self.slot);
+        if self.board.get(board::answer_of(self.taken), &mut slot).is_none() {
+            return Err("an answer that is too long".to_owned());
+        }
+        let by_socket = self.take_by_socket();
+        let reply = match (postcard::take_from_bytes::<AnswerInSlot>(&slot), by_socket) {
+            (Ok((AnswerInSlot::Here(done), tail)), None) => self.reply(done, tail, None),
+            (Ok((AnswerInSlot::BySocket, _)), Some(answer)) => {
+                self.reply(answer.done, &answer.tail, answer.file)
+            }
+            (Ok((AnswerInSlot::BySocket, _)), None) => Err("an answer that never came".to_owned()),
+            (Ok((AnswerInSlot::Here(_), _)), Some(_)) => Err("two answers to one job".to_owned()),
+            (Err(error), _) => Err(format!("an answer that is none: {error}")),
+        };
+        self.slot = slot;
+        reply
+    }
+
+    /// What came by the socket for the slot whose turn it is.
+    fn take_by_socket(&mut self) -> Option<AnswerBySocket> {
+        let is_here = self.by_socket.front().is_some_and(|answer| answer.number == self.taken);
+        if is_here { self.by_socket.pop_front() } else { None }
+    }
+
+    /// Whether the next answer comes by the socket, and has not come yet.
+    pub(super) fn misses_an_answer(&self) -> bool {
+        // Whatever else it may become when it is read again.
+        self.by_socket.is_empty() && self.board.peek(board::answer_of(self.taken)) == BY_SOCKET
+    }
+
+    /// Keeps what came by the socket until its slot is answered.
+    pub(super) fn keep_answer(&mut self, answer: AnswerBySocket) -> Result<(), String> {
+        let place = |number: u32| number.wrapping_sub(self.taken);
+        let after_last =
+            self.by_socket.back().is_none_or(|last| place(last.number) < place(answer.number));
+        if !after_last || place(answer.number) as usize >= self.in_flight.len() {
+            return Err("an answer that nobody asked for".to_owned());
+        }
+        self.by_socket.push_back(answer);
+        Ok(())
+    }
+
+    fn reply(&mut self, done: Done, tail: &[u8], file: Option<OwnedFd>) -> Result<Reply, String> {
+        let reply = match done.verdict {
+            Verdict::Value(place) => self.value(place, done.beside, tail, file)?,
             Verdict::Panicked { message, location } => {
                 Reply::Error(JobError::panicked_elsewhere(message, location))
             }
             Verdict::BadArgument(why) => Reply::Error(JobError::codec("argument", why)),
             Verdict::BadResult(why) => Reply::Error(JobError::codec("result", why)),
         };
-        if keeps_arena || self.arena.as_ref().is_some_and(|arena| !arena.is_worth_keeping()) {
+        match self.in_flight.front().map(|first| first.beside) {
+            Some(Beside::Board(_)) => self.board_is_kept |= done.keeps_argument,
+            _ if done.keeps_argument => self.arena = None,
+            _ => {}
+        }
+        if self.arena.as_ref().is_some_and(|arena| !arena.is_worth_keeping()) {
             self.arena = None;
         }
-        Ok(self.job.take().map(|running| (running, reply)))
+        Ok(reply)
     }
 
-    fn value(&mut self, place: Place, tail: &[u8], file: Option<OwnedFd>) -> Result<Reply, String> {
+    fn value(
+        &mut self,
+        place: Place,
+        beside: Beside,
+        tail: &[u8],
+        file: Option<OwnedFd>,
+    ) -> Result<Reply, String> {
         if let Some(file) = file {
-            self.results = Some(ResultFile::check(file)?);
+            self.results = Some(ResultFile::of(file)?);
         }
-        let reply = Reply::read(place, tail, self.results.as_ref())?;
+        let on_board;
+        let source = match beside {
+            Beside::Board(start) => {
+                on_board = BoardResults { board: &self.board, start };
+                Some(&on_board as &dyn Source)
+            }
+            Beside::File => self.results.as_ref().map(|file| file as &dyn Source),
+        };
+        let reply = Reply::read(place, tail, source)?;
         if self.results.as_ref().is_some_and(|file| !file.is_worth_keeping()) {
             self.results = None;
         }
         Ok(reply)
+    }
+
+    /// Takes back the jobs that it has not begun with, in their order. `first` says whether the first one is to be
+    /// taken back, too.
+    pub(super) fn take_back(&mut self, first: bool) -> Vec<RemoteJob> {
+        let mut back = Vec::new();
+        for index in (usize::from(!first)..self.in_flight.len()).rev() {
+            let number = self.taken.wrapping_add(index as u32);
+            let entry = &mut self.in_flight[index];
+            if entry.can_be_sent_again && entry.job.is_some() && self.board.ring().revoke(number) {
+                back.extend(entry.job.take());
+            }
+        }
+        back.reverse();
+        back
+    }
+
+    /// Takes one job back, if it has not begun with it.
+    pub(super) fn take_back_one(&mut self, id: u64) -> Option<RemoteJob> {
+        let index = self.position(id)?;
+        let number = self.taken.wrapping_add(index as u32);
+        let entry = &mut self.in_flight[index];
+        if entry.can_be_sent_again && self.board.ring().revoke(number) {
+            entry.job.take()
+        } else {
+            None
+        }
+    }
+
+    /// The first job and the others, but for those that were taken back.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = &RemoteJob> {
+        self.in_flight.iter().filter_map(|entry| entry.job.as_ref())
+    }
+
+    /// The job that was given to it last.
+    pub(super) fn last_mut(&mut self) -> Option<&mut RemoteJob> {
+        self.in_flight.back_mut().and_then(|last| last.job.as_mut())
+    }
+
+    /// Where in the ring the job is.
+    pub(super) fn position(&self, id: u64) -> Option<usize> {
+        let is_it = |entry: &InFlight| entry.job.as_ref().is_some_and(|job| job.id == id);
+        self.in_flight.iter().position(is_it)
+    }
+
+    /// The first job, unless it was taken back.
+    pub(super) fn first(&self) -> Option<&RemoteJob> {
+        self.in_flight.front().and_then(|first| first.job.as_ref())
+    }
+
+    /// Waits no more for the answer to a job.
+    pub(super) fn give_up(&mut self, id: u64) -> Option<RemoteJob> {
+        let index = self.position(id)?;
+        self.in_flight[index].job.take()
+    }
+
+    /// When it is dead: the job it died in, and those that can be given to another, in their order.
+    pub(super) fn estate(&mut self) -> (Option<RemoteJob>, Vec<RemoteJob>) {
+        let first_was_begun = self.board.ring().was_claimed(self.taken)
+            || self.in_flight.front().is_some_and(|first| !first.can_be_sent_again);
+        let mut jobs = std::mem::take(&mut self.in_flight).into_iter();
+        let victim = if first_was_begun { jobs.next().and_then(|first| first.job) } else { None };
+        (victim, jobs.filter_map(|entry| entry.job).collect())
+    }
+
+    /// Whether it has a job, begun or not.
+    pub(super) fn has_jobs(&self) -> bool {
+        self.in_flight.iter().any(|entry| entry.job.is_some())
+    }
+
+    /// How many slots are in use.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Takes what it does as a measure of what it will. `jobs` were answered since the head became the head.
+    pub(super) fn note_pace(&mut self, jobs: u32, now: Instant) {
+        self.window.note(now.saturating_duration_since(self.head_since), jobs);
+        self.head_since = now;
+    }
+
+    /// When jobs that wait behind the head are to be taken back.
+    pub(super) fn relief(&self) -> Option<Instant> {
+        let waits = |entry: &InFlight| entry.job.is_some() && entry.can_be_sent_again;
+        self.in_flight.iter().skip(1).any(waits).then(|| self.head_since + LONG)
+    }
+
+    /// It has rung. False when it has done so too often for nothing.
+    pub(super) fn note_ring(&mut self) -> bool {
+        self.idle_rings += 1;
+        self.idle_rings <= IDLE_RINGS
+    }
+
+    /// Wants to be rung for answers. False when there are some already.
+    pub(super) fn arm(&self) -> bool {
+        if !self.in_flight.is_empty() {
+            self.board.ring().arm();
+        }
+        !self.has_answers()
     }
 
     /// Kills it, as soon as it is known.

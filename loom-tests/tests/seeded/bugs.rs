@@ -21,6 +21,7 @@ const PROMISE: &str = "executors/src/promise.rs";
 const QUEUE: &str = "executors/src/queue.rs";
 const SEVERAL: &str = "executors/src/jobs/several.rs";
 const ROLL: &str = "executors/src/exit/roll.rs";
+const RING: &str = "executors/src/process/ring.rs";
 const IDLE: &str = "runtime/src/scheduler/idle.rs";
 /// The callers of `idle.rs` are copies.
 const CALLERS: &str = "loom-tests/tests/park.rs";
@@ -929,5 +930,109 @@ pub(crate) const BUGS: &[Bug] = &[
         replace: "        state.names.clear();",
         test: "roll",
         model: "so_are_those_that_they_start",
+    },
+    Bug {
+        what: "a job need not be there when its slot is said to be filled",
+        file: RING,
+        find: "self.sent.0.store(sent, Ordering::Release);",
+        replace: "self.sent.0.store(sent, Ordering::Relaxed);",
+        test: "ring",
+        model: "every_job_crosses_and_every_answer_comes_back_round_the_ring",
+    },
+    Bug {
+        what: "an answer need not be there when its slot is said to be answered",
+        file: RING,
+        find: "self.answered.0.store(answered, Ordering::Release);",
+        replace: "self.answered.0.store(answered, Ordering::Relaxed);",
+        test: "ring",
+        model: "every_job_crosses_and_every_answer_comes_back_round_the_ring",
+    },
+    Bug {
+        what: "an answer is looked for without seeing it",
+        file: RING,
+        find: "self.answered.0.load(Ordering::Acquire)",
+        replace: "self.answered.0.load(Ordering::Relaxed)",
+        test: "ring",
+        model: "every_job_crosses_and_every_answer_comes_back_round_the_ring",
+    },
+    Bug {
+        what: "a job is looked for without seeing it",
+        file: RING,
+        find: "self.sent.0.load(Ordering::Acquire)",
+        replace: "self.sent.0.load(Ordering::Relaxed)",
+        test: "ring",
+        model: "every_job_crosses_and_every_answer_comes_back_round_the_ring",
+    },
+    Bug {
+        what: "the program sends without a fence",
+        file: RING,
+        find: "        // Rule 3, with the fence in `worker_may_sleep`.\n        fence(Ordering::SeqCst);",
+        replace: "",
+        test: "ring",
+        model: "every_job_crosses_and_every_answer_comes_back_round_the_ring",
+    },
+    Bug {
+        what: "the worker falls asleep without a fence",
+        file: RING,
+        find: "        // Rule 3, with the fence in `send`.\n        fence(Ordering::SeqCst);",
+        replace: "",
+        test: "ring",
+        model: "every_job_crosses_and_every_answer_comes_back_round_the_ring",
+    },
+    Bug {
+        what: "the worker falls asleep without looking again",
+        file: RING,
+        find: "        if self.sent() == answered {\n            return Some",
+        replace: "        if self.sent() == answered || true {\n            return Some",
+        test: "ring",
+        model: "every_job_crosses_and_every_answer_comes_back_round_the_ring",
+    },
+    Bug {
+        what: "the bell is armed without a fence",
+        file: RING,
+        find: "        // Rule 3, with the fence in `must_ring`.\n        fence(Ordering::SeqCst);",
+        replace: "",
+        test: "ring",
+        model: "every_job_crosses_and_every_answer_comes_back_round_the_ring",
+    },
+    Bug {
+        what: "the worker asks for the bell without a fence",
+        file: RING,
+        find: "        // Rule 3, with the fence in `arm`.\n        fence(Ordering::SeqCst);",
+        replace: "",
+        test: "ring",
+        model: "every_job_crosses_and_every_answer_comes_back_round_the_ring",
+    },
+    Bug {
+        what: "a revoked job is run all the same",
+        file: RING,
+        find: "            OFFERED,\n            CLAIMED,\n            Ordering::Relaxed,\n            Ordering::Relaxed,\n        );\n        claimed.is_ok()",
+        replace: "            OFFERED,\n            CLAIMED,\n            Ordering::Relaxed,\n            Ordering::Relaxed,\n        );\n        claimed.is_ok() || true",
+        test: "ring",
+        model: "of_claim_and_revoke_one_succeeds",
+    },
+    Bug {
+        what: "a job that was claimed is revoked",
+        file: RING,
+        find: "        revoked.is_ok()",
+        replace: "        revoked.is_ok() || true",
+        test: "ring",
+        model: "of_claim_and_revoke_one_succeeds",
+    },
+    Bug {
+        what: "room is used again while it is still read",
+        file: RING,
+        find: "self.taken.0.store(taken, Ordering::Release);",
+        replace: "self.taken.0.store(taken, Ordering::Relaxed);",
+        test: "ring",
+        model: "room_for_results_is_used_again_when_every_answer_was_taken",
+    },
+    Bug {
+        what: "room is used again without seeing that it was read",
+        file: RING,
+        find: "self.taken.0.load(Ordering::Acquire)",
+        replace: "self.taken.0.load(Ordering::Relaxed)",
+        test: "ring",
+        model: "room_for_results_is_used_again_when_every_answer_was_taken",
     },
 ];

@@ -1,15 +1,14 @@
 //! Memory that jobs have declared: they run at the same time only as far as the sum fits into the pool's budget.
 //!
-//! 1. A job has its share from the moment at which it is let through until its worker is ready for the next one, or
-//!    is gone: what a killed worker had is not free before.
+//! 1. A job has its share from the moment at which it is let through until its answer is there, or its worker is gone:
+//!    what a killed worker had is not free before.
 //! 2. A job that does not fit waits, and every one that comes later and has declared some waits behind it: so it has
 //!    its turn after those that ran before it, however small the others are. Jobs that have declared none pass.
 //! 3. No more than so many wait here; the rest stays in the queue.
 
-use std::time::Instant;
-
 use crate::process::manager::Manager;
-use crate::process::remote_job::{RemoteJob, Reply};
+use crate::process::remote_job::RemoteJob;
+use crate::process::worker_handle::WorkerHandle;
 
 /// Rule 3: as many as there are workers, and so many more.
 const MORE: usize = 16;
@@ -31,15 +30,8 @@ impl Manager {
         None
     }
 
-    pub(super) fn bring_back_held(&mut self, now: Instant) {
+    pub(super) fn bring_back_held(&mut self) {
         let Some(budget) = self.policy.memory_budget else { return };
-        let is_late = |job: &RemoteJob| job.terms.waits_until().is_some_and(|until| until <= now);
-        while let Some(place) = self.parked.held.iter().position(is_late)
-            && let Some(job) = self.parked.held.remove(place)
-        {
-            let error = job.terms.too_late();
-            self.finished.push((job, Reply::Error(error)));
-        }
         while let Some(first) = self.parked.held.front()
             && self.shares().saturating_add(first.terms.memory()) <= budget
             && let Some(mut job) = self.parked.held.pop_front()
@@ -51,10 +43,13 @@ impl Manager {
 
     /// Rule 1: what is not to be given away.
     fn shares(&self) -> u64 {
-        let running = self.workers.values().map(|worker| worker.share);
+        let given = |worker: &WorkerHandle| {
+            worker.jobs().map(|job| job.terms.share()).fold(worker.unpaid, u64::saturating_add)
+        };
+        let given = self.workers.values().map(given);
         let kept = self.parked.kept.iter().map(|kept| &kept.job);
-        let coming = self.stranded.iter().chain(kept).filter(|job| job.terms.has_share);
-        running.chain(coming.map(|job| job.terms.memory())).fold(0, u64::saturating_add)
+        let coming = self.stranded.iter().chain(kept).map(|job| job.terms.share());
+        given.chain(coming).fold(0, u64::saturating_add)
     }
 
     /// Rule 3.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::process::manager::Manager;
 use crate::process::policy::parked::Kept;
 use crate::process::remote_job::RemoteJob;
-use crate::process::worker_handle::Phase;
+use crate::process::worker_handle::{Phase, WorkerHandle};
 
 /// How long a job waits for its home: about what it takes to read a document that the home has read.
 const WAITS: Duration = Duration::from_millis(5);
@@ -25,13 +25,13 @@ pub(in crate::process) struct Homes(HashMap<u64, u64>);
 
 impl Manager {
     /// Puts a job aside whose home is busy.
-    pub(super) fn keep(&mut self, job: RemoteJob) -> Option<RemoteJob> {
+    pub(super) fn keep(&mut self, job: RemoteJob, now: Instant) -> Option<RemoteJob> {
         let Some(serial) = job.terms.affinity().and_then(|key| self.homes.0.get(&key).copied())
         else {
             return Some(job);
         };
-        let is_busy = |worker: &crate::process::worker_handle::WorkerHandle| {
-            worker.phase == Phase::Busy && !worker.tenure.ends()
+        let is_busy = |worker: &WorkerHandle| {
+            worker.phase == Phase::Busy && worker.room() == 0 && !worker.ends()
         };
         let kept = self.parked.kept.iter().filter(|kept| kept.serial == serial).count();
         if job.terms.was_kept()
@@ -40,7 +40,7 @@ impl Manager {
         {
             return Some(job);
         }
-        self.parked.kept.push(Kept { serial, until: Instant::now() + WAITS, job });
+        self.parked.kept.push(Kept { serial, until: now + WAITS, job });
         self.parked.left_room = true;
         None
     }
@@ -51,9 +51,13 @@ impl Manager {
         let mut taken: Vec<u64> = Vec::new();
         while let Some(kept) = self.parked.kept.get(at) {
             let serial = kept.serial;
-            let home = self.workers.get(&serial).map(|worker| worker.phase);
-            let is_free = home == Some(Phase::Idle) && !taken.contains(&serial);
-            let waits = matches!(home, Some(Phase::Busy | Phase::Idle)) && now < kept.until;
+            let home = self.workers.get(&serial);
+            let has_room = home.is_some_and(|worker| worker.room() > 0);
+            let is_free = has_room && !taken.contains(&serial);
+            let is_there = |worker: &WorkerHandle| {
+                matches!(worker.phase, Phase::Busy | Phase::Idle) && !worker.ends()
+            };
+            let waits = home.is_some_and(is_there) && now < kept.until;
             if waits && !is_free {
                 at += 1;
                 continue;
@@ -65,14 +69,23 @@ impl Manager {
         }
     }
 
-    /// The worker that is to have a job: its home, if that waits for one, or the one that was busy last.
-    pub(in crate::process) fn pick(&mut self, job: &RemoteJob) -> Option<u64> {
+    /// The worker that is to have a job: its home, if that has room, or an idle one, which was busy last. And whether
+    /// it is idle.
+    pub(in crate::process) fn pick(&mut self, job: &RemoteJob) -> Option<(u64, bool)> {
+        let may_wake = self.may_wake();
         let home = job.terms.affinity().and_then(|key| self.homes.0.get(&key).copied());
-        let place = home.and_then(|home| self.idle.iter().position(|serial| *serial == home));
-        match place {
-            Some(place) => Some(self.idle.remove(place)),
-            None => self.idle.pop(),
+        if let Some(home) = home {
+            if let Some(place) = self.idle.iter().position(|serial| *serial == home)
+                && may_wake > 0
+            {
+                return Some((self.idle.remove(place), true));
+            }
+            let has_room = |worker: &WorkerHandle| worker.phase == Phase::Busy && worker.room() > 0;
+            if self.workers.get(&home).is_some_and(has_room) {
+                return Some((home, false));
+            }
         }
+        if may_wake > 0 { self.idle.pop().map(|serial| (serial, true)) } else { None }
     }
 
     /// A worker has been given a job with this key.

@@ -19,9 +19,15 @@ impl Default for Histogram {
 
 impl Histogram {
     pub(in crate::process) fn record(&self, duration: Duration) {
+        self.record_several(duration, 1);
+    }
+
+    /// So many durations that are so long together.
+    pub(in crate::process) fn record_several(&self, sum: Duration, number: u32) {
+        let duration = sum / number.max(1);
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = (u64::BITS - micros.leading_zeros()) as usize;
-        self.0[bucket.min(BUCKETS - 1)].fetch_add(1, Relaxed);
+        self.0[bucket.min(BUCKETS - 1)].fetch_add(u64::from(number), Relaxed);
     }
 
     pub(super) fn read(&self) -> DurationHistogram {

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::board::Board;
 use super::histogram::Histogram;
 use super::snapshot::CircuitSnapshot;
+use super::table::Table;
 use crate::process::CrashCause;
 
 #[derive(Default)]
 pub(in crate::process) struct Metrics {
-    pub(in crate::process) board: Board,
+    pub(in crate::process) table: Table,
     /// Jobs that wait, though not in the queue.
     pub(in crate::process) parked: AtomicUsize,
     /// Workers that were replaced because they had had their time.

@@ -65,7 +65,7 @@ impl Parked {
 impl Manager {
     /// How many jobs to take out of the queue.
     pub(in crate::process) fn appetite(&self) -> usize {
-        if self.is_crowded() { 0 } else { self.takers().saturating_sub(self.stranded.len()) }
+        if self.is_crowded() { 0 } else { self.room().saturating_sub(self.stranded.len()) }
     }
 
     /// Whether there is room for others because jobs of the last orders did not go to a worker. To be acted on:
@@ -82,13 +82,28 @@ impl Manager {
         self.finished.extend(jobs.into_iter().map(|job| (job, Reply::Error(error()))));
     }
 
-    /// Jobs that have got what they waited for go where jobs wait for a worker, before the queue.
-    pub(in crate::process) fn unpark(&mut self) {
+    /// Jobs that have got what they waited for go where jobs wait for a worker, before the queue; those that have waited
+    /// for too long fail.
+    pub(in crate::process) fn unpark(&mut self, now: Instant) {
         if self.parked.len() > 0 {
-            let now = Instant::now();
             self.bring_back_pausing(now);
             self.bring_back_kept(now);
-            self.bring_back_held(now);
+        }
+        self.end_late_waiters(now);
+        if self.parked.len() > 0 {
+            self.bring_back_held();
+        }
+    }
+
+    fn end_late_waiters(&mut self, now: Instant) {
+        let is_late = |job: &RemoteJob| job.terms.waits_until().is_some_and(|until| until <= now);
+        for jobs in [&mut self.parked.held, &mut self.stranded] {
+            while let Some(place) = jobs.iter().position(is_late)
+                && let Some(job) = jobs.remove(place)
+            {
+                let error = job.terms.too_late();
+                self.finished.push((job, Reply::Error(error)));
+            }
         }
     }
 

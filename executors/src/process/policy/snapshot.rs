@@ -28,13 +28,15 @@ pub struct PoolSnapshot {
     /// Workers that were replaced because they had had their number of jobs, their age or their size, or because a
     /// panic had cost their [state](crate::ProcessPoolBuilder::state).
     pub recycled: u64,
-    /// Jobs that were given to a worker which died before it began them, and then to another one.
+    /// Jobs that were given to a worker ahead, and taken back because it did not come to begin them: it died, or had
+    /// one that took long. They were given to another.
     pub taken_back: u64,
     /// Whether workers can be started.
     pub starts: CircuitSnapshot,
-    /// How long jobs waited for a worker; a job that is tried again has waited once more.
+    /// How long jobs waited until they were given to a worker; a job that is tried again has waited once more.
     pub queue_time: DurationHistogram,
-    /// How long jobs ran, each attempt by itself, whatever its end.
+    /// How long jobs ran, each attempt by itself, whatever its end. (Of short ones whose answers were taken together,
+    /// what they took on average.)
     pub run_time: DurationHistogram,
 }
 
@@ -103,7 +105,7 @@ impl Shared {
         let metrics = &self.metrics;
         PoolSnapshot {
             stats: self.stats(),
-            workers: metrics.board.read(),
+            workers: metrics.table.read(),
             fork_server: self.fork_server(),
             crashes: metrics.crashes(),
             retries: metrics.retries.load(Relaxed),

@@ -33,7 +33,7 @@ pub(in crate::process) struct Bounds {
 #[derive(Default)]
 pub(in crate::process) struct Tenure {
     since: Option<Instant>,
-    /// How many jobs it has begun, and how many of them when its memory was last looked at, and when that was.
+    /// How many jobs it has done, and how many of them when its memory was last looked at, and when that was.
     jobs: u64,
     looked_after: u64,
     looked_at: Option<Instant>,
@@ -41,7 +41,7 @@ pub(in crate::process) struct Tenure {
     until: Option<Instant>,
     /// Rule 3.
     is_leaving: bool,
-    /// Its state has been lost.
+    /// It gets no more jobs: its successor is there, or its state has been lost.
     is_discharged: bool,
 }
 
@@ -58,23 +58,39 @@ impl Tenure {
         self.looked_at = Some(now);
     }
 
-    /// It has been given a job.
-    pub(super) fn note_job(&mut self) {
-        self.jobs += 1;
-    }
-
-    fn is_used_up(&self) -> bool {
-        self.is_discharged || self.max_jobs.is_some_and(|most| self.jobs >= most)
-    }
-
-    /// Whether it has no future, so that a successor is due.
-    pub(super) fn ends(&self) -> bool {
-        self.is_leaving || self.is_used_up()
+    /// How many jobs it may have besides those that it has done.
+    pub(in crate::process) fn left(&self) -> usize {
+        match self.max_jobs {
+            _ if self.is_discharged => 0,
+            Some(most) => usize::try_from(most.saturating_sub(self.jobs)).unwrap_or(usize::MAX),
+            None => usize::MAX,
+        }
     }
 
     /// When its memory is to be looked at: some time after a job, if nobody has looked since.
     fn next_look(&self) -> Option<Instant> {
         self.looked_at.filter(|_| self.jobs > self.looked_after).map(|at| at + BETWEEN_LOOKS)
+    }
+}
+
+impl WorkerHandle {
+    /// Whether it is on its way out, by rule 3, and still works.
+    fn leaves(&self) -> bool {
+        self.tenure.is_leaving && matches!(self.phase, Phase::Idle | Phase::Busy)
+    }
+
+    /// Whether it has no future after the jobs that it has, so that a successor is due.
+    pub(super) fn ends(&self) -> bool {
+        self.tenure.is_leaving || self.in_flight() >= self.tenure.left()
+    }
+
+    /// It has done so many jobs.
+    pub(in crate::process) fn note_answers(&mut self, jobs: u32, now: Instant) {
+        self.tenure.jobs += u64::from(jobs);
+        self.entry.note_answers(jobs);
+        if let Some(first) = self.first() {
+            self.entry.work(first.terms.name, first.terms.attempt(), now);
+        }
     }
 }
 
@@ -85,19 +101,20 @@ impl Manager {
         if worker.tenure.since.is_none() {
             worker.tenure.begin(&self.policy.bounds);
         }
-        worker.share = 0;
-        worker.seat.rest(WorkerPhase::Idle);
-        let goes_on = !worker.tenure.is_used_up();
+        worker.entry.rest(WorkerPhase::Idle);
+        let goes_on = worker.tenure.left() > 0;
         if !goes_on {
             self.recycle(serial);
         }
         goes_on
     }
 
-    /// A worker that is to have no more jobs, once the one that it has is over.
+    /// A worker is to have no more jobs than what it has begun.
     pub(super) fn discharge(&mut self, serial: u64) {
         if let Some(worker) = self.workers.get_mut(&serial) {
             worker.tenure.is_discharged = true;
+            let back = worker.take_back(true);
+            self.strand(back);
         }
     }
 
@@ -115,14 +132,15 @@ impl Manager {
         if !self.somebody_leaves() {
             self.find_one_to_leave(now, bounds.memory);
         }
-        let relieved = |worker: &WorkerHandle| {
-            worker.tenure.is_leaving && worker.phase == Phase::Idle && worker.job.is_none()
-        };
-        let leaver = self.workers.iter().find(|(_, worker)| relieved(worker)).map(|(it, _)| *it);
+        let leaves = |worker: &WorkerHandle| worker.leaves() && !worker.tenure.is_discharged;
+        let leaver = self.workers.iter().find(|(_, worker)| leaves(worker)).map(|(it, _)| *it);
         if let Some(serial) = leaver
             && self.successors() >= self.staffing.complement()
         {
-            self.recycle(serial);
+            self.discharge(serial);
+            if self.workers.get(&serial).is_some_and(|worker| worker.phase == Phase::Idle) {
+                self.recycle(serial);
+            }
         }
     }
 
@@ -134,9 +152,7 @@ impl Manager {
             let pid = worker.pid();
             let tenure = &mut worker.tenure;
             tenure.is_leaving = tenure.until.is_some_and(|until| until <= now);
-            let is_idle = worker.phase == Phase::Idle;
             if let Some(most) = memory
-                && is_idle
                 && tenure.next_look().is_some_and(|look| look <= now)
             {
                 tenure.looked_after = tenure.jobs;
@@ -150,31 +166,35 @@ impl Manager {
     }
 
     fn somebody_leaves(&self) -> bool {
-        let leaves = |worker: &WorkerHandle| {
-            worker.tenure.is_leaving && matches!(worker.phase, Phase::Idle | Phase::Busy)
-        };
-        self.workers.values().any(leaves)
+        self.workers.values().any(WorkerHandle::leaves)
     }
 
     /// Workers that are ready, and stay.
     fn successors(&self) -> usize {
         let stays = |worker: &&WorkerHandle| {
-            matches!(worker.phase, Phase::Idle | Phase::Busy) && !worker.tenure.ends()
+            matches!(worker.phase, Phase::Idle | Phase::Busy) && !worker.ends()
         };
         self.workers.values().filter(stays).count()
     }
 
     /// Workers that take up a place, and will go on doing so after their next job.
     pub(in crate::process) fn staying(&self) -> usize {
-        let leaves = |worker: &&WorkerHandle| worker.phase != Phase::Dying && worker.tenure.ends();
+        let leaves = |worker: &&WorkerHandle| worker.phase != Phase::Dying && worker.ends();
         self.live().saturating_sub(self.workers.values().filter(leaves).count())
     }
 
-    /// How many jobs can be begun now: no more run at a time than the pool has places, though there may be more
-    /// workers while one waits for its successor.
-    pub(in crate::process) fn takers(&self) -> usize {
+    /// How many idle workers may be given jobs: no more work at a time than the pool has places, though there may be
+    /// more workers while one waits for its successor.
+    pub(super) fn may_wake(&self) -> usize {
         let busy = self.workers.values().filter(|worker| worker.phase == Phase::Busy).count();
-        self.idle().min(self.staffing.limit.saturating_sub(busy))
+        self.staffing.limit.saturating_sub(busy)
+    }
+
+    /// How many jobs can be given to workers now.
+    pub(super) fn room(&self) -> usize {
+        let busy = self.workers.values().filter(|worker| worker.phase == Phase::Busy);
+        let idle = self.idle.iter().rev().filter_map(|serial| self.workers.get(serial));
+        busy.chain(idle.take(self.may_wake())).map(WorkerHandle::room).sum()
     }
 
     /// When [`review_tenures`](Self::review_tenures) will have something to do that no event announces.
@@ -187,8 +207,7 @@ impl Manager {
         let ready = |worker: &&WorkerHandle| matches!(worker.phase, Phase::Idle | Phase::Busy);
         let ready = self.workers.values().filter(ready);
         let times = |worker: &WorkerHandle| {
-            let look = worker.tenure.next_look();
-            let look = look.filter(|_| bounds.memory.is_some() && worker.phase == Phase::Idle);
+            let look = worker.tenure.next_look().filter(|_| bounds.memory.is_some());
             [worker.tenure.until, look]
         };
         ready.flat_map(times).flatten().min()
@@ -227,8 +246,7 @@ mod tests {
         }
         let mut forever = Tenure::default();
         forever.begin(&Bounds::default());
-        forever.note_job();
-        assert!(!forever.ends() && forever.until.is_none());
+        assert!(forever.left() == usize::MAX && forever.until.is_none());
     }
 
     #[test]

@@ -14,8 +14,8 @@ use crate::timekeeper::{self, Alarm, Call};
 
 /// Goes with a job from its submission to its outcome.
 pub(in crate::process) struct Terms {
-    /// When it began to wait: for the first time, or again.
-    pub(in crate::process) queued: Instant,
+    /// When it began to wait, for the first time or for another attempt, until a worker has it.
+    pub(in crate::process) queued: Option<Instant>,
     /// What it is called.
     pub(in crate::process) name: &'static str,
     /// It is given the worker's state.
@@ -61,8 +61,13 @@ impl Terms {
         promise: &Promise<T>,
     ) -> Self {
         let name = options.name.unwrap_or(name);
-        let mut terms =
-            Terms { queued: Instant::now(), name, uses_state, has_share: false, special: None };
+        let mut terms = Terms {
+            queued: Some(Instant::now()),
+            name,
+            uses_state,
+            has_share: false,
+            special: None,
+        };
         let is_special = options.has_limits()
             || options.retry.is_some()
             || options.priority != Priority::default()
@@ -113,13 +118,13 @@ impl Terms {
         if is_past { Err(self.too_late()) } else { Ok(()) }
     }
 
-    /// By when the job has to be done if it begins now, and how long that is. `limit` is everybody's.
-    pub(in crate::process) fn limit(&self, limit: Option<Duration>) -> Option<(Instant, Duration)> {
-        let Some(special) = &self.special else {
-            return JobOptions::default().end_of(limit);
-        };
-        let own = special.options.job_timeout.into_iter().chain(limit).min();
-        special.options.end_of(own)
+    /// By when the job has to be done if it began then. `limit` is everybody's.
+    pub(super) fn end(&self, since: Instant, limit: Option<Duration>) -> Option<Instant> {
+        let options = self.special.as_ref().map(|special| &special.options);
+        let own = options.and_then(|options| options.job_timeout);
+        let shorter = own.into_iter().chain(limit).min();
+        let end = shorter.and_then(|limit| since.checked_add(limit));
+        end.into_iter().chain(options.and_then(|options| options.deadline)).min()
     }
 
     /// Until when it may wait to be begun for the first time.
@@ -152,6 +157,11 @@ impl Terms {
         self.special.as_ref().map_or(0, |special| special.options.memory)
     }
 
+    /// How many of those bytes are reserved for it.
+    pub(super) fn share(&self) -> u64 {
+        if self.has_share { self.memory() } else { 0 }
+    }
+
     /// Whether the argument may be needed once more.
     pub(in crate::process) fn may_be_repeated(&self) -> bool {
         self.special.as_ref().is_some_and(|special| special.options.retry.is_some())
@@ -176,7 +186,7 @@ impl Terms {
         let in_time = |at: &Instant| special.options.deadline.is_none_or(|end| *at < end);
         let allowed = retry.allows(cause, special.failures[cause as usize]);
         if let Some(at) = at.filter(in_time).filter(|_| allowed) {
-            self.queued = at;
+            self.queued = Some(at);
             self.has_share = false;
             special.was_kept = false;
             special.waits_until = None;

@@ -1,5 +1,5 @@
-//! Where it is written who does what, for whoever asks: each worker has a seat with a lock of its own, which the
-//! manager takes for a moment twice a job.
+//! Where it is written who does what, for whoever asks: each worker has an entry with a lock of its own, which the
+//! manager takes for a moment when it has given it a job and when it has taken answers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -8,11 +8,11 @@ use super::snapshot::{JobSnapshot, WorkerPhase, WorkerSnapshot};
 use super::tenure::resident_memory;
 
 #[derive(Default)]
-pub(in crate::process) struct Board(Mutex<Vec<Weak<Seat>>>);
+pub(in crate::process) struct Table(Mutex<Vec<Weak<Entry>>>);
 
 /// What is known of one worker.
 #[derive(Default)]
-pub(in crate::process) struct Seat(Mutex<State>);
+pub(in crate::process) struct Entry(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -23,26 +23,26 @@ struct State {
     jobs: u64,
 }
 
-impl Board {
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Seat>>> {
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Entry>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another worker has a seat, as long as it has it.
-    pub(in crate::process) fn add(&self, seat: &Arc<Seat>) {
-        let mut seats = self.lock();
-        seats.retain(|seat| seat.strong_count() > 0);
-        seats.push(Arc::downgrade(seat));
+    /// Another worker has an entry, as long as it has it.
+    pub(in crate::process) fn add(&self, entry: &Arc<Entry>) {
+        let mut entries = self.lock();
+        entries.retain(|entry| entry.strong_count() > 0);
+        entries.push(Arc::downgrade(entry));
     }
 
     /// Those that are there, the oldest first.
     pub(super) fn read(&self) -> Vec<WorkerSnapshot> {
-        let seats: Vec<_> = self.lock().iter().filter_map(Weak::upgrade).collect();
-        seats.iter().filter_map(|seat| seat.read()).collect()
+        let entries: Vec<_> = self.lock().iter().filter_map(Weak::upgrade).collect();
+        entries.iter().filter_map(|entry| entry.read()).collect()
     }
 }
 
-impl Seat {
+impl Entry {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,11 +58,16 @@ impl Seat {
         state.job = Some((name, attempt, since));
     }
 
+    /// It has done so many jobs.
+    pub(super) fn note_answers(&self, jobs: u32) {
+        self.lock().jobs += u64::from(jobs);
+    }
+
     /// It has no job now.
     pub(in crate::process) fn rest(&self, phase: WorkerPhase) {
         let mut state = self.lock();
         state.phase = phase;
-        state.jobs += u64::from(state.job.take().is_some());
+        state.job = None;
     }
 
     fn read(&self) -> Option<WorkerSnapshot> {

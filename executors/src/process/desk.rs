@@ -1,0 +1,187 @@
+//! [`Desk`]: where a worker takes jobs from the board and leaves answers, one after the other.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::board::{self, ARGUMENTS, Board, MESSAGE_LIMIT, RESULTS};
+use super::body::{Body, Plan};
+use super::futex;
+use super::mapping::Mapping;
+use super::trampoline::Answer;
+use super::wire::{Beside, NEAR, SlotAnswer, Task};
+use super::worker::{Told, Worker};
+use crate::patience::Patience;
+
+/// So long the program is given to take an answer by itself before it is rung for.
+const COURTESY: Duration = Duration::from_micros(2);
+
+/// Results begin at multiples of this, in bytes.
+const ALIGN: u64 = 64;
+
+pub(super) struct Desk {
+    board: Board,
+    /// The board's arguments again, to be read only.
+    arguments: Arc<Mapping>,
+    pub(super) bell: OwnedFd,
+    /// How many slots have been answered in all.
+    answered: u32,
+    /// So many of them the program knows of: it was rung for them, or has taken them.
+    heard_of: u32,
+    /// Where the next large result goes.
+    next_result: u64,
+    patience: Patience,
+}
+
+impl Desk {
+    pub(super) fn new(board: File, bell: OwnedFd) -> io::Result<Self> {
+        let arguments = Mapping::of(&board, ARGUMENTS.offset(), ARGUMENTS.len as u64)?;
+        Ok(Desk {
+            board: Board::of(&board)?,
+            arguments: Arc::new(arguments),
+            bell,
+            answered: 0,
+            heard_of: 0,
+            next_result: 0,
+            patience: Patience::new(),
+        })
+    }
+
+    /// Runs jobs until the process is killed.
+    pub(super) fn work(mut self, worker: &mut Worker) -> io::Result<Infallible> {
+        loop {
+            while self.board.ring().sent() != self.answered {
+                // The job may take long.
+                self.be_heard();
+                self.serve(worker)?;
+            }
+            self.wait();
+        }
+    }
+
+    /// Runs the next job, if it was not taken back, and answers.
+    fn serve(&mut self, worker: &mut Worker) -> io::Result<()> {
+        if self.board.ring().claim(self.answered) {
+            let (answer, from_board) = self.run(worker);
+            let told = self.tell(worker, answer, from_board);
+            self.leave(worker, told)?;
+        }
+        self.answered = self.answered.wrapping_add(1);
+        self.board.ring().answer(self.answered);
+        Ok(())
+    }
+
+    /// Runs the claimed job. Says, too, whether its argument lies on the board.
+    fn run(&self, worker: &mut Worker) -> (Answer, bool) {
+        // SAFETY: this is the worker, and it has the slot until it has answered.
+        let slot = unsafe { self.board.job(self.answered) };
+        let (task, tail) = match postcard::take_from_bytes::<Task>(slot) {
+            Ok(parts) => parts,
+            Err(error) => return (Answer::BadArgument(error.to_string()), false),
+        };
+        if task.has_new_arena
+            && let Err(why) = worker.receive_arena()
+        {
+            return (Answer::BadArgument(why), false);
+        }
+        let beside = match task.beside {
+            Beside::Board(start) => Some((&self.arguments, start)),
+            Beside::File => None,
+        };
+        let from_board = beside.is_some();
+        let answer = worker.run(task.trampoline, task.function, task.head, tail, beside);
+        (answer.unwrap_or_else(Answer::BadArgument), from_board)
+    }
+
+    fn tell(&mut self, worker: &mut Worker, answer: Answer, from_board: bool) -> Told {
+        if self.board.ring().taken() == self.answered {
+            self.next_result = 0;
+        }
+        let mut room = Room { board: &self.board, next: &mut self.next_result };
+        let mut told = worker.tell(answer, NEAR, Some(&mut room));
+        if from_board {
+            // Whether somebody still has a blob of it; see `Worker::let_go_of_kept_arena`.
+            told.done.keeps_argument = Arc::get_mut(&mut self.arguments).is_none();
+        }
+        told
+    }
+
+    /// Puts an answer where the program will look for it.
+    fn leave(&self, worker: &Worker, told: Told) -> io::Result<()> {
+        let place = board::answer_of(self.answered);
+        let mut header = [0; MESSAGE_LIMIT];
+        let here = SlotAnswer::Here(&told.done);
+        let fits = postcard::to_slice(&here, &mut header).ok().map(|header| header.len());
+        let tail = told.tail();
+        if let Some(len) = fits
+            && !told.has_new_file()
+            && len + tail[0].len() + tail[1].len() <= MESSAGE_LIMIT
+        {
+            self.board.put(place, &[&header[..len], tail[0], tail[1]]);
+            return Ok(());
+        }
+        worker.send(self.answered, told)?;
+        if let Ok(by_socket) = postcard::to_slice(&SlotAnswer::BySocket, &mut header) {
+            self.board.put(place, &[by_socket]);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the program hears of what was answered.
+    fn be_heard(&mut self) {
+        if self.heard_of != self.answered {
+            self.heard_of = self.answered;
+            if self.board.ring().taken() != self.answered && self.board.ring().must_ring() {
+                // Refused only when the counter is full, and then the program is woken anyway.
+                let _ = nix::unistd::write(&self.bell, &1u64.to_ne_bytes());
+            }
+        }
+    }
+
+    /// Waits for a job: looks for as long as that usually pays, then sleeps.
+    fn wait(&mut self) {
+        let ring = self.board.ring();
+        let has_job = || ring.sent() != self.answered;
+        if self.heard_of != self.answered {
+            // Who asked may be looking, and then need not be rung for.
+            let since = Instant::now();
+            while !has_job() && ring.taken() != self.answered && since.elapsed() < COURTESY {
+                std::hint::spin_loop();
+            }
+            self.be_heard();
+        }
+        let ring = self.board.ring();
+        let answered = self.answered;
+        let rounds = self.patience.rounds();
+        let look = |_| (ring.sent() != answered).then_some(());
+        if self.patience.look(rounds, look).is_some() {
+            return;
+        }
+        if let Some(bed) = ring.worker_may_sleep(answered) {
+            let since = Instant::now();
+            futex::wait_while(bed, 1);
+            self.patience.slept(since.elapsed(), true);
+        }
+    }
+}
+
+/// Room for large results on the board. It is given out from the start to the end, and all of it is free again when
+/// the program has taken every answer.
+pub(super) struct Room<'a> {
+    board: &'a Board,
+    next: &'a mut u64,
+}
+
+impl Room<'_> {
+    /// Puts what goes beside there, and says where that begins; none when there is not enough room.
+    pub(super) fn place(&mut self, body: &Body, plan: &Plan) -> Option<u64> {
+        let start = *self.next;
+        RESULTS.part(start, plan.len)?;
+        body.place(plan, self.board, RESULTS, start);
+        *self.next = (start + plan.len).next_multiple_of(ALIGN);
+        Some(start)
+    }
+}

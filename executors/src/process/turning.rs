@@ -1,0 +1,144 @@
+//! Who turns the [`Manager`]: the pool's thread, threads that submit, threads that wait.
+//!
+//! # Protocol
+//! 1. The pool's thread turns it, delivers, looks for as long as that usually pays, and then sleeps in epoll. Before it
+//!    sleeps it arms the bell of every worker that has a job and looks once more, under the lock (`ring`, rules 3 and 4).
+//! 2. Who submits a job that could be started at once gives it to a worker himself if nobody else is turning, else calls
+//!    the pool's thread, which is sure to look at the queue after that (`shared`, rule 1). So in the usual case a job
+//!    takes no thread's turn before its worker's.
+//! 3. Who waits for a job and looks for it takes in answers if nobody else is turning. When he stops looking he need not
+//!    tell: the bells stay armed meanwhile, and a worker rings if its answer is not taken at once.
+//! 4. Whoever turns it and leaves something behind for which the pool's thread would come too late calls it: outcomes
+//!    with callbacks, workers to be started, an earlier deadline.
+//! 5. The lock is held for bookkeeping only, and nobody but the pool's thread waits for it. Foreign code runs without it.
+
+use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent};
+
+use super::manager::{Finished, Manager};
+use super::shared::Shared;
+use crate::caught::run_caught;
+use crate::own_pool;
+use crate::patience::Patience;
+
+impl Shared {
+    /// The life of the pool's thread.
+    pub(super) fn drive(&self, epoll: Arc<Epoll>) {
+        own_pool::work_for(self);
+        run_caught("the manager of a process pool, whose jobs fail now,", || {
+            self.turn_until_over(&epoll)
+        });
+        self.close_books();
+        self.end();
+    }
+
+    /// Kills what is left and fails the jobs that ran.
+    pub(super) fn close_books(&self) {
+        let manager = self.turn().take();
+        run_caught("the end of the manager of a process pool", || drop(manager));
+    }
+
+    fn turn_until_over(&self, epoll: &Epoll) {
+        let mut events = [EpollEvent::empty(); 64];
+        let mut patience = Patience::new();
+        loop {
+            let finished = {
+                let mut turn = self.turn();
+                let Some(manager) = turn.as_mut() else { return };
+                manager.turn();
+                manager.hand_out(false)
+            };
+            self.deliver(finished);
+            {
+                let mut turn = self.turn();
+                let Some(manager) = turn.as_mut() else { return };
+                manager.delivered();
+                if manager.is_over() {
+                    return;
+                }
+            }
+            let rounds = patience.rounds();
+            if patience.look(rounds, |_| self.is_needed().then_some(())).is_some() {
+                continue;
+            }
+            let may_sleep = self.turn().as_mut().map(Manager::may_sleep);
+            let timeout = match may_sleep {
+                None => return,
+                Some(None) => continue,
+                Some(Some(timeout)) => timeout,
+            };
+            let since = Instant::now();
+            let count = match epoll.wait(&mut events, timeout) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => 0,
+                Err(error) => {
+                    tracing::error!(%error, "the manager of a process pool cannot wait");
+                    return;
+                }
+            };
+            patience.slept(since.elapsed(), count > 0);
+            if let Some(manager) = self.turn().as_mut() {
+                manager.take_events(&events[..count]);
+            }
+        }
+    }
+
+    /// The right to turn the manager. None is in there when the pool is over.
+    fn turn(&self) -> MutexGuard<'_, Option<Manager>> {
+        self.manager.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, if nobody has it.
+    fn try_turn(&self) -> Option<MutexGuard<'_, Option<Manager>>> {
+        match self.manager.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn is_needed(&self) -> bool {
+        let has_answers =
+            |turn: MutexGuard<'_, Option<Manager>>| turn.as_ref().is_none_or(Manager::has_answers);
+        self.try_turn().is_some_and(has_answers) || self.is_called()
+    }
+
+    /// Rule 2.
+    pub(super) fn start_one(&self) {
+        let Some(mut turn) = self.try_turn() else { return self.call() };
+        let needed = turn.as_mut().is_some_and(Manager::assist);
+        drop(turn);
+        if needed {
+            self.ring();
+        }
+    }
+
+    /// Rule 3.
+    pub(super) fn look_for_answers(&self) {
+        let Some(mut turn) = self.try_turn() else { return };
+        let Some(manager) = turn.as_mut() else { return };
+        if !manager.glance() {
+            return;
+        }
+        let finished = manager.hand_out(true);
+        drop(turn);
+        self.deliver(finished);
+        let mut turn = self.turn();
+        let Some(manager) = turn.as_mut() else { return };
+        manager.delivered();
+        let needed = manager.needs_its_thread(Instant::now());
+        drop(turn);
+        if needed {
+            self.ring();
+        }
+    }
+
+    fn deliver(&self, finished: Finished) {
+        for (job, reply) in finished {
+            run_caught("whoever waits for a job", || job.settle(reply, &self.counters));
+        }
+    }
+}
