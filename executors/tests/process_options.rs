@@ -247,8 +247,13 @@ fn a_job_whose_time_is_up_is_asked_first_too() {
 fn a_job_that_does_not_heed_it_is_killed_after_its_grace() {
     let grace = Duration::from_millis(100);
     let pool = ProcessPoolExecutor::builder().workers(1).cancel_grace(grace).build().unwrap();
-    let mut stubborn = pool.submit(call(block, ())).unwrap();
-    until("it begins", || pool.stats().running == 1);
+    let notes = Notes::new();
+    let stubborn = |path: String| {
+        note((path, "begun".to_owned()));
+        block(())
+    };
+    let mut stubborn = pool.submit(call(stubborn, notes.path())).unwrap();
+    until("it has begun", || notes.read() == "begun");
     let [pid] = pool.worker_pids()[..] else { panic!("one worker") };
     assert!(stubborn.cancel() && take(&mut stubborn).unwrap_err().is_cancelled());
     let process = format!("/proc/{pid}");

@@ -195,6 +195,7 @@ impl WorkerHandle {
     }
 
     /// Puts a job into the ring. With [`SendError::NotNow`] there is no room for it before the others are over.
+    #[allow(clippy::result_large_err, reason = "the error is the job, handed back as it came")]
     pub(super) fn send(
         &mut self,
         mut job: RemoteJob,
