@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use common::{take, until};
-use loopool_executors::{Executor, ProcessPoolExecutor, WorkerPhase, call};
+use loopool_executors::{Executor, ProcessPoolExecutor, call};
 
 fn pid(_: ()) -> u32 {
     std::process::id()
@@ -24,6 +24,15 @@ fn with_one_job_per_worker_each_has_a_process_of_its_own() {
     assert_eq!((stats.finished, stats.crashed, stats.failed), (40, 0, 0));
 }
 
+/// Writes down when it comes and when it goes.
+fn come_and_go(path: String) -> u32 {
+    use std::io::Write;
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    file.write_all(b"+").unwrap();
+    file.write_all(b"-").unwrap();
+    std::process::id()
+}
+
 #[test]
 fn no_worker_runs_more_jobs_than_it_may_and_no_more_of_them_work_at_a_time() {
     for (workers, most) in [(1, 5), (3, 5), (2, 40)] {
@@ -32,15 +41,23 @@ fn no_worker_runs_more_jobs_than_it_may_and_no_more_of_them_work_at_a_time() {
             .max_tasks_per_child(most)
             .build()
             .unwrap();
-        let jobs: Vec<_> = (0..200).map(|_| pool.submit(call(pid, ())).unwrap()).collect();
+        let notes = std::env::temp_dir()
+            .join(format!("loopool-recycling-{}-{workers}-{most}", std::process::id()));
+        let path = notes.display().to_string();
+        let submit = |_| pool.submit(call(come_and_go, path.clone())).unwrap();
+        let jobs: Vec<_> = (0..200).map(submit).collect();
         let mut per_worker: HashMap<u32, u64> = HashMap::new();
         for mut job in jobs {
-            let snapshot = pool.snapshot().workers;
-            let busy = snapshot.iter().filter(|worker| worker.phase == WorkerPhase::Busy);
-            assert!(busy.count() <= workers);
             *per_worker.entry(take(&mut job).unwrap()).or_default() += 1;
         }
         assert!(per_worker.values().all(|jobs| *jobs <= most), "{per_worker:?}");
+        let (mut inside, mut together) = (0, 0);
+        for step in std::fs::read(&notes).unwrap() {
+            inside += if step == b'+' { 1 } else { -1 };
+            together = together.max(inside);
+        }
+        std::fs::remove_file(&notes).unwrap();
+        assert!(inside == 0 && (1..=workers as i32).contains(&together), "{together}");
         let least = most - most / 8;
         let used_up = per_worker.values().filter(|jobs| **jobs >= least).count();
         assert!(used_up + workers >= per_worker.len(), "each has had its time: {per_worker:?}");

@@ -16,7 +16,8 @@ use crate::stats::ExecutorStats;
 pub struct PoolSnapshot {
     /// What became of the jobs.
     pub stats: ExecutorStats,
-    /// The workers that are there, the oldest first; those that are dying, too.
+    /// The workers that are there, the oldest first; those that are dying, too. They are looked at one after the other,
+    /// so what one has just given up another may be seen to have.
     pub workers: Vec<WorkerSnapshot>,
     /// The process id of the fork server, if there is one.
     pub fork_server: Option<u32>,
