@@ -13,6 +13,7 @@
 //! [`result`](Job::result). This crate knows nothing of any runtime; `loopool` builds on it.
 
 mod blob;
+mod call_with;
 mod cancel_token;
 #[doc(hidden)]
 pub mod caught;
@@ -35,6 +36,7 @@ mod place;
 pub mod process;
 mod promise;
 mod queue;
+mod retry;
 #[doc(hidden)]
 pub mod shim;
 mod stats;
@@ -44,6 +46,7 @@ mod timekeeper;
 mod work;
 
 pub use blob::Blob;
+pub use call_with::{CallWith, call_with};
 pub use cancel_token::CancelToken;
 pub use cpu::{CpuExecutor, CpuExecutorBuilder};
 pub use error::{JobError, RejectReason, Rejected, panic_message};
@@ -53,10 +56,12 @@ pub use not_started::{NotStarted, StartError};
 pub use options::{JobOptions, Priority, With};
 pub use place::{Place, SubmitAsync};
 pub use process::{
-    CrashCause, CrashReport, Enforced, MemoryGuard, Process, ProcessHandle, ProcessPoolBuilder,
-    ProcessPoolError, ProcessPoolExecutor, Sandbox, SystemCall, worker_main,
+    CircuitSnapshot, CrashCause, CrashReport, DurationHistogram, Enforced, JobSnapshot,
+    MemoryGuard, PoolSnapshot, Process, ProcessHandle, ProcessPoolBuilder, ProcessPoolError,
+    ProcessPoolExecutor, RemoteWork, Sandbox, SystemCall, WorkerPhase, WorkerSnapshot, worker_main,
 };
 pub use promise::{JobOwner, Outcome, Promise};
+pub use retry::{IdempotentRetry, Retry};
 pub use stats::ExecutorStats;
 pub use thread::{Thread, ThreadHandle};
 pub use thread_pool::{ThreadPoolBuilder, ThreadPoolExecutor};

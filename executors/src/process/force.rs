@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::manager::Manager;
 use super::pool::ProcessPoolExecutor;
 use super::worker_handle::WorkerHandle;
+use crate::error::JobError;
 use crate::stats::ExecutorStats;
 
 impl ProcessPoolExecutor {
@@ -29,13 +30,20 @@ impl ProcessPoolExecutor {
 }
 
 impl Manager {
-    /// Cancels whatever workers have. Those that run nothing go when the pool closes.
+    /// Cancels whatever was taken, and kills those who are still asked to end. Those that run nothing go when the pool
+    /// closes.
     pub(super) fn kill_all(&mut self, now: Instant) {
         let in_workers = self.workers.values().flat_map(WorkerHandle::jobs);
-        let all: Vec<u64> = in_workers.chain(self.stranded.iter().map(|job| job.id)).collect();
+        let all: Vec<u64> = in_workers.chain(&self.stranded).map(|job| job.id).collect();
         // Those that wait behind another one first: so they are taken back, one by one.
         for id in all.into_iter().rev() {
             self.cancel(id, now);
+        }
+        self.end_parked(JobError::cancelled);
+        for worker in self.workers.values_mut() {
+            if worker.kill_at.take().is_some() {
+                worker.kill();
+            }
         }
     }
 }

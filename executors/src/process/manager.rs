@@ -8,12 +8,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::death;
 use super::fork_server::{ForkServer, Recipe};
+use super::policy::{Homes, Parked, Policy, WorkerPhase};
 use super::remote_job::{RemoteJob, Reply};
 use super::report::CrashReport;
 use super::shared::Shared;
@@ -77,16 +79,18 @@ pub(super) struct Manager {
     pub(super) server: Option<ForkServer>,
     pub(super) workers: BTreeMap<u64, WorkerHandle>,
     /// The serial numbers of those that wait for a job, the warmest last.
-    idle: Vec<u64>,
+    pub(super) idle: Vec<u64>,
     /// Jobs that were on their way to a worker that turned out to be dead, or were taken back.
     pub(super) stranded: VecDeque<RemoteJob>,
     /// Outcomes to be delivered once the workers have their next jobs.
-    finished: Vec<(RemoteJob, Reply)>,
+    pub(super) finished: Vec<(RemoteJob, Reply)>,
     /// Lists of outcomes that are being delivered.
     delivering: usize,
     pub(super) staffing: Staffing,
     pub(super) memory: MemoryWatch,
-    job_timeout: Option<Duration>,
+    pub(super) policy: Policy,
+    pub(super) parked: Parked,
+    pub(super) homes: Homes,
     /// Jobs that wait in the queue, as of the last look.
     pub(super) waiting: usize,
     pub(super) shut_down: bool,
@@ -117,7 +121,7 @@ impl Manager {
         server: ForkServer,
         workers: usize,
         memory: MemoryWatch,
-        job_timeout: Option<Duration>,
+        policy: Policy,
     ) -> nix::Result<Self> {
         let epoll = shared.epoll.clone();
         let wake = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
@@ -132,9 +136,11 @@ impl Manager {
             stranded: VecDeque::new(),
             finished: Vec::new(),
             delivering: 0,
-            staffing: Staffing::new(workers),
+            staffing: Staffing::new(workers, policy.min_workers),
             memory,
-            job_timeout,
+            policy,
+            parked: Parked::default(),
+            homes: Homes::default(),
             waiting: 0,
             shut_down: false,
             is_broken: false,
@@ -242,14 +248,22 @@ impl Manager {
     }
 
     fn take_orders(&mut self, now: Instant) {
-        let room: usize = self.workers.values().map(WorkerHandle::room).sum();
-        let room = room.saturating_sub(self.stranded.len());
-        let could_start = !self.is_broken && self.live() < self.staffing.limit;
+        self.take_some_orders(now);
+        while self.could_take_more() {
+            self.take_some_orders(now);
+        }
+    }
+
+    fn take_some_orders(&mut self, now: Instant) {
+        self.unpark(now);
+        let room = self.appetite();
+        let could_start = !self.is_broken && self.staying() < self.staffing.limit;
         let orders = self.shared.orders(room, could_start);
         self.waiting = orders.waiting;
         self.shut_down = orders.shut_down;
         self.stranded.extend(orders.jobs);
         while let Some(job) = self.stranded.pop_front() {
+            let Some(job) = self.admit(job, now) else { continue };
             if let Some(job) = self.dispatch(job, now) {
                 self.stranded.push_front(job);
                 break;
@@ -261,11 +275,14 @@ impl Manager {
         if orders.kill_all {
             self.kill_all(now);
         }
+        if orders.cancels_parked {
+            self.end_parked(JobError::cancelled);
+        }
     }
 
     /// Gives a job to a worker. Gives it back when none can have it now.
     fn dispatch(&mut self, mut job: RemoteJob, now: Instant) -> Option<RemoteJob> {
-        while let Some((serial, was_idle)) = self.choose() {
+        while let Some((serial, was_idle)) = self.choose(&job) {
             let Some(worker) = self.workers.get_mut(&serial) else { continue };
             if was_idle {
                 // What is in the pipe by now was written by an earlier job.
@@ -276,6 +293,7 @@ impl Manager {
                 Ok(()) => {
                     worker.phase = Phase::Busy;
                     self.shared.counters.begin();
+                    self.note_sent(serial, now);
                     return None;
                 }
                 Err(refused) => refused,
@@ -288,6 +306,7 @@ impl Manager {
                     if was_idle {
                         self.idle.push(serial);
                     }
+                    self.parked.left_room = true;
                     let why = format!("there is no room for it: {error}");
                     self.finished.push((job, Reply::Error(JobError::codec("argument", why))));
                     return None;
@@ -297,12 +316,14 @@ impl Manager {
         Some(job)
     }
 
-    /// The idle worker that was busy last; without one, that which has the fewest jobs. And whether it is idle.
-    fn choose(&mut self) -> Option<(u64, bool)> {
-        if let Some(serial) = self.idle.pop() {
-            return Some((serial, true));
+    /// The home of the job, or the idle worker that was busy last; without one, that which has the fewest jobs. And
+    /// whether it is idle.
+    fn choose(&mut self, job: &RemoteJob) -> Option<(u64, bool)> {
+        if let Some(choice) = self.pick(job) {
+            return Some(choice);
         }
-        let with_room = self.workers.iter().filter(|(_, worker)| worker.room() > 0);
+        let has_room = |worker: &WorkerHandle| worker.phase == Phase::Busy && worker.room() > 0;
+        let with_room = self.workers.iter().filter(|(_, worker)| has_room(worker));
         let fewest = with_room.min_by_key(|(_, worker)| worker.in_flight());
         fewest.map(|(serial, _)| (*serial, false))
     }
@@ -320,7 +341,7 @@ impl Manager {
         left
     }
 
-    fn take_answers_of(&mut self, serial: u64, now: Instant, light: bool) -> bool {
+    pub(super) fn take_answers_of(&mut self, serial: u64, now: Instant, light: bool) -> bool {
         let mut taken = 0;
         let mut left = false;
         loop {
@@ -342,8 +363,7 @@ impl Manager {
                 Ok(None) => break,
                 Ok(Some((job, reply))) => {
                     taken += 1;
-                    self.shared.counters.end();
-                    self.finished.push((job, reply));
+                    self.conclude(serial, job, reply);
                 }
                 Err(why) => {
                     self.convict(serial, &why);
@@ -353,7 +373,9 @@ impl Manager {
         }
         let Some(worker) = self.workers.get_mut(&serial) else { return left };
         if taken > 0 {
+            self.shared.metrics.run_time.record_several(now - worker.head_since, taken);
             worker.note_pace(taken, now);
+            worker.note_answers(taken, now);
             self.staffing.note_success();
         }
         if worker.phase == Phase::Busy && worker.in_flight() == 0 {
@@ -381,17 +403,12 @@ impl Manager {
     }
 
     /// Puts jobs that were taken back in front of all others.
-    fn strand(&mut self, jobs: Vec<RemoteJob>) {
+    pub(super) fn strand(&mut self, jobs: Vec<RemoteJob>) {
         for job in jobs.into_iter().rev() {
             self.shared.counters.end();
+            self.shared.metrics.taken_back.fetch_add(1, Relaxed);
             self.stranded.push_front(job);
         }
-    }
-
-    /// Ends a job that was given to a worker; its outcome is `error`.
-    fn finish(&mut self, job: RemoteJob, error: JobError) {
-        self.shared.counters.end();
-        self.finished.push((job, Reply::Error(error)));
     }
 
     pub(super) fn cancel(&mut self, id: u64, now: Instant) {
@@ -403,37 +420,8 @@ impl Manager {
             && let Some(job) = self.stranded.remove(at)
         {
             self.finished.push((job, Reply::Error(JobError::cancelled())));
-        }
-    }
-
-    fn enforce_deadlines(&mut self, now: Instant) {
-        self.watch_memory(now);
-        let Some(limit) = self.job_timeout else { return };
-        let late = |(serial, worker): (&u64, &WorkerHandle)| {
-            let first = worker.first().filter(|_| worker.head_since + limit <= now)?;
-            Some((*serial, first))
-        };
-        let late: Vec<(u64, u64)> = self.workers.iter().filter_map(late).collect();
-        for (serial, id) in late {
-            self.end_job(serial, id, JobError::timed_out(limit), now);
-        }
-    }
-
-    /// Ends a job that a worker has: takes it back, or kills the worker if it has begun with it. The outcome does not
-    /// wait for that: a large process takes a while to go.
-    fn end_job(&mut self, serial: u64, id: u64, outcome: JobError, now: Instant) {
-        let Some(worker) = self.workers.get_mut(&serial) else { return };
-        if let Some(job) = worker.take_back_one(id) {
-            return self.finish(job, outcome);
-        }
-        // Nothing else begins there from now on. So if the job is not over by then, it is the one that runs.
-        let back = worker.take_back(true);
-        self.strand(back);
-        self.take_answers_of(serial, now, false);
-        let job = self.workers.get_mut(&serial).and_then(|worker| worker.give_up(id));
-        if let Some(job) = job {
-            self.finish(job, outcome);
-            self.let_go(serial);
+        } else if let Some(job) = self.parked.take(id) {
+            self.finished.push((job, Reply::Error(JobError::cancelled())));
         }
     }
 
@@ -466,13 +454,14 @@ impl Manager {
         let Some(worker) = self.workers.get_mut(&serial) else { return };
         if worker.process.is_some() {
             worker.phase = Phase::Dying;
+            worker.entry.rest(WorkerPhase::Dying);
             worker.kill();
             self.silence(serial);
         }
     }
 
     /// Stops listening to a worker's socket and bell, so that it can't keep us busy.
-    fn silence(&mut self, serial: u64) {
+    pub(super) fn silence(&mut self, serial: u64) {
         if let Some(worker) = self.workers.get_mut(&serial)
             && !std::mem::replace(&mut worker.is_silent, true)
         {
@@ -546,7 +535,7 @@ impl Manager {
             FromWorker::Ready if !worker.was_ready => {
                 worker.was_ready = true;
                 worker.evidence.tells_of_faults = true;
-                self.staffing.note_ready();
+                self.note_ready();
                 self.make_idle(serial);
             }
             FromWorker::InitializerFailed { why } if !worker.was_ready => {
@@ -591,7 +580,7 @@ impl Manager {
         self.strand(back);
         if let Some(job) = first {
             let error = format!("its worker process {pid} sent {why}, and was killed");
-            self.finish(job, JobError::codec("result", error));
+            self.finish(serial, job, JobError::codec("result", error));
         }
         self.let_go(serial);
     }
@@ -605,7 +594,7 @@ impl Manager {
         worker.phase = Phase::Idle;
         if self.is_broken || self.is_closing {
             self.let_go(serial);
-        } else {
+        } else if self.goes_on(serial) {
             self.idle.push(serial);
         }
     }
@@ -638,7 +627,8 @@ impl Manager {
         let (first, rest) = worker.estate();
         self.strand(rest);
         self.judge(&mut worker, &remains);
-        let report = remains.report(pid, &worker.evidence, worker.output.text());
+        let mut report = remains.report(pid, &worker.evidence, worker.output.text());
+        report.attempt = first.as_ref().map_or(1, |job| job.terms.attempt());
         if worker.is_ours {
             tracing::debug!(pid, "a worker process was let go");
         } else {
@@ -654,18 +644,20 @@ impl Manager {
             self.note_death(worker.was_ready, &report);
         }
         if let Some(job) = first {
+            self.shared.metrics.run_time.record(worker.head_since.elapsed());
             let panic = worker.last_words.filter(|_| remains.may_be_an_abort());
             let error = match panic {
                 Some((panic, location)) => JobError::panicked_elsewhere(panic, location),
                 None => JobError::crashed(report),
             };
-            self.finish(job, error);
+            self.finish(serial, job, error);
         }
     }
 
     /// A worker died that we did not kill.
     fn note_death(&mut self, was_ready: bool, report: &CrashReport) {
         if was_ready {
+            self.shared.metrics.record_crash(report.cause);
             return self.staffing.note_crash();
         }
         let said = report.stderr_tail.trim_end();
@@ -704,6 +696,7 @@ impl Manager {
     }
 
     pub(super) fn fail_stranded(&mut self, why: &str) {
+        self.end_parked(|| JobError::rejected(why));
         for job in std::mem::take(&mut self.stranded) {
             self.finished.push((job, Reply::Error(JobError::rejected(why))));
         }
@@ -712,7 +705,8 @@ impl Manager {
     /// Whether only the workers' end is missing, or nothing.
     fn is_due(&self) -> bool {
         let is_busy = self.workers.values().any(WorkerHandle::has_jobs);
-        let jobs = self.waiting + self.stranded.len() + self.finished.len() + self.delivering;
+        let jobs = self.waiting + self.stranded.len() + self.parked.len();
+        let jobs = jobs + self.finished.len() + self.delivering;
         self.shut_down && !is_busy && jobs == 0
     }
 
@@ -752,13 +746,10 @@ impl Manager {
 
     /// When there is something to do that nothing announces.
     fn next_time(&self, now: Instant) -> Option<Instant> {
-        let limit = self.job_timeout;
-        let late =
-            |worker: &WorkerHandle| worker.first().and(limit.map(|it| worker.head_since + it));
-        let jobs = self.workers.values().filter_map(late);
+        let policy = self.policy_deadline().into_iter();
         let relief = self.workers.values().filter_map(WorkerHandle::relief);
         let looks = self.staffing_deadline(now).chain(self.next_look(now));
-        jobs.chain(relief).chain(looks).min()
+        policy.chain(relief).chain(looks).min()
     }
 }
 

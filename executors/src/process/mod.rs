@@ -69,6 +69,7 @@ mod offspring;
 mod oom;
 mod panics;
 mod placement;
+mod policy;
 mod pool;
 mod pool_error;
 mod remote_job;
@@ -79,6 +80,7 @@ mod serving;
 mod shared;
 mod socket;
 mod staffing;
+mod submission;
 mod tail;
 mod takeover;
 mod trampoline;
@@ -94,7 +96,12 @@ pub use child_process::{Process, ProcessHandle};
 pub use hook::constructor_address;
 pub(crate) use mapping::Mapping;
 pub(crate) use offspring::finish;
+pub(crate) use policy::with_state;
+pub use policy::{
+    CircuitSnapshot, DurationHistogram, JobSnapshot, PoolSnapshot, WorkerPhase, WorkerSnapshot,
+};
 pub use pool::{ProcessPoolBuilder, ProcessPoolExecutor, worker_main};
 pub use pool_error::ProcessPoolError;
 pub use report::{CrashCause, CrashReport};
 pub use sandbox::{Enforced, MemoryGuard, Sandbox, SystemCall};
+pub use submission::RemoteWork;

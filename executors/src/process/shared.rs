@@ -18,19 +18,21 @@ use std::time::Duration;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
 use super::manager::Manager;
+use super::policy::Metrics;
 use super::remote_job::RemoteJob;
 use super::sandbox::{Enforced, MemoryGuard};
 use super::serving::Helm;
 use crate::cancel_token::Askable;
+use crate::caught::drop_each_caught;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason};
 use crate::exit::{self, Pool};
-use crate::options::Priority;
 use crate::own_pool;
 use crate::place::HasQueue;
 use crate::promise::JobOwner;
 use crate::queue::{JobQueue, Leftovers, Ticket};
 use crate::stats::ExecutorStats;
+use crate::timekeeper;
 
 pub(super) struct Shared {
     state: Mutex<State>,
@@ -43,6 +45,7 @@ pub(super) struct Shared {
     /// Who turns the manager.
     pub(super) helm: Helm,
     pub(super) counters: Counters,
+    pub(super) metrics: Metrics,
     /// Only has to be different each time, so relaxed accesses pair with nothing.
     next_id: AtomicU64,
     /// The books; none before they are opened, and when the pool is over. Never locked by who holds `state`.
@@ -61,6 +64,8 @@ struct State {
     cancels: Vec<u64>,
     /// All of them.
     kill_all: bool,
+    /// As in [`Orders`].
+    cancels_parked: bool,
     broken: Option<String>,
     shut_down: bool,
     is_over: bool,
@@ -80,6 +85,8 @@ pub(super) struct Orders {
     pub(super) cancels: Vec<u64>,
     /// To cancel all that run or are about to.
     pub(super) kill_all: bool,
+    /// Jobs that were taken and that no worker has are to be cancelled.
+    pub(super) cancels_parked: bool,
     /// How many jobs wait that are not among `jobs`.
     pub(super) waiting: usize,
     pub(super) shut_down: bool,
@@ -95,6 +102,7 @@ impl Shared {
             prune_at: PRUNE_AT_LEAST,
             cancels: Vec::new(),
             kill_all: false,
+            cancels_parked: false,
             broken: None,
             shut_down: false,
             is_over: false,
@@ -112,6 +120,7 @@ impl Shared {
             epoll: Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?),
             helm: Helm::default(),
             counters: Counters::default(),
+            metrics: Metrics::default(),
             next_id: AtomicU64::new(1),
             manager: Mutex::new(None),
             thread: OnceLock::new(),
@@ -138,7 +147,8 @@ impl Shared {
     }
 
     /// Queues a job, unless the pool has changed its mind since [`admits`](Self::admits).
-    pub(super) fn push(&self, job: RemoteJob, ticket: &mut Ticket) -> Result<(), RejectReason> {
+    pub(super) fn push(&self, mut job: RemoteJob, ticket: &mut Ticket) -> Result<(), RejectReason> {
+        let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         let refusal = state.refusal();
         let full = || (!state.queue.admits(ticket)).then_some(RejectReason::QueueFull);
@@ -148,8 +158,17 @@ impl Shared {
             drop(job);
             return Err(reason);
         }
+        if let Err(error) = job.terms.enter_queue() {
+            // The place is somebody else's again.
+            state.queue.grant(&mut leftovers);
+            drop(state);
+            drop(job);
+            return Err(RejectReason::Broken(format!(
+                "no thread for the limits of jobs could be started: {error}"
+            )));
+        }
         self.counters.record_submitted();
-        state.queue.push(Priority::Normal, job);
+        state.queue.push(job.terms.priority(), job);
         let is_hungry = state.hungry;
         drop(state);
         if is_hungry {
@@ -162,6 +181,7 @@ impl Shared {
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         state.shut_down = true;
+        state.cancels_parked |= cancel_futures;
         state.queue.close(&mut leftovers);
         let cancelled = if cancel_futures { state.queue.drain(&mut leftovers) } else { Vec::new() };
         self.counters.record_unrun(cancelled.len(), true);
@@ -191,7 +211,8 @@ impl Shared {
 
     pub(super) fn stats(&self) -> ExecutorStats {
         let state = self.lock();
-        self.counters.stats(state.workers.len(), state.queue.waiting())
+        let parked = self.metrics.parked.load(Relaxed);
+        self.counters.stats(state.workers.len(), state.queue.waiting() + parked)
     }
 
     pub(super) fn workers(&self) -> Vec<u32> {
@@ -247,6 +268,7 @@ impl Shared {
             jobs,
             cancels: std::mem::take(&mut state.cancels),
             kill_all: std::mem::take(&mut state.kill_all),
+            cancels_parked: std::mem::take(&mut state.cancels_parked),
             waiting: state.queue.waiting(),
             shut_down: state.shut_down,
         }
@@ -324,15 +346,31 @@ impl State {
     }
 }
 
-impl JobOwner for Shared {
-    fn cancelled_while_pending(&self, _id: u64) {
-        self.counters.record_cancelled();
+impl Shared {
+    /// A job that waited wants to be run no more, and is counted. What is to be done about that.
+    fn note_gone(&self) -> Leftovers<RemoteJob> {
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         state.queue.note_gone(&mut leftovers);
         if state.is_over {
             self.over.notify_all();
         }
+        leftovers
+    }
+
+    /// As [`note_gone`](Self::note_gone), in the timekeeper's thread, which does nothing foreign.
+    pub(super) fn note_late(&self) {
+        let gone = self.note_gone().take_gone();
+        if !gone.is_empty() {
+            timekeeper::elsewhere(Box::new(|| drop_each_caught("a job whose time is up", gone)));
+        }
+    }
+}
+
+impl JobOwner for Shared {
+    fn cancelled_while_pending(&self, _id: u64) {
+        self.counters.record_cancelled();
+        self.note_gone().clear();
     }
 
     fn cancel_running(&self, id: u64) -> bool {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::placement::Placement;
+use super::policy::PolicySettings;
 use super::sandbox::{Enforced, Sandbox};
 
 /// The version of the handshake and everything after it.
@@ -61,6 +62,7 @@ pub(super) struct WorkerSettings {
     /// Where the initializer lies, as an [`Offset`](super::image::Offset).
     pub(super) initializer: Option<i64>,
     pub(super) sandbox: Option<Sandbox>,
+    pub(super) policy: PolicySettings,
 }
 
 /// The fork server to the program.

@@ -15,7 +15,7 @@ use super::mapping::Mapping;
 use super::socket;
 use super::trampoline::{Answer, Trampoline};
 use super::wire::{Beside, Done, FromWorker, Place, ToWorker, Verdict, WorkerSettings, clip};
-use super::{child, cpu_limit, fault, panics, sandbox};
+use super::{child, cpu_limit, fault, panics, policy, sandbox};
 use crate::blob::Blob;
 use crate::caught::text_of;
 
@@ -83,6 +83,7 @@ fn get_ready(
     let forever = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
     panics::watch(forever);
     fault::watch(forever)?;
+    policy::settle(settings.policy)?;
     initialize(socket, settings)?;
     Ok(desk)
 }
@@ -131,6 +132,7 @@ fn initialize(socket: &OwnedFd, settings: &WorkerSettings) -> io::Result<()> {
             Err(payload) => Some(format!("it panicked: {}", text_of(payload))),
         }
     });
+    let failed = failed.or_else(|| policy::prepare(settings.policy).err());
     let say = |frame: &FromWorker| socket::send(socket.as_fd(), frame, [&[], &[]], &[]);
     if let Some(why) = failed {
         say(&FromWorker::InitializerFailed { why: clip(why) })?;

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::arena::Arena;
 use super::board::{self, ARGUMENTS, Board, MESSAGE_LIMIT};
 use super::body::{BoardResults, Plan, ResultFile, Source};
 use super::evidence::Evidence;
+use super::policy::{Entry, Tenure};
 use super::remote_job::{RemoteJob, Reply};
 use super::tail::OutputPipe;
 use super::watchdog::Watched;
@@ -59,6 +61,12 @@ pub(super) struct WorkerHandle {
     pub(super) is_silent: bool,
     /// It was killed by us, for a reason that was told already.
     pub(super) is_ours: bool,
+    /// It was asked to end, and is killed then.
+    pub(super) kill_at: Option<Instant>,
+    pub(super) tenure: Tenure,
+    pub(super) entry: Arc<Entry>,
+    /// The memory, in bytes, that jobs had declared which it was taken from and may still have.
+    pub(super) unpaid: u64,
     board: Board,
     /// What it rings when it has answered: an eventfd that is edge-triggered in the manager's epoll and never read.
     pub(super) bell: OwnedFd,
@@ -143,6 +151,10 @@ impl WorkerHandle {
             was_ready: false,
             is_silent: false,
             is_ours: false,
+            kill_at: None,
+            tenure: Tenure::default(),
+            entry: Arc::default(),
+            unpaid: 0,
             board,
             bell,
             idle_rings: 0,
@@ -182,13 +194,15 @@ impl WorkerHandle {
     pub(super) fn room(&self) -> usize {
         match self.phase {
             Phase::Idle | Phase::Busy if !self.is_full => {
-                self.window.size().saturating_sub(self.in_flight.len())
+                let most = self.window.size().min(self.tenure.left());
+                most.saturating_sub(self.in_flight.len())
             }
             _ => 0,
         }
     }
 
     /// Puts a job into the ring. With [`SendError::NotNow`] there is no room for it before the others are over.
+    #[allow(clippy::result_large_err, reason = "the error is the job, handed back as it came")]
     pub(super) fn send(
         &mut self,
         mut job: RemoteJob,
@@ -436,20 +450,25 @@ impl WorkerHandle {
         }
     }
 
+    /// The first job and the others, but for those that were taken back.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = &RemoteJob> {
+        self.in_flight.iter().filter_map(|entry| entry.job.as_ref())
+    }
+
+    /// The job that was given to it last.
+    pub(super) fn last_mut(&mut self) -> Option<&mut RemoteJob> {
+        self.in_flight.back_mut().and_then(|last| last.job.as_mut())
+    }
+
     /// Where in the ring the job is.
     pub(super) fn position(&self, id: u64) -> Option<usize> {
         let is_it = |entry: &InFlight| entry.job.as_ref().is_some_and(|job| job.id == id);
         self.in_flight.iter().position(is_it)
     }
 
-    /// The jobs that it has.
-    pub(super) fn jobs(&self) -> impl Iterator<Item = u64> {
-        self.in_flight.iter().filter_map(|entry| entry.job.as_ref().map(|job| job.id))
-    }
-
     /// The first job, unless it was taken back.
-    pub(super) fn first(&self) -> Option<u64> {
-        self.in_flight.front().and_then(|first| first.job.as_ref()).map(|job| job.id)
+    pub(super) fn first(&self) -> Option<&RemoteJob> {
+        self.in_flight.front().and_then(|first| first.job.as_ref())
     }
 
     /// Waits no more for the answer to a job.
