@@ -20,6 +20,7 @@ mod counters;
 mod cpu;
 mod error;
 mod exit;
+mod forks;
 mod job;
 pub mod jobs;
 mod local_job;

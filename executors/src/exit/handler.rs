@@ -1,7 +1,6 @@
 //! The handler that runs when the program ends, on the thread that ends it.
 
 use std::io::Write;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::Nag;
 use super::leaving::{self, Leaver};
 use crate::caught::{run_caught, tell};
+use crate::forks;
 use crate::shim::Mutex;
 
 /// How long flushing the standard output may take.
@@ -18,16 +18,23 @@ const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 /// accesses to its list by a lock.
 static ARMED_BY: AtomicU32 = AtomicU32::new(0);
 
+/// Whether somebody has.
+pub(super) static ARMED: Mutex<bool> = Mutex::new(false);
+
 /// Registers the handler, once.
 pub(super) fn arm() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        ARMED_BY.store(std::process::id(), Relaxed);
-        // SAFETY: a function that may be called at any time, and from which no panic comes.
-        if unsafe { libc::atexit(at_exit) } != 0 {
-            tell(|| tracing::error!("no handler for the program's end: nobody will be waited for"));
-        }
-    });
+    forks::watch();
+    let mut armed = ARMED.lock();
+    if std::mem::replace(&mut *armed, true) {
+        return;
+    }
+    ARMED_BY.store(std::process::id(), Relaxed);
+    // SAFETY: a function that may be called at any time, and from which no panic comes.
+    let refused = unsafe { libc::atexit(at_exit) };
+    drop(armed);
+    if refused != 0 {
+        tell(|| tracing::error!("no handler for the program's end: nobody will be waited for"));
+    }
 }
 
 extern "C" fn at_exit() {

@@ -75,7 +75,7 @@ pub use child_process::{Process, ProcessHandle};
 #[doc(hidden)]
 pub use hook::constructor_address;
 pub(crate) use mapping::Mapping;
-pub(crate) use offspring::finish;
+pub(crate) use offspring::{Held, finish};
 pub use pool::{ProcessPoolBuilder, ProcessPoolExecutor, worker_main};
 pub use pool_error::ProcessPoolError;
 pub use report::{CrashCause, CrashReport};
