@@ -9,11 +9,13 @@
 //!    parent and in the child. So nobody else is in one of their critical sections when the process is copied.
 //! 2. Whoever takes one of them has called [`watch`] before. The C library lets no handler be registered while
 //!    it forks, so a fork that does not call ours began before any of the locks could be taken.
-//! 3. Nobody who holds one of them takes another one, calls foreign code, or forks. So there is no order to keep
-//!    but that of two threads that fork at once, which take them in the same one.
+//! 3. Nobody who holds one of them calls foreign code or forks, or takes another one, except that of `starting.rs`,
+//!    which is the last.
 //! 4. What they guard is the parent's: in the child it is made anew. The old is left as it is, not dropped, since
 //!    its destructors may wait for locks that are nobody's.
-//! 5. Nothing of all this is a `Once` or a `LazyLock`, which another thread may be about to initialise, unless
+//! 5. The standard library's own lock for threads that begin or end is not to be had: whoever forks waits until no
+//!    thread of ours is there (`starting.rs`).
+//! 6. Nothing of all this is a `Once` or a `LazyLock`, which another thread may be about to initialise, unless
 //!    whoever forks initialises it before.
 //!
 //! The handlers are not called where the memory is not copied either (`posix_spawn`, `vfork`), nor by `_Fork`,
@@ -24,13 +26,15 @@ use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::caught::tell;
-use crate::{exit, process, timekeeper};
+use crate::{exit, process, starting, timekeeper};
 
 /// Everything, held by whoever forks. In the order in which it is taken.
 struct Held {
     exit: exit::Held,
     processes: process::Held,
     time: timekeeper::Held,
+    /// The last: a thread may be started under one of the others.
+    threads: starting::Held,
 }
 
 thread_local! {
@@ -42,7 +46,7 @@ thread_local! {
 pub(crate) fn watch() {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     // Acquire: pairs with the Release below, so that whoever takes a lock does so after the registration. Not by
-    // a `Once`: rule 5. Several may register at once, and so may a child; the handlers bear it.
+    // a `Once`: rule 6. Several may register at once, and so may a child; the handlers bear it.
     if WATCHED.load(Ordering::Acquire) {
         return;
     }
@@ -56,11 +60,13 @@ pub(crate) fn watch() {
 }
 
 extern "C" fn before() {
+    process::read_image();
     let held = HELD.take().unwrap_or_else(|| {
         ManuallyDrop::new(Held {
             exit: exit::Held::new(),
             processes: process::Held::new(),
             time: timekeeper::Held::new(),
+            threads: starting::Held::new(),
         })
     });
     HELD.set(Some(held));
@@ -78,5 +84,6 @@ extern "C" fn in_child() {
         held.exit.make_anew();
         held.processes.make_anew();
         held.time.make_anew();
+        held.threads.make_anew();
     }
 }

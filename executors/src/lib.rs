@@ -36,6 +36,8 @@ mod promise;
 mod queue;
 #[doc(hidden)]
 pub mod shim;
+#[doc(hidden)]
+pub mod starting;
 mod stats;
 mod thread;
 mod thread_pool;

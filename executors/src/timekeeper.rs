@@ -12,11 +12,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Condvar, MutexGuard};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crate::caught::{drop_caught, run_caught};
 use crate::forks;
 use crate::shim::Mutex;
+use crate::starting;
 use crate::thread::Thread;
 use crate::thread_pool::ThreadPoolExecutor;
 use crate::work::Executor;
@@ -71,7 +73,7 @@ pub(crate) fn call_at(
     let call = Box::new(call);
     let mut state = lock();
     if !state.is_there {
-        std::thread::Builder::new().name("loopool-time".to_owned()).spawn(keep_time)?;
+        starting::thread(Builder::new().name("loopool-time".to_owned()), keep_time)?;
         state.is_there = true;
     }
     let key = (time, state.next_number);

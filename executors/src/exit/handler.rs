@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use super::Nag;
@@ -10,6 +11,7 @@ use super::leaving::{self, Leaver};
 use crate::caught::{run_caught, tell};
 use crate::forks;
 use crate::shim::Mutex;
+use crate::starting;
 
 /// How long flushing the standard output may take.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
@@ -54,7 +56,7 @@ extern "C" fn at_exit() {
             let _ = std::io::stdout().flush();
             let _ = progress.send(());
         };
-        match std::thread::Builder::new().name("loopool-exit".to_owned()).spawn(work) {
+        match starting::thread(Builder::new().name("loopool-exit".to_owned()), work) {
             Ok(_) => {
                 // An error says that the thread has ended, by a panic that was told of.
                 let _ = steps.recv();

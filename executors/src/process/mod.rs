@@ -74,6 +74,7 @@ mod worker_handle;
 pub use child_process::{Process, ProcessHandle};
 #[doc(hidden)]
 pub use hook::constructor_address;
+pub(crate) use image::read as read_image;
 pub(crate) use mapping::Mapping;
 pub(crate) use offspring::{Held, finish};
 pub use pool::{ProcessPoolBuilder, ProcessPoolExecutor, worker_main};
