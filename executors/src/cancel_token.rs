@@ -20,7 +20,8 @@ use crate::promise::Cell;
 ///
 /// On the job's own thread it is the [current](Self::current) one; to other threads, those of `rayon::join` and
 /// `par_iter` included, it is given, as a clone: the current one there is none, or another job's. As long as a token
-/// is kept, so is an outcome that nobody has taken. (A job in a pool of processes needs none: its process is killed.)
+/// is kept, so is an outcome that nobody has taken. (A job in a pool of processes has one if the
+/// pool has a [`cancel_grace`](crate::ProcessPoolBuilder::cancel_grace); else its process is killed at once.)
 ///
 /// ```
 /// use loopool_executors::{CancelToken, Executor, ThreadPoolExecutor};
@@ -190,6 +191,12 @@ impl<T: Send + 'static> HasToken for Arc<Cell<T>> {
     }
 }
 
+impl HasToken for Arc<dyn Askable> {
+    fn token(&self) -> CancelToken {
+        CancelToken { job: self.clone() }
+    }
+}
+
 /// A job that a thread is in, on its stack.
 struct Inside {
     job: NonNull<dyn HasToken>,
@@ -207,11 +214,11 @@ pub(crate) fn current_jobs() -> impl Iterator<Item = CancelToken> {
     // Without, at the thread's end.
     let mut next = CURRENT.try_with(StdCell::get).ok().flatten();
     std::iter::from_fn(move || {
-        // SAFETY: `while_current` put it there and has not returned, or it would have taken it away: so what it
+        // SAFETY: `while_in` put it there and has not returned, or it would have taken it away: so what it
         // points to is still there, on this thread's stack, and so are those beneath.
         let inside = unsafe { next?.as_ref() };
         next = inside.outer;
-        // SAFETY: as above: `while_current` borrows it until it returns.
+        // SAFETY: as above: `while_in` borrows it until it returns.
         Some(unsafe { inside.job.as_ref() }.token())
     })
 }
@@ -221,6 +228,15 @@ pub(crate) fn while_current<T: Send + 'static, R>(
     cell: &Arc<Cell<T>>,
     work: impl FnOnce() -> R,
 ) -> R {
+    while_in(cell, work)
+}
+
+/// Runs `work` as a job that is asked to end in another way.
+pub(crate) fn while_asked_by<R>(job: &Arc<dyn Askable>, work: impl FnOnce() -> R) -> R {
+    while_in(job, work)
+}
+
+fn while_in<R>(job: &dyn HasToken, work: impl FnOnce() -> R) -> R {
     /// Brings the one before back, however `work` ends.
     struct Restore(Option<NonNull<Inside>>);
 
@@ -231,7 +247,6 @@ pub(crate) fn while_current<T: Send + 'static, R>(
         }
     }
 
-    let job: &dyn HasToken = cell;
     // SAFETY: only the lifetime is changed. It is taken away by `Restore` before the borrow ends, and nobody
     // copies it from there to where it could outlast that.
     let job: &'static dyn HasToken = unsafe { std::mem::transmute(job) };

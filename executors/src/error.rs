@@ -13,13 +13,26 @@ pub struct JobError(Box<Kind>);
 
 enum Kind {
     Cancelled,
-    Panicked { message: String, location: Option<String>, payload: Option<Box<dyn Any + Send>> },
-    TimedOut { limit: Duration },
-    QueueTimedOut { limit: Duration },
+    Panicked {
+        message: String,
+        location: Option<String>,
+        payload: Option<Box<dyn Any + Send>>,
+    },
+    TimedOut {
+        limit: Duration,
+    },
+    QueueTimedOut {
+        limit: Duration,
+    },
     WaitTimedOut,
     EndlessWait(String),
     Crashed(CrashReport),
-    Codec { what: &'static str, message: String },
+    /// At least two, the last one last.
+    Quarantined(Vec<CrashReport>),
+    Codec {
+        what: &'static str,
+        message: String,
+    },
     Rejected(String),
     Abandoned,
     AlreadyTaken,
@@ -67,6 +80,11 @@ impl JobError {
     /// The process that ran the job died.
     pub(crate) fn crashed(report: CrashReport) -> Self {
         Self::new(Kind::Crashed(report))
+    }
+
+    /// Every attempt at the job has crashed: there are at least two reports.
+    pub(crate) fn quarantined(reports: Vec<CrashReport>) -> Self {
+        Self::new(Kind::Quarantined(reports))
     }
 
     /// An argument or result could not be turned into bytes, or back.
@@ -149,10 +167,32 @@ impl JobError {
         matches!(*self.0, Kind::Codec { .. })
     }
 
-    /// What is known about the death of the process that ran the job.
+    /// What is known about the death of the process that ran the job; of the last one, if it was tried more than once.
     pub fn crash(&self) -> Option<&CrashReport> {
         match &*self.0 {
             Kind::Crashed(report) => Some(report),
+            Kind::Quarantined(reports) => reports.last(),
+            _ => None,
+        }
+    }
+
+    /// The reports of all attempts, the first one first, of a job whose input is *quarantined*: every attempt that its
+    /// [`Retry`](crate::Retry) allowed, at least two, has cost a process. To submit it again would cost more.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, JobOptions, ProcessPoolExecutor, Retry, call};
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// let abort = |_: ()| -> () { std::process::abort() };
+    /// let retry = JobOptions::new().retry(Retry::new(2).on_crash().idempotent());
+    /// let error = pool.with(retry).submit(call(abort, ()))?.result(None).unwrap_err();
+    /// let attempts: Vec<u32> = error.quarantine().unwrap().iter().map(|it| it.attempt).collect();
+    /// assert_eq!(attempts, [1, 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn quarantine(&self) -> Option<&[CrashReport]> {
+        match &*self.0 {
+            Kind::Quarantined(reports) => Some(reports),
             _ => None,
         }
     }
@@ -198,6 +238,14 @@ impl fmt::Display for JobError {
             Kind::WaitTimedOut => f.write_str("the job was not done in the time given to wait"),
             Kind::EndlessWait(reason) => write!(f, "the wait would never end: {reason}"),
             Kind::Crashed(report) => write!(f, "{report}"),
+            Kind::Quarantined(reports) => {
+                write!(
+                    f,
+                    "the job's input has cost {} processes and is tried no more",
+                    reports.len()
+                )?;
+                reports.last().map_or(Ok(()), |report| write!(f, "; the last time, {report}"))
+            }
             Kind::Codec { what, message } => write!(f, "the {what} could not cross: {message}"),
             Kind::Rejected(reason) => write!(f, "the job was not run: {reason}"),
             Kind::Abandoned => f.write_str("whoever was to do the job went away without doing it"),
@@ -246,6 +294,15 @@ pub enum RejectReason {
     Broken(String),
     /// The function does not live in the main program, so no worker process can call it.
     ForeignFunction,
+    /// The work wants to find a state of another type in its worker, or any where there is none; the text says more.
+    WrongState(String),
+    /// The job has declared that it needs more memory than the pool has for all jobs together, in bytes.
+    OverBudget {
+        /// What it needs.
+        memory: u64,
+        /// What there is.
+        budget: u64,
+    },
 }
 
 impl<W> Rejected<W> {
@@ -284,6 +341,11 @@ impl fmt::Display for RejectReason {
                 f.write_str("the program is ending, and executors take no more work")
             }
             RejectReason::Broken(why) => write!(f, "the executor is broken: {why}"),
+            RejectReason::OverBudget { memory, budget } => write!(
+                f,
+                "the job needs {memory} bytes of memory, and the pool has {budget} for all of them"
+            ),
+            RejectReason::WrongState(why) => f.write_str(why),
             RejectReason::ForeignFunction => f.write_str(
                 "the function lives outside the main program, so no worker process can call it",
             ),

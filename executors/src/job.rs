@@ -103,19 +103,22 @@ impl<T> Job<T> {
             return Ok(found);
         }
         let waker = unpark_this_thread();
-        let mut parked: Option<Instant> = None;
-        loop {
-            if let Poll::Ready(found) = poll(&self.cell, &waker) {
-                if let Some(parked) = parked {
-                    with_patience(|patience| patience.slept(parked.elapsed(), true));
-                }
-                return Ok(found);
-            }
-            parked.get_or_insert_with(Instant::now);
-            if !park_until(deadline) {
-                return Err(JobError::wait_timed_out());
-            }
+        if let Poll::Ready(found) = poll(&self.cell, &waker) {
+            return Ok(found);
         }
+        self.cell.note_sleep(true);
+        let parked = Instant::now();
+        let found = loop {
+            if !park_until(deadline) {
+                break Err(JobError::wait_timed_out());
+            }
+            if let Poll::Ready(found) = poll(&self.cell, &waker) {
+                with_patience(|patience| patience.slept(parked.elapsed(), true));
+                break Ok(found);
+            }
+        };
+        self.cell.note_sleep(false);
+        found
     }
 
     /// For as long as it usually pays on this thread.

@@ -13,11 +13,14 @@
 //! [`result`](Job::result). This crate knows nothing of any runtime; `loopool` builds on it.
 
 mod blob;
+mod call_with;
 mod cancel_token;
 #[doc(hidden)]
 pub mod caught;
 mod counters;
 mod cpu;
+#[doc(hidden)]
+pub mod engine;
 mod error;
 mod exit;
 mod forks;
@@ -34,6 +37,7 @@ mod place;
 pub mod process;
 mod promise;
 mod queue;
+mod retry;
 #[doc(hidden)]
 pub mod shim;
 #[doc(hidden)]
@@ -45,6 +49,7 @@ mod timekeeper;
 mod work;
 
 pub use blob::Blob;
+pub use call_with::{CallWith, call_with};
 pub use cancel_token::CancelToken;
 pub use cpu::{CpuExecutor, CpuExecutorBuilder};
 pub use error::{JobError, RejectReason, Rejected, panic_message};
@@ -54,10 +59,12 @@ pub use not_started::{NotStarted, StartError};
 pub use options::{JobOptions, Priority, With};
 pub use place::{Place, SubmitAsync};
 pub use process::{
-    CrashCause, CrashReport, Process, ProcessHandle, ProcessPoolBuilder, ProcessPoolError,
-    ProcessPoolExecutor, worker_main,
+    CircuitSnapshot, CrashCause, CrashReport, DurationHistogram, Enforced, JobSnapshot,
+    MemoryGuard, PoolSnapshot, Process, ProcessHandle, ProcessPoolBuilder, ProcessPoolError,
+    ProcessPoolExecutor, RemoteWork, Sandbox, SystemCall, WorkerPhase, WorkerSnapshot, worker_main,
 };
 pub use promise::{JobOwner, Outcome, Promise};
+pub use retry::{IdempotentRetry, Retry};
 pub use stats::ExecutorStats;
 pub use thread::{Thread, ThreadHandle};
 pub use thread_pool::{ThreadPoolBuilder, ThreadPoolExecutor};

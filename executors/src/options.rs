@@ -1,10 +1,13 @@
 //! How a job is to be treated, besides being run.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
+use crate::engine::Serving;
 use crate::error::Rejected;
 use crate::job::Job;
 use crate::place::Place;
+use crate::retry::IdempotentRetry;
 use crate::stats::ExecutorStats;
 use crate::work::{Executor, Work};
 
@@ -45,6 +48,10 @@ pub struct JobOptions {
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) job_timeout: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) retry: Option<IdempotentRetry>,
+    pub(crate) affinity: Option<u64>,
+    pub(crate) memory: u64,
+    pub(crate) name: Option<&'static str>,
 }
 
 impl JobOptions {
@@ -68,7 +75,8 @@ impl JobOptions {
 
     /// How long a job may run. After that it fails ([`is_timeout`](crate::JobError::is_timeout)), and its
     /// [`CancelToken`](crate::CancelToken) asks it to end. No thread can be stopped: one that runs a job which does
-    /// not heed that goes on with it, and what the job gives then is dropped.
+    /// not heed that goes on with it, and what the job gives then is dropped. A process is killed. (Where the pool
+    /// has a limit, too, the shorter one counts.)
     pub fn job_timeout(mut self, limit: Duration) -> Self {
         self.job_timeout = Some(limit);
         self
@@ -77,6 +85,49 @@ impl JobOptions {
     /// When a job has to be done, whether it waits or runs then: the earlier of this and the other limits counts.
     pub fn deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// What becomes of a job that fails in a pool of processes; see [`Retry`](crate::Retry). Default: it has failed.
+    /// Threads and cores run each job once.
+    pub fn retry(mut self, retry: IdempotentRetry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Jobs with equal keys (of one document, say) had better be run by the same worker process, which may have kept
+    /// something of the last one. It is a hint: when that worker has much to do, or has gone, another one does it.
+    /// Threads and cores take no notice.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, JobOptions, ProcessPoolExecutor, call};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().workers(2).min_workers(2).build()?;
+    /// let document = JobOptions::new().affinity("report.odt");
+    /// let pid = |()| std::process::id();
+    /// let first = pool.with(document).submit(call(pid, ()))?.result(None)?;
+    /// assert_eq!(pool.with(document).submit(call(pid, ()))?.result(None)?, first);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn affinity(mut self, key: impl Hash) -> Self {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        self.affinity = Some(hasher.finish());
+        self
+    }
+
+    /// How many bytes of memory a job will need, for pools of processes that have a
+    /// [budget](crate::ProcessPoolBuilder::memory_budget). Default: none worth mentioning. Threads and cores take no
+    /// notice.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// What the job is called in a [snapshot](crate::ProcessPoolExecutor::snapshot). Default: the types of its
+    /// function.
+    pub fn name(mut self, name: &'static str) -> Self {
+        self.name = Some(name);
         self
     }
 
@@ -128,6 +179,10 @@ impl<W: Work, E: SubmitWith<W>> Executor<W> for With<'_, E> {
 
     fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
         self.executor.shutdown(wait, cancel_futures)
+    }
+
+    fn serve(&self) -> Option<Serving> {
+        self.executor.serve()
     }
 
     fn place(&self) -> Place {

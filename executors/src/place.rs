@@ -30,6 +30,9 @@ pub(crate) trait HasPlaces: Send + Sync {
 
     /// Whoever has the ticket goes away.
     fn give_back(&self, ticket: &mut Ticket);
+
+    /// The calling thread goes to sleep until there is a place, or (`false`) does so no more.
+    fn note_sleep(&self, begins: bool);
 }
 
 /// An executor whose jobs wait in a [`JobQueue`].
@@ -38,6 +41,11 @@ pub(crate) trait HasQueue: Send + Sync {
 
     /// Calls `f` under the executor's lock.
     fn with_queue<R>(&self, f: impl FnOnce(&mut JobQueue<Self::Entry>) -> R) -> R;
+
+    /// The calling thread goes to sleep until there is a place, or (`false`) does so no more.
+    fn note_sleep(&self, begins: bool) {
+        let _ = begins;
+    }
 }
 
 impl<E: HasQueue> HasPlaces for E {
@@ -59,6 +67,10 @@ impl<E: HasQueue> HasPlaces for E {
     fn give_back(&self, ticket: &mut Ticket) {
         let mut leftovers = Leftovers::new();
         self.with_queue(|queue| queue.give_back(ticket, &mut leftovers));
+    }
+
+    fn note_sleep(&self, begins: bool) {
+        HasQueue::note_sleep(self, begins);
     }
 }
 
@@ -98,9 +110,19 @@ impl Place {
             if !in_time {
                 return false;
             }
+            self.note_sleep(true);
             in_time = park_until(deadline);
+            self.note_sleep(false);
         }
         true
+    }
+}
+
+impl Place {
+    fn note_sleep(&self, begins: bool) {
+        if let Some(queue) = &self.queue {
+            queue.note_sleep(begins);
+        }
     }
 }
 

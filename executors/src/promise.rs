@@ -70,6 +70,11 @@ pub trait JobOwner: Send + Sync {
     /// The calling thread looks whether the job is done, and will look again: it may take in what has come for the
     /// executor. By default nothing is done.
     fn look(&self) {}
+
+    /// The calling thread goes to sleep until the job is done, or (`false`) does so no more. By default nothing is done.
+    fn note_sleep(&self, begins: bool) {
+        let _ = begins;
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -336,6 +341,13 @@ impl<T> Cell<T> {
     pub(crate) fn while_looking(&self) {
         if let Some((owner, _)) = &self.owner {
             owner.look();
+        }
+    }
+
+    /// To be called by a thread that goes to sleep until the job is done, and when it does so no more.
+    pub(crate) fn note_sleep(&self, begins: bool) {
+        if let Some((owner, _)) = &self.owner {
+            owner.note_sleep(begins);
         }
     }
 

@@ -34,7 +34,7 @@ struct State {
     is_awaited: bool,
 }
 
-/// Starts a thread of that name.
+/// Starts a thread.
 ///
 /// # Errors
 /// The system's, when it gives none; `life` is dropped.

@@ -1,7 +1,9 @@
 //! What an executor is doing, in numbers.
 
+use serde::{Deserialize, Serialize};
+
 /// A moment's view of an executor. Counts since it was made are marked so.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ExecutorStats {
     /// Threads or processes that are there.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::engine::Serving;
 use crate::error::{RejectReason, Rejected};
 use crate::job::Job;
 use crate::place::{Place, SubmitAsync};
@@ -156,6 +157,13 @@ pub trait Executor<W: Work>: Send + Sync {
         Self: Sized,
     {
         SubmitAsync::new(self, self.place(), work)
+    }
+
+    /// For an event loop, which is to turn the executor's [`Engine`](crate::engine::Engine) from now on; none when
+    /// there is nothing to be turned, or somebody does.
+    #[doc(hidden)]
+    fn serve(&self) -> Option<Serving> {
+        None
     }
 
     /// A place to be waited for in the executor's queue, if that is bounded. By default it is free at once.

@@ -41,9 +41,41 @@ impl Visit for Line {
     }
 }
 
+/// Once for all tests.
+fn listen() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(Notebook).unwrap());
+}
+
+#[test]
+fn events_of_jobs_are_events_of_the_program() {
+    listen();
+    let speak = |n: u32| {
+        tracing::info!("nobody listens to this");
+        let _ = std::io::stderr().write_all(b"no line ends here");
+        tracing::warn!(n, path = "a\tb", "told by a job\nin two lines");
+        tracing::error!(target: "elsewhere", "{}", "long ".repeat(1000));
+        n
+    };
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    let mut job = pool.submit(call(speak, 7)).unwrap();
+    assert_eq!(job.result(Duration::from_secs(120)).unwrap(), 7);
+    pool.shutdown(true, false);
+    let lines = WARNINGS.lock().unwrap().clone();
+    let warning = lines.iter().find(|line| line.contains("told by a job")).unwrap();
+    for part in
+        ["told by a job\nin two lines", "n=7", r#"path="a\tb""#, "job_target=\"process_logs"]
+    {
+        assert!(warning.contains(part), "{part} is missing: {warning}");
+    }
+    let error = lines.iter().find(|line| line.contains("job_target=\"elsewhere\"")).unwrap();
+    assert!(error.contains("long long") && error.len() < 1100, "{}", error.len());
+    assert!(!lines.iter().any(|line| line.contains("nobody listens")));
+}
+
 #[test]
 fn the_warning_of_a_crash_quoted_eight_kibibytes() {
-    tracing::subscriber::set_global_default(Notebook).unwrap();
+    listen();
     let pool = ProcessPoolExecutor::new(1).unwrap();
     let abort = |n: u32| -> u32 {
         let mut stderr = std::io::stderr();
@@ -65,4 +97,15 @@ fn the_warning_of_a_crash_quoted_eight_kibibytes() {
         assert!(warning.contains(part), "{part} is missing: {warning}");
     }
     assert!(!warning.contains("line 99"), "{warning}");
+}
+
+#[test]
+fn why_an_initializer_failed_is_written_down() {
+    listen();
+    let fails: fn() -> Result<(), String> = || Err("no model called lobster".to_owned());
+    let pool = ProcessPoolExecutor::builder().workers(1).initializer(fails).build().unwrap();
+    let mut job = pool.submit(call(|n: u32| n, 1)).unwrap();
+    assert!(job.result(Duration::from_secs(120)).unwrap_err().is_rejected());
+    let lines = WARNINGS.lock().unwrap().clone();
+    assert!(lines.iter().any(|line| line.contains("no model called lobster")), "{lines:?}");
 }

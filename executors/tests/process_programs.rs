@@ -4,12 +4,16 @@
 
 #![allow(clippy::print_stdout, reason = "what a program in a role says is what is tested")]
 
+#[path = "common/copies.rs"]
+mod copies;
+
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use copies::{changed_copy, copy_without_the_constructor, scratch};
 use loopool_executors::{Executor, ProcessPoolError, ProcessPoolExecutor, call};
 
 const ROLE: &str = "LOOPOOL_TEST_ROLE";
@@ -95,43 +99,11 @@ fn a_name_alone_makes_no_worker() {
     assert_eq!(output, "an ordinary start");
 }
 
-fn scratch(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("loopool-{name}-{}", std::process::id()))
-}
-
-/// A copy of this program, changed.
-fn changed_copy(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> PathBuf {
-    let mut program = std::fs::read("/proc/self/exe").unwrap();
-    change(&mut program);
-    let path = scratch(name);
-    std::fs::write(&path, program).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    std::fs::set_permissions(&path, mode).unwrap();
-    path
-}
-
-/// Where in the program's file the code at `address` is.
-fn place_in_file(address: usize) -> usize {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let place = maps.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
-        let (start, end) = fields.next()?.split_once('-')?;
-        let start = usize::from_str_radix(start, 16).ok()?;
-        let end = usize::from_str_radix(end, 16).ok()?;
-        let offset = usize::from_str_radix(fields.nth(1)?, 16).ok()?;
-        (start..end).contains(&address).then(|| address - start + offset)
-    });
-    place.unwrap()
-}
-
 fn without_the_constructor_nothing_is_spawned() {
-    if cfg!(not(target_arch = "x86_64")) {
+    let Some(copy) = copy_without_the_constructor("hookless") else {
         println!("(not on this architecture: the next test)");
         return;
-    }
-    let at = place_in_file(loopool_executors::process::constructor_address());
-    const RETURN: u8 = 0xc3;
-    let copy = changed_copy("hookless", |program| program[at] = RETURN);
+    };
     let run = |name: Option<String>| {
         let mut command = Command::new(&copy);
         if let Some(name) = name {

@@ -7,7 +7,7 @@ mod ring;
 
 use loom::thread;
 use loopool_loom_tests::shim::{Arc, UnsafeCell};
-use loopool_loom_tests::{Bounds, Eventfd, model};
+use loopool_loom_tests::{Bounds, Eventfd, model, shim};
 
 use self::ring::{Ring, SLOTS};
 

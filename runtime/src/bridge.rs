@@ -1,12 +1,18 @@
 //! Between loops and pools: loop → pool with [`run_in_executor`] and [`to_thread`]. (Pool → loop is
 //! [`ThreadsafeHandle`](crate::ThreadsafeHandle).)
 
+use std::io;
 use std::sync::Arc;
 
+use loopool_executors::engine::{Serving, Turn};
 use loopool_executors::{BoxedWork, CancelOnDrop, Executor, Rejected, Work};
 
-use crate::event_loop::Core;
+use crate::event_loop::{Core, LoopHandle};
 use crate::fork::Forked;
+use crate::reactor::registration::Done;
+use crate::reactor::{Direction, Registration};
+use crate::time::timeout_at;
+use crate::yield_now;
 
 /// Gives `work` to `executor`; await what comes back for the outcome.
 ///
@@ -32,7 +38,52 @@ where
     W: Work,
     E: Executor<W> + ?Sized,
 {
+    if let Some(serving) = executor.serve() {
+        serve_engine(serving);
+    }
     executor.submit(work).map(|job| job.cancel_on_drop())
+}
+
+/// Serves an executor from the loop of this thread, if it runs one: then no other thread stands between the loop and the
+/// executor's processes.
+fn serve_engine(serving: Serving) {
+    let Some(core) = crate::context::current_core() else { return };
+    let engine = Arc::downgrade(serving.engine());
+    core.look_at(engine);
+    drop(LoopHandle::new(core).create_task(serve(serving)));
+}
+
+/// Turns an executor's engine until it is over, or this loop is.
+async fn serve(serving: Serving) {
+    let io = Registration::new(serving);
+    let mut deadline = None;
+    loop {
+        let mut next = Turn::Again;
+        let turned = io.io(Direction::Read, |serving| {
+            next = serving.turn();
+            match next {
+                Turn::Until(until) if until == deadline => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(Done { value: (), drained: false }),
+            }
+        });
+        match deadline {
+            None => {
+                if turned.await.is_err() {
+                    return;
+                }
+            }
+            Some(time) => match timeout_at(time, turned).await {
+                Ok(Err(_)) => return,
+                Ok(Ok(())) => {}
+                Err(_) => next = io.get().turn(),
+            },
+        }
+        match next {
+            Turn::Over => return,
+            Turn::Again => yield_now().await,
+            Turn::Until(until) => deadline = until,
+        }
+    }
 }
 
 /// Runs `function` in the runtime's default executor, a pool of threads: for calls that block.

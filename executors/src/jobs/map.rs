@@ -26,7 +26,8 @@ use crate::work::{Executor, Work};
 /// endless. A panic, or whatever else takes a result away, is an error in its item's place; the others come
 /// all the same. Dropping it cancels what has not started.
 ///
-/// For executors that take closures: those of threads and cores, and one's own.
+/// For executors that take closures: those of threads and cores, and one's own. A pool of processes takes a `fn`
+/// that captures nothing: see [`map_calls`].
 ///
 /// A [`Stream`] for who awaits, in any runtime; an iterator for a thread, which then blocks
 /// ([with a limit](Map::timeout), if wished). On an event loop's thread that stops the loop.
@@ -68,7 +69,42 @@ where
     }
 }
 
-/// Results in the order of their items. Made by [`map`].
+/// As [`map`], with a function that can cross to another process: a `fn` item, or a closure that captures nothing.
+/// For any executor.
+///
+/// In a pool of processes a chunk is one message each way. A panic costs its own item; a crash costs its chunk, whose
+/// first item has the report.
+///
+/// ```
+/// use loopool_executors::ProcessPoolExecutor;
+/// use loopool_executors::jobs::map_calls;
+///
+/// let pool = ProcessPoolExecutor::new(2)?;
+/// let squares = map_calls(&pool, |n: u64| n * n, 1..=100).chunksize(16);
+/// assert_eq!(squares.into_iter().sum::<Result<u64, _>>()?, 338_350);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As for [`map`].
+pub fn map_calls<E, A, R, I>(
+    executor: &E,
+    function: fn(A) -> R,
+    items: I,
+) -> MapCalls<'_, E, A, I::IntoIter, R>
+where
+    E: Executor<Chunk<fn(A) -> R, A>> + ?Sized,
+    A: Send + 'static,
+    R: Send + 'static,
+    I: IntoIterator<Item = A>,
+{
+    map(executor, function, items)
+}
+
+/// What [`map_calls`] makes.
+pub type MapCalls<'e, E, A, I, R> = Map<'e, E, fn(A) -> R, I, R>;
+
+/// Results in the order of their items. Made by [`map`] and [`map_calls`].
 ///
 /// # Cancel safety
 /// As long as the stream gave no result, none is lost.
@@ -106,6 +142,16 @@ struct UnderWay<R> {
 pub struct Chunk<F, A> {
     function: Arc<F>,
     items: Vec<A>,
+}
+
+impl<F, A> Chunk<F, A> {
+    pub(crate) fn function(&self) -> &F {
+        &self.function
+    }
+
+    pub(crate) fn items(&self) -> &Vec<A> {
+        &self.items
+    }
 }
 
 impl<F, A, R> Work for Chunk<F, A>

@@ -14,7 +14,7 @@
 mod map;
 mod several;
 
-pub use self::map::{Chunk, Map, MapIter, map};
+pub use self::map::{Chunk, Map, MapCalls, MapIter, map, map_calls};
 pub use self::several::{
     AsCompleted, AsCompletedIter, AsCompletedTimeout, DoneAndNotDone, ReturnWhen, Unfinished,
     as_completed, wait,

@@ -110,10 +110,22 @@ const F_SETSIG: i32 = 10;
 /// Makes the kernel kill this process, whatever it does, when the last other end of `pipe` is closed:
 /// when the program has gone, or lets go of it.
 pub(super) fn die_with(pipe: BorrowedFd<'_>) -> io::Result<()> {
+    die(pipe, std::process::id() as i32)
+}
+
+/// The same with what this process has started, if it leads a group. Another group is not ours to kill.
+pub(super) fn die_together_with(pipe: BorrowedFd<'_>) -> io::Result<()> {
+    let me = std::process::id() as i32;
+    let leads = nix::unistd::getpgrp().as_raw() == me;
+    die(pipe, if leads { -me } else { me })
+}
+
+/// `victim` is a process, or minus a group.
+fn die(pipe: BorrowedFd<'_>, victim: i32) -> io::Result<()> {
     let fd = pipe.as_raw_fd();
     // SAFETY: settings of a descriptor of our own.
     let refused = unsafe {
-        libc::fcntl(fd, F_SETOWN, libc::getpid()) < 0
+        libc::fcntl(fd, F_SETOWN, victim) < 0
             || libc::fcntl(fd, F_SETSIG, libc::SIGKILL) < 0
             || libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK) < 0
     };

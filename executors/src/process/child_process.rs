@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 
 use super::arena::Arena;
 use super::body::{Body, ResultFile, Source, TAIL_LIMIT};
+use super::environment::Environment;
+use super::evidence::Evidence;
 use super::fork_server::Recipe;
 use super::offspring::Offspring;
 use super::pool::check_this_process;
@@ -148,8 +150,8 @@ where
         let Some(_ticket) = exit::enter(&name) else { return Err(StartError::ShuttingDown) };
         let target = Target::of(self.function).ok_or(StartError::ForeignFunction)?;
         let body = Body::encode(&self.argument).map_err(StartError::Argument)?;
-        let settings = WorkerSettings { memory_limit: None, nice: 0, initializer: None };
-        let recipe = Recipe::new(None, settings, HANDSHAKE);
+        let environment = Environment::default();
+        let recipe = Recipe::new(None, &environment, WorkerSettings::default(), HANDSHAKE);
         let server = recipe.start_and_wait().map_err(StartError::Process)?;
         let pid = server.pid() as i32;
         let plan = body.plan(TAIL_LIMIT);
@@ -313,12 +315,14 @@ impl<R: DeserializeOwned> ProcessHandle<R> {
     fn last_words(&self, control: &OwnedFd) -> Outcome<R> {
         let remains = self.offspring.remains().unwrap_or_default();
         let mut buffer = vec![0; FRAME_LIMIT];
-        let (mut overflowed, mut panic) = (false, None);
+        let mut evidence = Evidence { tells_of_faults: true, ..Evidence::new(false) };
+        evidence.since = self.offspring.since;
+        let mut panic = None;
         for _ in 0..FRAMES {
             let Ok(Some(received)) = socket::receive(control.as_fd(), &mut buffer) else { break };
             let frame = postcard::take_from_bytes::<FromWorker>(&buffer[..received.len]);
             match frame {
-                Ok((FromWorker::Overflowed, _)) => overflowed = true,
+                Ok((FromWorker::Faulted(fault), _)) => evidence.fault = Some(fault),
                 Ok((FromWorker::Dying { panic: message, location }, _)) => {
                     panic = Some((message, location));
                 }
@@ -330,7 +334,7 @@ impl<R: DeserializeOwned> ProcessHandle<R> {
         }
         match panic.filter(|_| remains.may_be_an_abort()) {
             Some((message, location)) => Err(JobError::panicked_elsewhere(message, location)),
-            None => Err(JobError::crashed(remains.report(self.pid(), overflowed, String::new()))),
+            None => Err(JobError::crashed(remains.report(self.pid(), &evidence, String::new()))),
         }
     }
 }

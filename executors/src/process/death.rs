@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::report::{CrashCause, CrashReport};
+use super::evidence::Evidence;
+use super::report::CrashReport;
 
 /// Kills a worker and everything in its process group.
 ///
@@ -163,13 +164,18 @@ impl Remains {
         self.status.filter(|status| libc::WIFSIGNALED(*status)).map(|status| libc::WTERMSIG(status))
     }
 
+    /// Whether it was killed outright.
+    pub(super) fn was_killed(&self) -> bool {
+        self.signal() == Some(libc::SIGKILL)
+    }
+
     /// Puts together what is known.
-    pub(super) fn report(&self, pid: u32, overflowed: bool, stderr_tail: String) -> CrashReport {
+    pub(super) fn report(&self, pid: u32, evidence: &Evidence, stderr_tail: String) -> CrashReport {
         let status = self.status.unwrap_or(0);
         let signal = self.signal();
         let exit_code = self.status.filter(|status| libc::WIFEXITED(*status));
         CrashReport {
-            cause: cause(signal, exit_code.is_some(), overflowed, &stderr_tail),
+            cause: evidence.cause(signal, exit_code.is_some(), &stderr_tail),
             signal,
             exit_code: exit_code.map(|status| libc::WEXITSTATUS(status)),
             pid,
@@ -177,45 +183,8 @@ impl Remains {
             stderr_tail,
             peak_memory: self.peak_memory,
             cpu_time: self.cpu_time,
+            uptime: evidence.since.elapsed(),
+            attempt: 1,
         }
-    }
-}
-
-fn cause(signal: Option<i32>, exited: bool, overflowed: bool, said: &str) -> CrashCause {
-    match signal {
-        Some(libc::SIGSEGV | libc::SIGBUS) if overflowed => CrashCause::StackOverflow,
-        Some(libc::SIGSEGV | libc::SIGBUS) => CrashCause::Segfault,
-        Some(libc::SIGABRT) if tells_of_memory(said) => CrashCause::OutOfMemory,
-        Some(libc::SIGABRT) => CrashCause::Abort,
-        None if exited => CrashCause::Exit,
-        None if overflowed => CrashCause::StackOverflow,
-        _ => CrashCause::Signal,
-    }
-}
-
-/// What the standard library, and most others, say before they abort for want of memory.
-fn tells_of_memory(said: &str) -> bool {
-    (said.contains("memory allocation of ") && said.contains(" bytes failed"))
-        || said.contains("out of memory")
-        || said.contains("bad_alloc")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn causes_are_told_apart() {
-        use CrashCause::*;
-        let memory = "memory allocation of 8 bytes failed";
-        assert_eq!(cause(Some(libc::SIGSEGV), false, true, ""), StackOverflow);
-        assert_eq!(cause(Some(libc::SIGSEGV), false, false, memory), Segfault);
-        assert_eq!(cause(Some(libc::SIGBUS), false, false, ""), Segfault);
-        assert_eq!(cause(Some(libc::SIGABRT), false, false, memory), OutOfMemory);
-        assert_eq!(cause(Some(libc::SIGABRT), false, false, "assertion"), Abort);
-        assert_eq!(cause(None, true, false, ""), Exit);
-        assert_eq!(cause(Some(libc::SIGKILL), false, false, ""), Signal);
-        assert_eq!(cause(None, false, true, ""), StackOverflow);
-        assert_eq!(cause(None, false, false, ""), Signal);
     }
 }

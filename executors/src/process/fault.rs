@@ -2,16 +2,20 @@
 //!
 //! Both are a SIGSEGV to the kernel. The standard library's own handler is installed by the code
 //! around `main`, which does not run in a worker. This one, on a stack of its own, compares where the
-//! fault was with where the stack pointer is, says so to the program if they are close, and lets the
-//! signal take its course. Only the job thread has such a stack; an overflow in a thread that a job
-//! starts is reported as a segfault.
+//! fault was with where the stack pointer is, tells the program whether they are close, and lets the
+//! signal take its course.
+//!
+//! Only the job thread has such a stack. In a thread that a job starts, which has none, the handler of
+//! a wild pointer runs on the thread's own stack; that of an overflow finds no room there, and the
+//! kernel ends the process without a word. So a worker that dies of this signal *without* having told
+//! of a fault has overflowed the stack of such a thread ([`Evidence`](super::evidence::Evidence)).
 
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
-use super::wire::FAULT_FRAME;
+use super::wire::{Fault, fault_frame};
 
 /// How far from the stack pointer a fault may be and still be the stack's: a large frame is touched
 /// page by page, so the distance is small; other mappings are further away than the guard gap of the
@@ -24,9 +28,13 @@ const HANDLER_STACK: usize = 64 * 1024;
 /// pair with nothing.
 static SOCKET: AtomicI32 = AtomicI32::new(-1);
 
+/// This process, to tell it from copies of it that a job makes. Set with [`SOCKET`].
+static PROCESS: AtomicI32 = AtomicI32::new(0);
+
 /// Watches the calling thread for faults, until the process ends.
 pub(super) fn watch(socket: BorrowedFd<'static>) -> io::Result<()> {
     SOCKET.store(socket.as_raw_fd(), Relaxed);
+    PROCESS.store(std::process::id() as i32, Relaxed);
     // SAFETY: a new mapping that is never unmapped becomes the handler's stack. The handler is
     // async-signal-safe: see there.
     unsafe {
@@ -56,6 +64,19 @@ pub(super) fn watch(socket: BorrowedFd<'static>) -> io::Result<()> {
     Ok(())
 }
 
+/// Sends the program a frame from a signal handler.
+///
+/// A copy of this process, which a job may have made, has the same socket and says nothing.
+pub(super) fn tell(frame: &[u8]) {
+    // SAFETY: plain, async-signal-safe system calls; the frame is read only.
+    unsafe {
+        if libc::getpid() == PROCESS.load(Relaxed) {
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            libc::send(SOCKET.load(Relaxed), frame.as_ptr().cast(), frame.len(), flags);
+        }
+    }
+}
+
 /// Allocates nothing, locks nothing, unwinds nowhere: it may run in the middle of `malloc`.
 extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel gives valid pointers to an `SA_SIGINFO` handler; `send`, `sigaction` and
@@ -64,14 +85,12 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
         let fault = (*info).si_addr().addr();
         let by_the_kernel = (*info).si_code > 0;
         let stack = stack_pointer::of(context.cast());
-        if by_the_kernel && stack.is_some_and(|stack| stack.abs_diff(fault) < NEAR) {
-            libc::send(
-                SOCKET.load(Relaxed),
-                FAULT_FRAME.as_ptr().cast(),
-                FAULT_FRAME.len(),
-                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-            );
-        }
+        let is_near = stack.is_some_and(|stack| stack.abs_diff(fault) < NEAR);
+        tell(&fault_frame(match (by_the_kernel, is_near) {
+            (false, _) => Fault::Sent,
+            (true, true) => Fault::Overflow,
+            (true, false) => Fault::Wild,
+        }));
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = libc::SIG_DFL;
         libc::sigaction(signal, &action, std::ptr::null_mut());
@@ -108,7 +127,7 @@ mod stack_pointer {
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod stack_pointer {
-    /// Unknown here: every fault is a segfault.
+    /// Unknown here: every fault of a thread with a handler's stack is a segfault.
     ///
     /// # Safety
     /// None is needed.

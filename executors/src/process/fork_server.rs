@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::environment::Environment;
 use super::pool_error::ProcessPoolError;
 use super::socket::{self, FRAME_LIMIT};
 use super::tail::{Output, OutputPipe, pipe};
@@ -34,12 +35,13 @@ pub(super) struct Recipe {
 impl Recipe {
     pub(super) fn new(
         executable: Option<PathBuf>,
+        environment: &Environment,
         settings: WorkerSettings,
         limit: Duration,
     ) -> Self {
         Recipe {
             executable,
-            environment: std::env::vars_os().collect(),
+            environment: environment.of_now(),
             // Where it can't be opened, the workers are where the program is.
             directory: open_directory().ok(),
             umask: image::umask(),
@@ -84,7 +86,7 @@ impl Recipe {
             nonce,
             build: self.build.clone(),
             umask: self.umask,
-            settings: self.settings,
+            settings: self.settings.clone(),
         };
         let directory: Vec<BorrowedFd<'_>> = self.directory.iter().map(AsFd::as_fd).collect();
         socket::never_block(&server.control)?;
@@ -119,6 +121,11 @@ impl Recipe {
                 Err(errno) => return Err(io::Error::from(errno).into()),
             }
         }
+    }
+
+    /// Whether the workers get a sandbox.
+    pub(super) fn confines(&self) -> bool {
+        self.settings.sandbox.is_some()
     }
 
     /// What this program is, for comparison.
@@ -220,8 +227,8 @@ impl ForkServer {
     }
 
     /// Asks for a worker with these descriptors.
-    pub(super) fn ask(&self, serial: u64, fds: [BorrowedFd<'_>; 5]) -> io::Result<()> {
-        socket::send(self.control.as_fd(), &ToServer::Spawn { serial }, [&[], &[]], &fds)
+    pub(super) fn ask(&self, serial: u64, seat: u32, fds: [BorrowedFd<'_>; 5]) -> io::Result<()> {
+        socket::send(self.control.as_fd(), &ToServer::Spawn { serial, seat }, [&[], &[]], &fds)
     }
 
     /// Lets go of it: it is no fork server any more.

@@ -8,18 +8,21 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::death;
 use super::fork_server::{ForkServer, Recipe};
+use super::policy::{Homes, Parked, Policy, WorkerPhase};
 use super::remote_job::{RemoteJob, Reply};
 use super::report::CrashReport;
 use super::shared::Shared;
 use super::socket::{self, FRAME_LIMIT, Received};
 use super::staffing::Staffing;
 use super::tail::{Output, last_line};
+use super::watchdog::MemoryWatch;
 use super::wire::{FromWorker, clip};
 use super::worker_handle::{AnswerBySocket, Phase, SendError, WorkerHandle};
 use crate::error::JobError;
@@ -76,15 +79,18 @@ pub(super) struct Manager {
     pub(super) server: Option<ForkServer>,
     pub(super) workers: BTreeMap<u64, WorkerHandle>,
     /// The serial numbers of those that wait for a job, the warmest last.
-    idle: Vec<u64>,
+    pub(super) idle: Vec<u64>,
     /// Jobs that were on their way to a worker that turned out to be dead, or were taken back.
     pub(super) stranded: VecDeque<RemoteJob>,
     /// Outcomes to be delivered once the workers have their next jobs.
-    finished: Vec<(RemoteJob, Reply)>,
+    pub(super) finished: Vec<(RemoteJob, Reply)>,
     /// Lists of outcomes that are being delivered.
     delivering: usize,
     pub(super) staffing: Staffing,
-    job_timeout: Option<Duration>,
+    pub(super) memory: MemoryWatch,
+    pub(super) policy: Policy,
+    pub(super) parked: Parked,
+    pub(super) homes: Homes,
     /// Jobs that wait in the queue, as of the last look.
     pub(super) waiting: usize,
     pub(super) shut_down: bool,
@@ -114,23 +120,27 @@ impl Manager {
         recipe: Recipe,
         server: ForkServer,
         workers: usize,
-        job_timeout: Option<Duration>,
+        memory: MemoryWatch,
+        policy: Policy,
     ) -> nix::Result<Self> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let epoll = shared.epoll.clone();
         let wake = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
         epoll.add(&shared.wake, wake)?;
         let mut manager = Manager {
             shared,
             recipe,
-            epoll: Arc::new(epoll),
+            epoll,
             server: None,
             workers: BTreeMap::new(),
             idle: Vec::new(),
             stranded: VecDeque::new(),
             finished: Vec::new(),
             delivering: 0,
-            staffing: Staffing::new(workers),
-            job_timeout,
+            staffing: Staffing::new(workers, policy.min_workers),
+            memory,
+            policy,
+            parked: Parked::default(),
+            homes: Homes::default(),
             waiting: 0,
             shut_down: false,
             is_broken: false,
@@ -144,15 +154,17 @@ impl Manager {
         Ok(manager)
     }
 
-    /// Everything there is to do, in the pool's thread.
-    pub(super) fn turn(&mut self) {
+    /// Everything there is to do, in the pool's thread or a loop; in a loop (`light`) all but long answers. Says whether
+    /// there are such.
+    pub(super) fn turn(&mut self, light: bool) -> bool {
         let now = Instant::now();
         self.is_wanted = false;
-        self.take_answers(now);
+        let left = self.take_answers(now, light);
         self.enforce_deadlines(now);
         self.relieve(now);
         self.take_orders(now);
         self.staff(now);
+        left
     }
 
     /// Takes in what epoll says.
@@ -171,21 +183,28 @@ impl Manager {
         }
     }
 
-    /// Whether the pool's thread may sleep, and how long: not while there are answers. From now on it is rung for them.
-    pub(super) fn may_sleep(&mut self) -> Option<EpollTimeout> {
-        let armed = self.workers.values().filter(|worker| !worker.arm()).count() == 0;
-        if !armed || self.is_wanted || !self.finished.is_empty() {
+    /// Until when whoever turns may sleep, if he may: not while there are answers, other than the long ones that were
+    /// `left` to another. From now on it is rung for them.
+    pub(super) fn may_rest(&mut self, left: bool) -> Option<Option<Instant>> {
+        let calm = |worker: &WorkerHandle| worker.arm() || (left && worker.next_is_long());
+        // Every bell is armed, whatever the others say.
+        let restless = self.workers.values().filter(|worker| !calm(worker)).count() > 0;
+        if restless || self.is_wanted || (!self.finished.is_empty() && !left) {
             return None;
         }
-        let now = Instant::now();
-        let until = self.next_time(now);
+        let until = self.next_time(Instant::now());
         self.sleep = Sleep::Until(until);
-        // Rounded up: waking too early would only mean to wait again.
-        let left = until.map(|until| until.saturating_duration_since(now).as_micros());
-        let millis = left.map(|micros| micros.div_ceil(1000));
-        Some(millis.map_or(EpollTimeout::NONE, |millis| {
-            EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
-        }))
+        Some(until)
+    }
+
+    /// Whether outcomes wait to be handed out.
+    pub(super) fn has_outcomes(&self) -> bool {
+        !self.finished.is_empty()
+    }
+
+    /// Whether answers will come.
+    pub(super) fn has_jobs(&self) -> bool {
+        self.workers.values().any(WorkerHandle::has_jobs)
     }
 
     /// Somebody has submitted a job and gives it to a worker himself, if one can have it. Whether the pool's thread is
@@ -196,15 +215,15 @@ impl Manager {
         self.needs_its_thread(now)
     }
 
-    /// Somebody waits for a job and takes in answers himself. Whether there were any.
-    pub(super) fn glance(&mut self) -> bool {
+    /// Somebody waits for a job and takes in answers himself. None when there are none; else whether long ones are left.
+    pub(super) fn glance(&mut self, light: bool) -> Option<bool> {
         if !self.has_answers() {
-            return false;
+            return None;
         }
         let now = Instant::now();
-        self.take_answers(now);
+        let left = self.take_answers(now, light);
         self.take_orders(now);
-        true
+        Some(left)
     }
 
     /// Whether the pool's thread has to be woken for what was left behind. One that is awake looks at it before it sleeps.
@@ -229,14 +248,22 @@ impl Manager {
     }
 
     fn take_orders(&mut self, now: Instant) {
-        let room: usize = self.workers.values().map(WorkerHandle::room).sum();
-        let room = room.saturating_sub(self.stranded.len());
-        let could_start = !self.is_broken && self.live() < self.staffing.limit;
+        self.take_some_orders(now);
+        while self.could_take_more() {
+            self.take_some_orders(now);
+        }
+    }
+
+    fn take_some_orders(&mut self, now: Instant) {
+        self.unpark(now);
+        let room = self.appetite();
+        let could_start = !self.is_broken && self.staying() < self.staffing.limit;
         let orders = self.shared.orders(room, could_start);
         self.waiting = orders.waiting;
         self.shut_down = orders.shut_down;
         self.stranded.extend(orders.jobs);
         while let Some(job) = self.stranded.pop_front() {
+            let Some(job) = self.admit(job, now) else { continue };
             if let Some(job) = self.dispatch(job, now) {
                 self.stranded.push_front(job);
                 break;
@@ -245,11 +272,17 @@ impl Manager {
         for id in orders.cancels {
             self.cancel(id, now);
         }
+        if orders.kill_all {
+            self.kill_all(now);
+        }
+        if orders.cancels_parked {
+            self.end_parked(JobError::cancelled);
+        }
     }
 
     /// Gives a job to a worker. Gives it back when none can have it now.
     fn dispatch(&mut self, mut job: RemoteJob, now: Instant) -> Option<RemoteJob> {
-        while let Some((serial, was_idle)) = self.choose() {
+        while let Some((serial, was_idle)) = self.choose(&job) {
             let Some(worker) = self.workers.get_mut(&serial) else { continue };
             if was_idle {
                 // What is in the pipe by now was written by an earlier job.
@@ -260,6 +293,7 @@ impl Manager {
                 Ok(()) => {
                     worker.phase = Phase::Busy;
                     self.shared.counters.begin();
+                    self.note_sent(serial, now);
                     return None;
                 }
                 Err(refused) => refused,
@@ -272,6 +306,7 @@ impl Manager {
                     if was_idle {
                         self.idle.push(serial);
                     }
+                    self.parked.left_room = true;
                     let why = format!("there is no room for it: {error}");
                     self.finished.push((job, Reply::Error(JobError::codec("argument", why))));
                     return None;
@@ -281,55 +316,72 @@ impl Manager {
         Some(job)
     }
 
-    /// The idle worker that was busy last; without one, that which has the fewest jobs. And whether it is idle.
-    fn choose(&mut self) -> Option<(u64, bool)> {
-        if let Some(serial) = self.idle.pop() {
-            return Some((serial, true));
+    /// The home of the job, or the idle worker that was busy last; without one, that which has the fewest jobs. And
+    /// whether it is idle.
+    fn choose(&mut self, job: &RemoteJob) -> Option<(u64, bool)> {
+        if let Some(choice) = self.pick(job) {
+            return Some(choice);
         }
-        let with_room = self.workers.iter().filter(|(_, worker)| worker.room() > 0);
+        let has_room = |worker: &WorkerHandle| worker.phase == Phase::Busy && worker.room() > 0;
+        let with_room = self.workers.iter().filter(|(_, worker)| has_room(worker));
         let fewest = with_room.min_by_key(|(_, worker)| worker.in_flight());
         fewest.map(|(serial, _)| (*serial, false))
     }
 
-    fn take_answers(&mut self, now: Instant) {
+    /// Takes what answers there are; with `light`, leaves the long ones, and says whether there were any.
+    fn take_answers(&mut self, now: Instant, light: bool) -> bool {
         let mut from = 0;
+        let mut left = false;
         while let Some((&serial, _)) =
             self.workers.range(from..).find(|(_, worker)| worker.has_answers())
         {
-            self.take_answers_of(serial, now);
+            left |= self.take_answers_of(serial, now, light);
             from = serial + 1;
         }
+        left
     }
 
-    fn take_answers_of(&mut self, serial: u64, now: Instant) {
+    pub(super) fn take_answers_of(&mut self, serial: u64, now: Instant, light: bool) -> bool {
         let mut taken = 0;
+        let mut left = false;
         loop {
-            let Some(worker) = self.workers.get_mut(&serial) else { return };
+            let Some(worker) = self.workers.get_mut(&serial) else { return false };
             if taken == ANSWERS_A_TURN || !worker.has_answers() {
                 break;
             }
-            if worker.misses_an_answer() {
-                self.hear(serial);
+            if worker.next_is_long() {
+                if light {
+                    left = true;
+                    break;
+                }
+                if worker.misses_an_answer() {
+                    self.hear(serial);
+                }
             }
-            let Some(worker) = self.workers.get_mut(&serial) else { return };
+            let Some(worker) = self.workers.get_mut(&serial) else { return false };
             match worker.next_answer() {
                 Ok(None) => break,
                 Ok(Some((job, reply))) => {
                     taken += 1;
-                    self.shared.counters.end();
-                    self.finished.push((job, reply));
+                    self.conclude(serial, job, reply);
                 }
-                Err(why) => return self.convict(serial, &why),
+                Err(why) => {
+                    self.convict(serial, &why);
+                    return false;
+                }
             }
         }
-        let Some(worker) = self.workers.get_mut(&serial) else { return };
+        let Some(worker) = self.workers.get_mut(&serial) else { return left };
         if taken > 0 {
+            self.shared.metrics.run_time.record_several(now - worker.head_since, taken);
             worker.note_pace(taken, now);
+            worker.note_answers(taken, now);
             self.staffing.note_success();
         }
         if worker.phase == Phase::Busy && worker.in_flight() == 0 {
             self.make_idle(serial);
         }
+        left
     }
 
     /// Hands out what is to be delivered: for a thread that is not the pool's only what calls nobody. (Foreign code runs
@@ -351,20 +403,15 @@ impl Manager {
     }
 
     /// Puts jobs that were taken back in front of all others.
-    fn strand(&mut self, jobs: Vec<RemoteJob>) {
+    pub(super) fn strand(&mut self, jobs: Vec<RemoteJob>) {
         for job in jobs.into_iter().rev() {
             self.shared.counters.end();
+            self.shared.metrics.taken_back.fetch_add(1, Relaxed);
             self.stranded.push_front(job);
         }
     }
 
-    /// Ends a job that was given to a worker; its outcome is `error`.
-    fn finish(&mut self, job: RemoteJob, error: JobError) {
-        self.shared.counters.end();
-        self.finished.push((job, Reply::Error(error)));
-    }
-
-    fn cancel(&mut self, id: u64, now: Instant) {
+    pub(super) fn cancel(&mut self, id: u64, now: Instant) {
         let has_it = |(_, worker): &(&u64, &WorkerHandle)| worker.position(id).is_some();
         let serial = self.workers.iter().find(has_it).map(|(serial, _)| *serial);
         if let Some(serial) = serial {
@@ -373,36 +420,8 @@ impl Manager {
             && let Some(job) = self.stranded.remove(at)
         {
             self.finished.push((job, Reply::Error(JobError::cancelled())));
-        }
-    }
-
-    fn enforce_deadlines(&mut self, now: Instant) {
-        let Some(limit) = self.job_timeout else { return };
-        let late = |(serial, worker): (&u64, &WorkerHandle)| {
-            let first = worker.first().filter(|_| worker.head_since + limit <= now)?;
-            Some((*serial, first))
-        };
-        let late: Vec<(u64, u64)> = self.workers.iter().filter_map(late).collect();
-        for (serial, id) in late {
-            self.end_job(serial, id, JobError::timed_out(limit), now);
-        }
-    }
-
-    /// Ends a job that a worker has: takes it back, or kills the worker if it has begun with it. The outcome does not
-    /// wait for that: a large process takes a while to go.
-    fn end_job(&mut self, serial: u64, id: u64, outcome: JobError, now: Instant) {
-        let Some(worker) = self.workers.get_mut(&serial) else { return };
-        if let Some(job) = worker.take_back_one(id) {
-            return self.finish(job, outcome);
-        }
-        // Nothing else begins there from now on. So if the job is not over by then, it is the one that runs.
-        let back = worker.take_back(true);
-        self.strand(back);
-        self.take_answers_of(serial, now);
-        let job = self.workers.get_mut(&serial).and_then(|worker| worker.give_up(id));
-        if let Some(job) = job {
-            self.finish(job, outcome);
-            self.let_go(serial);
+        } else if let Some(job) = self.parked.take(id) {
+            self.finished.push((job, Reply::Error(JobError::cancelled())));
         }
     }
 
@@ -435,13 +454,14 @@ impl Manager {
         let Some(worker) = self.workers.get_mut(&serial) else { return };
         if worker.process.is_some() {
             worker.phase = Phase::Dying;
+            worker.entry.rest(WorkerPhase::Dying);
             worker.kill();
             self.silence(serial);
         }
     }
 
     /// Stops listening to a worker's socket and bell, so that it can't keep us busy.
-    fn silence(&mut self, serial: u64) {
+    pub(super) fn silence(&mut self, serial: u64) {
         if let Some(worker) = self.workers.get_mut(&serial)
             && !std::mem::replace(&mut worker.is_silent, true)
         {
@@ -514,7 +534,8 @@ impl Manager {
             }
             FromWorker::Ready if !worker.was_ready => {
                 worker.was_ready = true;
-                self.staffing.note_ready();
+                worker.evidence.tells_of_faults = true;
+                self.note_ready();
                 self.make_idle(serial);
             }
             FromWorker::InitializerFailed { why } if !worker.was_ready => {
@@ -524,7 +545,17 @@ impl Manager {
                 );
                 self.break_down(&format!("the initializer of its workers failed: {}", clip(why)));
             }
-            FromWorker::Overflowed if worker.was_ready => worker.overflowed = true,
+            FromWorker::Faulted(fault) => worker.evidence.fault = Some(fault),
+            FromWorker::Denied { call } => {
+                worker.evidence.denied = Some(u32::from_le_bytes(call));
+            }
+            FromWorker::Confined(enforced) if !worker.was_ready => {
+                self.shared.note_enforced(enforced, self.memory.guard());
+            }
+            FromWorker::NotConfined { why } if !worker.was_ready => {
+                tracing::error!(why, "a worker's sandbox can't be put on; the pool is broken");
+                self.break_down(&format!("its workers' sandbox can't be put on: {}", clip(why)));
+            }
             FromWorker::Dying { panic, location } if worker.was_ready => {
                 worker.last_words = Some((panic, location));
             }
@@ -549,7 +580,7 @@ impl Manager {
         self.strand(back);
         if let Some(job) = first {
             let error = format!("its worker process {pid} sent {why}, and was killed");
-            self.finish(job, JobError::codec("result", error));
+            self.finish(serial, job, JobError::codec("result", error));
         }
         self.let_go(serial);
     }
@@ -563,7 +594,7 @@ impl Manager {
         worker.phase = Phase::Idle;
         if self.is_broken || self.is_closing {
             self.let_go(serial);
-        } else {
+        } else if self.goes_on(serial) {
             self.idle.push(serial);
         }
     }
@@ -595,7 +626,9 @@ impl Manager {
         self.publish();
         let (first, rest) = worker.estate();
         self.strand(rest);
-        let report = remains.report(pid, worker.overflowed, worker.output.text());
+        self.judge(&mut worker, &remains);
+        let mut report = remains.report(pid, &worker.evidence, worker.output.text());
+        report.attempt = first.as_ref().map_or(1, |job| job.terms.attempt());
         if worker.is_ours {
             tracing::debug!(pid, "a worker process was let go");
         } else {
@@ -611,18 +644,20 @@ impl Manager {
             self.note_death(worker.was_ready, &report);
         }
         if let Some(job) = first {
+            self.shared.metrics.run_time.record(worker.head_since.elapsed());
             let panic = worker.last_words.filter(|_| remains.may_be_an_abort());
             let error = match panic {
                 Some((panic, location)) => JobError::panicked_elsewhere(panic, location),
                 None => JobError::crashed(report),
             };
-            self.finish(job, error);
+            self.finish(serial, job, error);
         }
     }
 
     /// A worker died that we did not kill.
     fn note_death(&mut self, was_ready: bool, report: &CrashReport) {
         if was_ready {
+            self.shared.metrics.record_crash(report.cause);
             return self.staffing.note_crash();
         }
         let said = report.stderr_tail.trim_end();
@@ -641,7 +676,7 @@ impl Manager {
                 _ => break,
             }
         }
-        self.take_answers_of(serial, Instant::now());
+        self.take_answers_of(serial, Instant::now(), false);
     }
 
     /// Fails everything that waits, now and in future.
@@ -661,6 +696,7 @@ impl Manager {
     }
 
     pub(super) fn fail_stranded(&mut self, why: &str) {
+        self.end_parked(|| JobError::rejected(why));
         for job in std::mem::take(&mut self.stranded) {
             self.finished.push((job, Reply::Error(JobError::rejected(why))));
         }
@@ -669,7 +705,8 @@ impl Manager {
     /// Whether only the workers' end is missing, or nothing.
     fn is_due(&self) -> bool {
         let is_busy = self.workers.values().any(WorkerHandle::has_jobs);
-        let jobs = self.waiting + self.stranded.len() + self.finished.len() + self.delivering;
+        let jobs = self.waiting + self.stranded.len() + self.parked.len();
+        let jobs = jobs + self.finished.len() + self.delivering;
         self.shut_down && !is_busy && jobs == 0
     }
 
@@ -709,12 +746,10 @@ impl Manager {
 
     /// When there is something to do that nothing announces.
     fn next_time(&self, now: Instant) -> Option<Instant> {
-        let limit = self.job_timeout;
-        let late =
-            |worker: &WorkerHandle| worker.first().and(limit.map(|it| worker.head_since + it));
-        let jobs = self.workers.values().filter_map(late);
+        let policy = self.policy_deadline().into_iter();
         let relief = self.workers.values().filter_map(WorkerHandle::relief);
-        jobs.chain(relief).chain(self.staffing_deadline(now)).min()
+        let looks = self.staffing_deadline(now).chain(self.next_look(now));
+        policy.chain(relief).chain(looks).min()
     }
 }
 

@@ -34,38 +34,58 @@
 //! 3. A worker that was told of as killed may take its time to die: its job is settled at once, its
 //!    place is free at once, and it is reaped when its pidfd says so.
 //! 4. A worker's number is used for signals only until it is reaped.
-//! 5. Workers die with the program, whichever way it ends: the kernel kills them when the last writing
-//!    end of their lifeline is closed, and only the program has one.
+//! 5. What holds a worker in (`sandbox`, limits) is in force before its first job, and it says so before it is
+//!    ready. Why it died is put together from its status, what it has told, and what was done to it
+//!    (`evidence`).
+//! 6. Workers die with the program, whichever way it ends: the kernel kills them when the last writing
+//!    end of their lifeline is closed, and only the program has one. What jobs have started in a worker's
+//!    process group dies with it.
 
 mod alone;
 mod arena;
 mod board;
 mod body;
+mod cgroup;
 mod child;
 mod child_process;
+mod confinement;
+mod cpu_limit;
 mod death;
 mod desk;
+mod environment;
+mod evidence;
 mod fault;
+mod force;
 mod fork_server;
 mod futex;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hook;
 mod image;
 mod manager;
 mod mapping;
 mod offspring;
+mod oom;
 mod panics;
+mod placement;
+mod policy;
 mod pool;
 mod pool_error;
 mod remote_job;
 mod report;
 mod ring;
+mod sandbox;
+mod serving;
 mod shared;
 mod socket;
 mod staffing;
+mod submission;
 mod tail;
 mod takeover;
 mod trampoline;
 mod turning;
+mod watchdog;
 mod window;
 mod wire;
 mod worker;
@@ -77,6 +97,12 @@ pub use hook::constructor_address;
 pub(crate) use image::read as read_image;
 pub(crate) use mapping::Mapping;
 pub(crate) use offspring::{Held, finish};
+pub(crate) use policy::with_state;
+pub use policy::{
+    CircuitSnapshot, DurationHistogram, JobSnapshot, PoolSnapshot, WorkerPhase, WorkerSnapshot,
+};
 pub use pool::{ProcessPoolBuilder, ProcessPoolExecutor, worker_main};
 pub use pool_error::ProcessPoolError;
 pub use report::{CrashCause, CrashReport};
+pub use sandbox::{Enforced, MemoryGuard, Sandbox, SystemCall};
+pub use submission::RemoteWork;

@@ -24,6 +24,8 @@ pub(super) struct Offspring {
     pid: i32,
     pidfd: OwnedFd,
     pub(super) name: String,
+    /// When it was started.
+    pub(super) since: Instant,
     /// The kernel kills a daemon when this is closed; only daemons have one.
     lifeline: Option<OwnedFd>,
     remains: Mutex<Option<Remains>>,
@@ -40,7 +42,8 @@ impl Offspring {
         name: String,
         lifeline: Option<OwnedFd>,
     ) -> Arc<Self> {
-        let new = Arc::new(Offspring { pid, pidfd, name, lifeline, remains: Mutex::new(None) });
+        let (since, remains) = (Instant::now(), Mutex::new(None));
+        let new = Arc::new(Offspring { pid, pidfd, name, since, lifeline, remains });
         forks::watch();
         let mut all = ALL.lock();
         all.push(new.clone());

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
-use super::socket;
 use super::wire::{FromWorker, clip};
+use super::{sandbox, socket};
 use crate::error::panic_message;
 
 thread_local! {
@@ -27,6 +27,7 @@ pub(super) fn watch(socket: BorrowedFd<'static>) {
         }
         // Gone only while the thread ends: then nobody asks.
         let _ = LOCATION.try_with(|last| *last.borrow_mut() = location);
+        let _calm = sandbox::calm();
         print(info);
     }));
 }

@@ -6,26 +6,21 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use super::body::Body;
+use super::confinement::Confinement;
 use super::fork_server::Recipe;
 use super::image::{self, Offset};
 use super::manager::Manager;
+use super::policy::{Policy, PoolSnapshot, StateRecipe};
 use super::pool_error::ProcessPoolError;
-use super::remote_job::{RemoteJob, Target};
+use super::sandbox::Enforced;
 use super::shared::Shared;
+use super::watchdog::MemoryWatch;
 use super::wire::WorkerSettings;
 use super::{hook, takeover};
-use crate::error::{JobError, RejectReason, Rejected};
 use crate::exit;
-use crate::job::Job;
+use crate::options::{JobOptions, With};
 use crate::own_pool;
-use crate::place::Place;
-use crate::promise::Promise;
 use crate::stats::ExecutorStats;
-use crate::work::{Call, Executor};
 
 /// A pool of processes, for work that may crash, leak, hang or run out of memory.
 ///
@@ -54,9 +49,13 @@ use crate::work::{Call, Executor};
 ///
 /// # What a job finds
 /// A worker is the same program, started again, in which `main` has not run and never will:
-/// - Statics that `main` fills are empty; no logger or `tracing` subscriber is installed; constructors
-///   of other crates and of C++ may not have run. `LazyLock` and `thread_local!` work. What jobs need,
-///   the [initializer](ProcessPoolBuilder::initializer) prepares.
+/// - Statics that `main` fills are empty; no logger is installed; constructors of other crates and of C++
+///   may not have run. `LazyLock` and `thread_local!` work. What jobs need, the
+///   [initializer](ProcessPoolBuilder::initializer) and the [state](ProcessPoolBuilder::state) prepare.
+/// - What jobs send to `tracing` becomes events in the program: level, message and fields as text (the
+///   first 700 bytes), the target as the field `job_target`, the process as `pid`. This is so up to the
+///   level to which the program listened when the pool was built, and unless the initializer has installed
+///   a subscriber. Spans are not carried.
 /// - A worker runs one job at a time and many in its life: statics keep what a job puts there.
 /// - Environment, working directory and umask are those of the moment the pool was built.
 /// - Standard input is empty; what is written to standard output and error becomes `tracing` events in
@@ -70,11 +69,11 @@ use crate::work::{Call, Executor};
 /// | the job | its outcome |
 /// |---|---|
 /// | returns | the value |
-/// | panics | [`is_panic`](JobError::is_panic), with the message; the worker lives on |
-/// | dies: a signal, `abort`, stack overflow, `exit`, out of memory | [`crash`](JobError::crash), with a report |
-/// | runs longer than the [limit](ProcessPoolBuilder::job_timeout) | [`is_timeout`](JobError::is_timeout); the worker is killed |
-/// | is cancelled while it runs | [`is_cancelled`](JobError::is_cancelled); the worker is killed |
-/// | has an argument or result that serde cannot carry | [`is_codec`](JobError::is_codec) |
+/// | panics | [`is_panic`](crate::JobError::is_panic), with the message; the worker lives on |
+/// | dies: a signal, `abort`, stack overflow, `exit`, out of memory | [`crash`](crate::JobError::crash), with a report |
+/// | runs longer than the [limit](ProcessPoolBuilder::job_timeout) | [`is_timeout`](crate::JobError::is_timeout); the worker is killed |
+/// | is cancelled while it runs | [`is_cancelled`](crate::JobError::is_cancelled); the worker is killed |
+/// | has an argument or result that serde cannot carry | [`is_codec`](crate::JobError::is_codec) |
 ///
 /// In a program built with `panic = "abort"` a panic costs the worker, too, and is still told as one.
 /// Where the program ignores SIGCHLD, or waits for children that are not its own, the signal or exit
@@ -86,7 +85,9 @@ use crate::work::{Call, Executor};
 /// over, the workers are killed, with whatever threads jobs have left in them. When the program is killed
 /// or aborts, the workers die with it.
 pub struct ProcessPoolExecutor {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) state: Option<StateRecipe>,
+    pub(super) memory_budget: Option<u64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -95,12 +96,14 @@ pub struct ProcessPoolExecutor {
 pub struct ProcessPoolBuilder {
     workers: usize,
     queue_limit: Option<usize>,
-    job_timeout: Option<Duration>,
+    policy: Policy,
     memory_limit: Option<u64>,
     nice: u8,
     initializer: Option<fn() -> Result<(), String>>,
+    state: Option<StateRecipe>,
     handshake_timeout: Duration,
     worker_executable: Option<PathBuf>,
+    pub(super) confinement: Confinement,
 }
 
 impl ProcessPoolBuilder {
@@ -120,7 +123,89 @@ impl ProcessPoolBuilder {
     /// How long a job may run, from the moment a worker has it. Time in the queue does not count.
     /// Default: no limit.
     pub fn job_timeout(mut self, limit: Duration) -> Self {
-        self.job_timeout = Some(limit);
+        self.policy.job_timeout = Some(limit);
+        self
+    }
+
+    /// How long a job that is cancelled, or whose time is up, may take to end by itself before its worker is killed
+    /// with everything in its process group. It is asked by SIGTERM, which is what its
+    /// [`CancelToken`](crate::CancelToken) tells of; the outcome is settled at once either way, and another worker
+    /// takes the place. Default: none. Then the worker is killed at once, and jobs have no token.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use loopool_executors::{CancelToken, Executor, ProcessPoolExecutor, call};
+    ///
+    /// let wait = |_: ()| CancelToken::current().unwrap().wait(None);
+    /// let grace = Duration::from_secs(1);
+    /// let pool = ProcessPoolExecutor::builder().workers(1).cancel_grace(grace).build()?;
+    /// let mut job = pool.submit(call(wait, ()))?;
+    /// job.cancel();
+    /// assert!(job.result(None).unwrap_err().is_cancelled());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel_grace(mut self, grace: Duration) -> Self {
+        self.policy.cancel_grace = grace;
+        self
+    }
+
+    /// How many workers there are from the start and without any job, up to [`workers`](Self::workers): spares, warm
+    /// for the first jobs. Default: none.
+    pub fn min_workers(mut self, workers: usize) -> Self {
+        self.policy.min_workers = workers;
+        self
+    }
+
+    /// How much memory the jobs that run at the same time may have declared in all, in bytes, by
+    /// [`JobOptions::memory`](crate::JobOptions::memory). A job that does not fit waits until others have ended; in
+    /// turn, so that a large one is not kept waiting by small ones that come after it. One that needs more than that
+    /// is refused. Jobs that have declared nothing don't count. Default: no limit.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, JobOptions, ProcessPoolExecutor, RejectReason, call};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().memory_budget(2 << 30).build()?;
+    /// let thumbnail = pool.with(JobOptions::new().memory(800 << 20));
+    /// assert_eq!(thumbnail.submit(call(|n: u32| n, 1))?.result(None)?, 1);
+    /// let refused = pool.with(JobOptions::new().memory(3 << 30)).submit(call(|n: u32| n, 1));
+    /// assert!(matches!(refused.unwrap_err().reason(), RejectReason::OverBudget { .. }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn memory_budget(mut self, bytes: u64) -> Self {
+        self.policy.memory_budget = Some(bytes);
+        self
+    }
+
+    /// How many jobs a worker runs, at most, before a new one takes its place; at least 1. With many, it is a few
+    /// less for each, by chance, so that they don't all go at once. The new one is started with the last job, and
+    /// nobody waits for a worker that has had its number. Default: no limit.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, ProcessPoolExecutor, call};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().workers(1).max_tasks_per_child(1).build()?;
+    /// let pid = |()| std::process::id();
+    /// let first = pool.submit(call(pid, ()))?.result(None)?;
+    /// assert_ne!(pool.submit(call(pid, ()))?.result(None)?, first);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn max_tasks_per_child(mut self, jobs: u64) -> Self {
+        self.policy.bounds.jobs = Some(jobs.max(1));
+        self
+    }
+
+    /// How old a worker becomes, about, before a new one takes its place. It works on until that one is ready, and
+    /// goes between two jobs; one goes at a time. (A job that runs is never ended for it.) Default: no limit.
+    pub fn max_worker_age(mut self, age: Duration) -> Self {
+        self.policy.bounds.age = Some(age);
+        self
+    }
+
+    /// How much memory, in bytes, a worker may have in use after a job before a new one takes its place, in the same
+    /// way as for [`max_worker_age`](Self::max_worker_age). It is looked at soon after a job, every 20 ms at most;
+    /// what holds *during* a job is the [memory limit](Self::memory_limit). Default: no limit.
+    pub fn max_worker_memory(mut self, bytes: u64) -> Self {
+        self.policy.bounds.memory = Some(bytes);
         self
     }
 
@@ -150,6 +235,17 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// A function that each worker calls once, after the initializer, for something that its jobs will find: a
+    /// model, a parser, a connection. See [`call_with`](crate::call_with), which has an example. What is said of an
+    /// initializer that fails is true here.
+    ///
+    /// It stays in the worker, so it need not be `Send`. It is dropped only after a panic; at its end a worker is
+    /// killed.
+    pub fn state<S: 'static>(mut self, make: fn() -> Result<S, String>) -> Self {
+        self.state = Some(StateRecipe::new(make));
+        self
+    }
+
     /// How long the fork server, from which the workers come, may take for an answer. Default: 5
     /// seconds; it takes about one millisecond.
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
@@ -176,6 +272,7 @@ impl ProcessPoolBuilder {
         if exit::executors_are_closed() {
             return Err(ProcessPoolError::ShuttingDown);
         }
+        self.confinement.check()?;
         let initializer = match self.initializer {
             None => None,
             Some(function) => {
@@ -183,18 +280,35 @@ impl ProcessPoolBuilder {
                 Some(offset.ok_or(ProcessPoolError::NotTheMainProgram)?.0)
             }
         };
-        let settings =
-            WorkerSettings { memory_limit: self.memory_limit, nice: self.nice, initializer };
-        let recipe = Recipe::new(self.worker_executable, settings, self.handshake_timeout);
+        let environment = self.confinement.environment();
+        let memory =
+            MemoryWatch::new(self.confinement.rss_limit).map_err(|_| ProcessPoolError::NoProc)?;
+        let state = match &self.state {
+            None => None,
+            Some(recipe) => Some(recipe.maker().ok_or(ProcessPoolError::NotTheMainProgram)?),
+        };
+        let settings = WorkerSettings {
+            memory_limit: self.memory_limit,
+            cpu_limit: self.confinement.cpu_limit,
+            open_files: self.confinement.open_files,
+            nice: self.nice,
+            placement: self.confinement.placement,
+            initializer,
+            sandbox: self.confinement.sandbox,
+            policy: self.policy.settings(state),
+        };
+        let executable = self.worker_executable;
+        let recipe = Recipe::new(executable, &environment, settings, self.handshake_timeout);
         let server = recipe.start_and_wait()?;
+        let memory_budget = self.policy.memory_budget;
         let shared = Arc::new(Shared::new(self.queue_limit)?);
-        let manager = Manager::new(shared.clone(), recipe, server, self.workers, self.job_timeout)
-            .map_err(std::io::Error::from)?;
-        let epoll = manager.epoll.clone();
+        let manager =
+            Manager::new(shared.clone(), recipe, server, self.workers, memory, self.policy)
+                .map_err(std::io::Error::from)?;
         *shared.manager.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(manager);
         let driver = shared.clone();
         let builder = std::thread::Builder::new().name("loopool-procs".to_owned());
-        let spawned = crate::starting::thread(builder, move || driver.drive(epoll));
+        let spawned = crate::starting::thread(builder, move || driver.drive());
         let thread = match spawned {
             Ok(thread) => thread,
             Err(error) => {
@@ -206,7 +320,8 @@ impl ProcessPoolBuilder {
         // Told before anybody can ask: the thread calls foreign code only for jobs.
         let _ = shared.thread.set(thread.thread().id());
         exit::register(shared.clone());
-        Ok(ProcessPoolExecutor { shared, thread: Mutex::new(Some(thread)) })
+        let (state, thread) = (self.state, Mutex::new(Some(thread)));
+        Ok(ProcessPoolExecutor { shared, state, memory_budget, thread })
     }
 }
 
@@ -241,18 +356,57 @@ impl ProcessPoolExecutor {
         ProcessPoolBuilder {
             workers: crate::os::usable_cpus(),
             queue_limit: None,
-            job_timeout: None,
+            policy: Policy::default(),
             memory_limit: None,
             nice: 10,
             initializer: None,
+            state: None,
             handshake_timeout: Duration::from_secs(5),
             worker_executable: None,
+            confinement: Confinement::default(),
         }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The pool with options for the jobs that are submitted to it: a priority, limits of time, further attempts.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use loopool_executors::{Executor, JobOptions, ProcessPoolExecutor, call};
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// let endless = |_: ()| loop { std::thread::park() };
+    /// let briefly = JobOptions::new().job_timeout(Duration::from_millis(20));
+    /// let mut job = pool.with(briefly).submit(call::<(), ()>(endless, ()))?;
+    /// assert!(job.result(None).unwrap_err().is_timeout());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with(&self, options: JobOptions) -> With<'_, Self> {
+        With::new(self, options)
     }
 
     /// What the pool is doing.
     pub fn stats(&self) -> ExecutorStats {
         self.shared.stats()
+    }
+
+    /// What the pool is doing, in detail: each worker with its job, causes of crashes, how long jobs wait and run. It
+    /// can be serialised, for a page. (It reads a small file per worker.)
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, ProcessPoolExecutor, WorkerPhase, call};
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// pool.submit(call(|n: u32| n + 1, 1))?.result(None)?;
+    /// let snapshot = pool.snapshot();
+    /// assert_eq!((snapshot.workers[0].phase, snapshot.workers[0].jobs), (WorkerPhase::Idle, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn snapshot(&self) -> PoolSnapshot {
+        self.shared.snapshot()
     }
 
     /// The process ids of the workers that are there now.
@@ -263,6 +417,12 @@ impl ProcessPoolExecutor {
     /// The process id of the fork server, from which the workers come.
     pub fn fork_server_pid(&self) -> Option<u32> {
         self.shared.fork_server()
+    }
+
+    /// What the kernel enforces on the workers, by the last one that was started; none before the first is
+    /// ready. See [`Sandbox`](crate::Sandbox).
+    pub fn enforced(&self) -> Option<Enforced> {
+        self.shared.enforced()
     }
 
     /// Takes no more work. With `cancel_futures`, jobs that have not started are cancelled, else they
@@ -284,55 +444,6 @@ impl ProcessPoolExecutor {
             let _ = thread.join();
         }
         self.stats()
-    }
-}
-
-impl<A, R> Executor<Call<A, R>> for ProcessPoolExecutor
-where
-    A: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + DeserializeOwned + Send + 'static,
-{
-    /// Takes a call to be run in a worker. The argument is encoded here and now, in the calling thread.
-    ///
-    /// # Errors
-    /// Hands the call back when the queue is full, the pool is shut down or broken, or the function
-    /// does not live in the main program. (An argument that cannot be encoded fails the job.)
-    fn submit(&self, work: Call<A, R>) -> Result<Job<R>, Rejected<Call<A, R>>> {
-        self.submit_to(Place::default(), work)
-    }
-
-    fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
-        ProcessPoolExecutor::shutdown(self, wait, cancel_futures)
-    }
-
-    fn place(&self) -> Place {
-        Place::in_queue_of(self.shared.clone())
-    }
-
-    fn submit_to(&self, place: Place, work: Call<A, R>) -> Result<Job<R>, Rejected<Call<A, R>>> {
-        let mut place = place.of(&*self.shared);
-        let Some(target) = Target::of(work.function) else {
-            return Err(Rejected::new(work, RejectReason::ForeignFunction));
-        };
-        if let Err(reason) = self.shared.admits(&place.ticket) {
-            return Err(Rejected::new(work, reason));
-        }
-        let body = match Body::encode(&work.argument) {
-            Ok(body) => body,
-            Err(why) => {
-                let (promise, job) = Promise::new();
-                self.shared.counters.record_submitted();
-                self.shared.counters.record_failed();
-                promise.set_exception(JobError::codec("argument", why));
-                return Ok(job);
-            }
-        };
-        let id = self.shared.next_id();
-        let (promise, job) = Promise::owned_by(self.shared.clone(), id);
-        match self.shared.push(RemoteJob::new(id, target, body, promise), &mut place.ticket) {
-            Ok(()) => Ok(job),
-            Err(reason) => Err(Rejected::new(work, reason)),
-        }
     }
 }
 

@@ -34,6 +34,11 @@ pub enum ProcessPoolError {
     },
     /// What was started said nothing for as long as the handshake may take, and was killed.
     HandshakeTimeout,
+    /// The sandbox can't be enforced here, as it is required to be.
+    NoSandbox {
+        /// What can't, in words.
+        missing: Vec<String>,
+    },
     /// What was started is another build of the program.
     BuildMismatch {
         /// The build of this process.
@@ -89,6 +94,12 @@ impl fmt::Display for ProcessPoolError {
             Self::HandshakeTimeout => f.write_str(
                 "the fork server did not answer in time and was killed; if the machine is that \
                  slow, raise `handshake_timeout`",
+            ),
+            Self::NoSandbox { missing } => write!(
+                f,
+                "the workers' sandbox can't be enforced ({}); use another kernel or profile, or make it \
+                 `best_effort`",
+                missing.join("; ")
             ),
             Self::BuildMismatch { ours, theirs } => {
                 write!(

@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 
 use super::body::{self, Body, Source};
 use super::image::Offset;
-use super::trampoline::{Trampoline, trampoline};
+use super::policy::Terms;
+use super::trampoline::{Trampoline, trampoline, trampoline_each, trampoline_with};
 use super::wire::Place;
 use crate::blob::Blob;
 use crate::cancel_token::Askable;
@@ -30,10 +31,26 @@ impl Target {
     /// The place of `function`, and of the trampoline that knows its types; none when one of them is
     /// not code of the main program.
     pub(super) fn of<A: DeserializeOwned, R: Serialize>(function: fn(A) -> R) -> Option<Target> {
-        Some(Target {
-            trampoline: Offset::of(trampoline::<A, R> as Trampoline as usize)?,
-            function: Offset::of(function as usize)?,
-        })
+        Self::new(trampoline::<A, R>, function as usize)
+    }
+
+    /// As [`of`](Self::of), for a function that is given the worker's state, too.
+    pub(super) fn with_state<S: 'static, A: DeserializeOwned, R: Serialize>(
+        function: fn(&mut S, A) -> R,
+    ) -> Option<Target> {
+        Self::new(trampoline_with::<S, A, R>, function as usize)
+    }
+
+    /// As [`of`](Self::of), for a function that is called with each of several arguments.
+    pub(super) fn of_each<A: DeserializeOwned, R: Serialize>(
+        function: fn(A) -> R,
+    ) -> Option<Target> {
+        Self::new(trampoline_each::<A, R>, function as usize)
+    }
+
+    fn new(trampoline: Trampoline, function: usize) -> Option<Target> {
+        let trampoline = Offset::of(trampoline as usize)?;
+        Some(Target { trampoline, function: Offset::of(function)? })
     }
 }
 
@@ -52,6 +69,7 @@ pub(super) struct RemoteJob {
     pub(super) id: u64,
     pub(super) target: Target,
     pub(super) body: Body,
+    pub(super) terms: Terms,
     asker: Box<dyn Asker>,
 }
 
@@ -86,13 +104,14 @@ impl Reply {
 }
 
 impl RemoteJob {
-    pub(super) fn new<R: DeserializeOwned + Send + 'static>(
+    pub(super) fn new(
         id: u64,
         target: Target,
         body: Body,
-        promise: Promise<R>,
+        terms: Terms,
+        asker: Box<dyn Asker>,
     ) -> Self {
-        RemoteJob { id, target, body, asker: Box::new(promise) }
+        RemoteJob { id, target, body, terms, asker }
     }
 
     /// To abandon it.
@@ -100,10 +119,10 @@ impl RemoteJob {
         self.asker.as_askable()
     }
 
-    /// Lets go of a large argument, of which the worker has its own copy now. Whether the job can still be sent
+    /// Lets go of a large argument, of which the worker has its own copy now; unless it may be tried again. Whether the job can still be sent
     /// again.
     pub(super) fn lighten(&mut self) -> bool {
-        let is_light = self.body.len() <= KEPT_AT_MOST;
+        let is_light = self.body.len() <= KEPT_AT_MOST || self.terms.may_be_repeated();
         if !is_light {
             self.body = Body::default();
         }
@@ -137,7 +156,7 @@ impl Queued for RemoteJob {
 }
 
 /// Whoever waits for the job's outcome, whatever its type.
-trait Asker: Send {
+pub(super) trait Asker: Send {
     fn as_askable(&self) -> Arc<dyn Askable>;
     fn start(&self) -> bool;
     fn is_pending(&self) -> bool;

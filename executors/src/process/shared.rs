@@ -15,18 +15,24 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
+
 use super::manager::Manager;
+use super::policy::Metrics;
 use super::remote_job::RemoteJob;
+use super::sandbox::{Enforced, MemoryGuard};
+use super::serving::Helm;
 use crate::cancel_token::Askable;
+use crate::caught::drop_each_caught;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason};
 use crate::exit::{self, Pool};
-use crate::options::Priority;
 use crate::own_pool;
 use crate::place::HasQueue;
 use crate::promise::JobOwner;
 use crate::queue::{JobQueue, Leftovers, Ticket};
 use crate::stats::ExecutorStats;
+use crate::timekeeper;
 
 pub(super) struct Shared {
     state: Mutex<State>,
@@ -34,7 +40,12 @@ pub(super) struct Shared {
     over: Condvar,
     /// An eventfd, edge-triggered in the manager's epoll, so it is never read.
     pub(super) wake: OwnedFd,
+    /// Where the manager hears from everybody. A loop that serves the pool waits for it.
+    pub(super) epoll: Arc<Epoll>,
+    /// Who turns the manager.
+    pub(super) helm: Helm,
     pub(super) counters: Counters,
+    pub(super) metrics: Metrics,
     /// Only has to be different each time, so relaxed accesses pair with nothing.
     next_id: AtomicU64,
     /// The books; none before they are opened, and when the pool is over. Never locked by who holds `state`.
@@ -51,6 +62,10 @@ struct State {
     prune_at: usize,
     /// Running jobs that somebody wants to end.
     cancels: Vec<u64>,
+    /// All of them.
+    kill_all: bool,
+    /// As in [`Orders`].
+    cancels_parked: bool,
     broken: Option<String>,
     shut_down: bool,
     is_over: bool,
@@ -60,6 +75,7 @@ struct State {
     hungry: bool,
     workers: Vec<u32>,
     fork_server: Option<u32>,
+    enforced: Option<Enforced>,
 }
 
 /// What the manager is to do.
@@ -67,6 +83,10 @@ struct State {
 pub(super) struct Orders {
     pub(super) jobs: Vec<RemoteJob>,
     pub(super) cancels: Vec<u64>,
+    /// To cancel all that run or are about to.
+    pub(super) kill_all: bool,
+    /// Jobs that were taken and that no worker has are to be cancelled.
+    pub(super) cancels_parked: bool,
     /// How many jobs wait that are not among `jobs`.
     pub(super) waiting: usize,
     pub(super) shut_down: bool,
@@ -81,6 +101,8 @@ impl Shared {
             taken: Vec::new(),
             prune_at: PRUNE_AT_LEAST,
             cancels: Vec::new(),
+            kill_all: false,
+            cancels_parked: false,
             broken: None,
             shut_down: false,
             is_over: false,
@@ -89,12 +111,16 @@ impl Shared {
             hungry: false,
             workers: Vec::new(),
             fork_server: None,
+            enforced: None,
         };
         Ok(Shared {
             state: Mutex::new(state),
             over: Condvar::new(),
             wake: wake.into(),
+            epoll: Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?),
+            helm: Helm::default(),
             counters: Counters::default(),
+            metrics: Metrics::default(),
             next_id: AtomicU64::new(1),
             manager: Mutex::new(None),
             thread: OnceLock::new(),
@@ -121,7 +147,8 @@ impl Shared {
     }
 
     /// Queues a job, unless the pool has changed its mind since [`admits`](Self::admits).
-    pub(super) fn push(&self, job: RemoteJob, ticket: &mut Ticket) -> Result<(), RejectReason> {
+    pub(super) fn push(&self, mut job: RemoteJob, ticket: &mut Ticket) -> Result<(), RejectReason> {
+        let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         let refusal = state.refusal();
         let full = || (!state.queue.admits(ticket)).then_some(RejectReason::QueueFull);
@@ -131,8 +158,17 @@ impl Shared {
             drop(job);
             return Err(reason);
         }
+        if let Err(error) = job.terms.enter_queue() {
+            // The place is somebody else's again.
+            state.queue.grant(&mut leftovers);
+            drop(state);
+            drop(job);
+            return Err(RejectReason::Broken(format!(
+                "no thread for the limits of jobs could be started: {error}"
+            )));
+        }
         self.counters.record_submitted();
-        state.queue.push(Priority::Normal, job);
+        state.queue.push(job.terms.priority(), job);
         let is_hungry = state.hungry;
         drop(state);
         if is_hungry {
@@ -145,6 +181,7 @@ impl Shared {
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         state.shut_down = true;
+        state.cancels_parked |= cancel_futures;
         state.queue.close(&mut leftovers);
         let cancelled = if cancel_futures { state.queue.drain(&mut leftovers) } else { Vec::new() };
         self.counters.record_unrun(cancelled.len(), true);
@@ -154,17 +191,28 @@ impl Shared {
         }
     }
 
+    /// Shuts down, and cancels all that runs.
+    pub(super) fn kill_workers(&self) {
+        self.shut_down(true);
+        let mut state = self.lock();
+        state.kill_all = true;
+        self.wake(state);
+    }
+
     /// Waits until the manager has ended, and every job is counted. Whether the manager can be joined.
     pub(super) fn wait(&self) -> bool {
+        self.helm.note_sleep(true);
         let state = self.lock();
         let over = |state: &mut State| state.is_over && !state.queue.misses_a_note();
         let waited = self.over.wait_while(state, |state| !over(state));
+        self.helm.note_sleep(false);
         !waited.unwrap_or_else(|poisoned| poisoned.into_inner()).is_struck
     }
 
     pub(super) fn stats(&self) -> ExecutorStats {
         let state = self.lock();
-        self.counters.stats(state.workers.len(), state.queue.waiting())
+        let parked = self.metrics.parked.load(Relaxed);
+        self.counters.stats(state.workers.len(), state.queue.waiting() + parked)
     }
 
     pub(super) fn workers(&self) -> Vec<u32> {
@@ -173,6 +221,10 @@ impl Shared {
 
     pub(super) fn fork_server(&self) -> Option<u32> {
         self.lock().fork_server
+    }
+
+    pub(super) fn enforced(&self) -> Option<Enforced> {
+        self.lock().enforced.clone()
     }
 
     /// Rule 2.
@@ -215,6 +267,8 @@ impl Shared {
         Orders {
             jobs,
             cancels: std::mem::take(&mut state.cancels),
+            kill_all: std::mem::take(&mut state.kill_all),
+            cancels_parked: std::mem::take(&mut state.cancels_parked),
             waiting: state.queue.waiting(),
             shut_down: state.shut_down,
         }
@@ -248,6 +302,11 @@ impl Shared {
         let mut state = self.lock();
         state.workers = workers;
         state.fork_server = fork_server;
+    }
+
+    /// A worker has told what holds it in; the rest is the program's own.
+    pub(super) fn note_enforced(&self, told: Enforced, rss_limit: Option<(u64, MemoryGuard)>) {
+        self.lock().enforced = Some(Enforced { rss_limit, ..told });
     }
 
     /// The manager's last act.
@@ -287,15 +346,31 @@ impl State {
     }
 }
 
-impl JobOwner for Shared {
-    fn cancelled_while_pending(&self, _id: u64) {
-        self.counters.record_cancelled();
+impl Shared {
+    /// A job that waited wants to be run no more, and is counted. What is to be done about that.
+    fn note_gone(&self) -> Leftovers<RemoteJob> {
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         state.queue.note_gone(&mut leftovers);
         if state.is_over {
             self.over.notify_all();
         }
+        leftovers
+    }
+
+    /// As [`note_gone`](Self::note_gone), in the timekeeper's thread, which does nothing foreign.
+    pub(super) fn note_late(&self) {
+        let gone = self.note_gone().take_gone();
+        if !gone.is_empty() {
+            timekeeper::elsewhere(Box::new(|| drop_each_caught("a job whose time is up", gone)));
+        }
+    }
+}
+
+impl JobOwner for Shared {
+    fn cancelled_while_pending(&self, _id: u64) {
+        self.counters.record_cancelled();
+        self.note_gone().clear();
     }
 
     fn cancel_running(&self, id: u64) -> bool {
@@ -316,7 +391,11 @@ impl JobOwner for Shared {
     }
 
     fn look(&self) {
-        self.look_for_answers();
+        self.look_for_answers(false);
+    }
+
+    fn note_sleep(&self, begins: bool) {
+        self.helm.note_sleep(begins);
     }
 }
 
@@ -326,6 +405,10 @@ impl HasQueue for Shared {
     fn with_queue<R>(&self, f: impl FnOnce(&mut JobQueue<RemoteJob>) -> R) -> R {
         f(&mut self.lock().queue)
     }
+
+    fn note_sleep(&self, begins: bool) {
+        self.helm.note_sleep(begins);
+    }
 }
 
 impl Pool for Shared {
@@ -334,7 +417,9 @@ impl Pool for Shared {
     }
 
     fn wait(&self, limit: Duration) -> bool {
+        self.helm.note_sleep(true);
         let waited = self.over.wait_timeout_while(self.lock(), limit, |state| !state.is_over);
+        self.helm.note_sleep(false);
         let (_state, timed_out) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
         !timed_out.timed_out()
     }

@@ -8,7 +8,8 @@
 //! 4. starting the fork server again.
 //!
 //! After [`PATIENCE`] failures of 2, 3 or 4 in a row the jobs that wait fail, with the last failure as
-//! their reason. A job that is submitted later is one more try.
+//! their reason. A job that is submitted later is one more try; a pool that has spares goes on trying for
+//! these. The first success ends that.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -64,7 +65,7 @@ impl BackOff {
 pub(super) struct Staffing {
     /// The most workers.
     pub(super) limit: usize,
-    /// How many there have been.
+    /// How many there have been, or are to be from the start.
     reached: usize,
     next_serial: u64,
     crashes: BackOff,
@@ -79,10 +80,10 @@ pub(super) struct Staffing {
 }
 
 impl Staffing {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, eager: usize) -> Self {
         Staffing {
             limit,
-            reached: 0,
+            reached: eager.min(limit),
             next_serial: 1,
             crashes: BackOff::default(),
             starts: BackOff::default(),
@@ -93,9 +94,9 @@ impl Staffing {
         }
     }
 
-    /// A worker is ready.
-    pub(super) fn note_ready(&mut self) {
-        self.starts.reset();
+    /// How many there are to be.
+    pub(super) fn complement(&self) -> usize {
+        self.reached
     }
 
     /// A job has been answered.
@@ -147,17 +148,22 @@ impl Manager {
 
     /// How many workers to start at `now`.
     pub(super) fn missing(&self, now: Instant) -> usize {
-        let live = self.live();
+        let staying = self.staying();
         let coming = self.workers.values().filter(|worker| worker.is_coming()).count();
         let waiting = self.waiting + self.stranded.len();
         let staffing = &self.staffing;
-        let room = staffing.limit.saturating_sub(live);
+        let room = staffing.limit.saturating_sub(staying);
         // Those that are dying slowly must not pile up without bound.
         let room = room.min((2 * staffing.limit + 8).saturating_sub(self.workers.len()));
         let wanted = waiting.saturating_sub(self.idle() + coming);
-        let replacing =
-            !self.shut_down && staffing.starts.failures == 0 && staffing.crashes.is_over(now);
-        let lost = if replacing { staffing.reached.saturating_sub(live) } else { 0 };
+        let replacing = !self.shut_down && staffing.crashes.is_over(now);
+        let lost = match staffing.starts.failures {
+            0 if replacing => staffing.reached,
+            // Somebody has to find out whether it has become better.
+            1.. if !self.shut_down => self.policy.min_workers,
+            _ => 0,
+        };
+        let lost = lost.saturating_sub(staying);
         let missing = wanted.max(lost).min(room);
         match staffing.starts.failures {
             0 => missing,
@@ -196,20 +202,40 @@ impl Manager {
         self.listen_for_edges(&bell, Source::Bell, serial)?;
         let fds = [&theirs, &lifeline_end, &output_end].map(AsFd::as_fd);
         let [socket, lifeline_end, output_end] = fds;
-        server.ask(serial, [socket, lifeline_end, output_end, file.as_fd(), bell.as_fd()])?;
+        let seat = self.free_seat();
+        server.ask(serial, seat, [socket, lifeline_end, output_end, file.as_fd(), bell.as_fd()])?;
         let number = self.staffing.server_number;
         let output = OutputPipe::new(output);
-        let worker = WorkerHandle::new(number, ours, lifeline, output, board, bell);
+        let mut worker = WorkerHandle::new(number, ours, lifeline, output, board, bell);
+        worker.seat = seat;
+        worker.evidence.is_confined = self.recipe.confines();
+        self.shared.metrics.table.add(&worker.entry);
         self.workers.insert(serial, worker);
         Ok(())
     }
 
     /// A worker could not be started, or died before it was ready.
     pub(super) fn start_failed(&mut self, why: &str) {
-        tracing::warn!(why, "a worker process did not start");
-        self.staffing.starts.fail();
-        if self.staffing.starts.is_hopeless() {
+        let starts = &mut self.staffing.starts;
+        starts.fail();
+        let (failures, is_open) = (starts.failures, starts.is_hopeless());
+        self.shared.metrics.record_starts(failures, is_open, Some(why));
+        match failures {
+            PATIENCE => tracing::error!(why, failures, "no worker process can be started"),
+            ..PATIENCE => tracing::warn!(why, failures, "a worker process did not start"),
+            _ => tracing::debug!(why, failures, "a worker process did not start"),
+        }
+        if is_open {
             self.fail_all(why);
+        }
+    }
+
+    /// A worker is ready.
+    pub(super) fn note_ready(&mut self) {
+        let failures = std::mem::take(&mut self.staffing.starts).failures;
+        if failures > 0 {
+            self.shared.metrics.record_starts(0, false, None);
+            tracing::info!(failures, "worker processes can be started again");
         }
     }
 
@@ -229,10 +255,11 @@ impl Manager {
     }
 
     /// Whether a fork server that is missing is to be started: not for ever without a job that needs
-    /// it.
+    /// it, or a worker that is to be there without.
     fn wants_server(&self) -> bool {
         let waiting = self.waiting + self.stranded.len() > 0;
-        waiting || (!self.shut_down && !self.staffing.server.is_hopeless())
+        let is_worth_trying = self.policy.min_workers > 0 || !self.staffing.server.is_hopeless();
+        waiting || (!self.shut_down && is_worth_trying)
     }
 
     fn restart_server(&mut self) {
@@ -356,9 +383,16 @@ impl Manager {
             }
         };
         worker.process = Some(Process { pid, pidfd });
+        worker.entry.begin(pid as u32);
         worker.phase = Phase::Starting;
+        if let Err(error) = self.watch(serial) {
+            self.let_go(serial);
+            self.start_failed(&format!("a worker's memory cannot be watched: {error}"));
+            return;
+        }
+        let Some(worker) = self.workers.get(&serial) else { return };
         let (was_ready, is_silent, is_ours) = (worker.was_ready, worker.is_silent, worker.is_ours);
-        self.staffing.reached = self.staffing.reached.max(self.live());
+        self.staffing.reached = self.staffing.reached.max(self.staying());
         self.publish();
         if is_ours || self.is_ending() {
             self.let_go(serial);

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use super::policy::events;
 use super::wire;
 
 /// How much is kept.
@@ -61,18 +62,30 @@ impl OutputPipe {
         self.kept.extend(bytes);
         let surplus = self.kept.len().saturating_sub(KEPT);
         self.kept.drain(..surplus);
-        if !tracing::enabled!(tracing::Level::INFO) {
+        if tracing::level_filters::LevelFilter::current()
+            == tracing::level_filters::LevelFilter::OFF
+        {
             return;
         }
         for byte in bytes {
+            if events::begins(*byte) {
+                self.tell(pid);
+            }
             if *byte != b'\n' {
                 self.line.push(*byte);
             }
             if *byte == b'\n' || self.line.len() == LINE_LIMIT {
-                let line = String::from_utf8_lossy(&self.line);
-                tracing::info!(pid, line = %line, "output of a worker process");
+                events::tell(pid, &String::from_utf8_lossy(&self.line));
                 self.line.clear();
             }
+        }
+    }
+
+    /// Passes on what was written of a line.
+    fn tell(&mut self, pid: u32) {
+        if !self.line.is_empty() {
+            events::tell(pid, &String::from_utf8_lossy(&self.line));
+            self.line.clear();
         }
     }
 
@@ -89,7 +102,7 @@ impl OutputPipe {
     /// The last of what came, since [`forget`](Self::forget).
     pub(super) fn text(&self) -> String {
         let (first, second) = self.kept.as_slices();
-        String::from_utf8_lossy(&[first, second].concat()).into_owned()
+        events::readable(&String::from_utf8_lossy(&[first, second].concat()))
     }
 }
 

@@ -110,7 +110,7 @@ fn greet(input: BorrowedFd<'_>, nonce: &str) -> Result<(), String> {
     child::close_others([control.as_raw_fd()]);
     socket::send(control.as_fd(), &ready, [&[], &[]], &[]).map_err(|error| error.to_string())?;
     if fits {
-        serve(control, settings, &mut buffer);
+        serve(control, &settings, &mut buffer);
         child::end(0);
     }
     child::end(child::FAILED);
@@ -147,16 +147,16 @@ fn settle_in(
 }
 
 /// Starts workers until the program closes the control socket; or becomes what it is told to.
-fn serve(control: OwnedFd, settings: WorkerSettings, buffer: &mut [u8]) {
+fn serve(control: OwnedFd, settings: &WorkerSettings, buffer: &mut [u8]) {
     while let Ok(Some(received)) = socket::receive(control.as_fd(), buffer) {
-        let serial = match postcard::take_from_bytes(&buffer[..received.len]) {
-            Ok((ToServer::Spawn { serial }, [])) => serial,
+        let (serial, seat) = match postcard::take_from_bytes(&buffer[..received.len]) {
+            Ok((ToServer::Spawn { serial, seat }, [])) => (serial, seat),
             Ok((ToServer::Run(order), tail)) => alone::live(control, order, tail, received.fds),
             _ => return,
         };
         let Some(belongings) = Belongings::of(received.fds) else { return };
         let (answer, pidfd) = match fork() {
-            Ok(Forked::Child) => worker::live(belongings, settings),
+            Ok(Forked::Child) => worker::live(belongings, settings, seat),
             Ok(Forked::Parent { pid, pidfd }) => (FromServer::Spawned { serial, pid }, pidfd),
             Err(errno) => (FromServer::SpawnFailed { serial, errno }, None),
         };

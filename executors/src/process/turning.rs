@@ -12,11 +12,11 @@
 //!    with callbacks, workers to be started, an earlier deadline.
 //! 5. The lock is held for bookkeeping only, and nobody but the pool's thread waits for it. Foreign code runs without it.
 
-use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
+use std::sync::{MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollEvent};
+use nix::sys::epoll::{EpollEvent, EpollTimeout};
 
 use super::manager::{Finished, Manager};
 use super::shared::Shared;
@@ -26,10 +26,10 @@ use crate::patience::Patience;
 
 impl Shared {
     /// The life of the pool's thread.
-    pub(super) fn drive(&self, epoll: Arc<Epoll>) {
+    pub(super) fn drive(&self) {
         own_pool::work_for(self);
         run_caught("the manager of a process pool, whose jobs fail now,", || {
-            self.turn_until_over(&epoll)
+            self.turn_until_over()
         });
         self.close_books();
         self.end();
@@ -41,14 +41,22 @@ impl Shared {
         run_caught("the end of the manager of a process pool", || drop(manager));
     }
 
-    fn turn_until_over(&self, epoll: &Epoll) {
+    fn turn_until_over(&self) {
         let mut events = [EpollEvent::empty(); 64];
         let mut patience = Patience::new();
+        // Whether this thread has taken events off epoll, and not let anybody know.
+        let mut has_heard = false;
         loop {
+            if std::mem::take(&mut has_heard) && self.helm.is_parked() {
+                // What it has heard was perhaps meant for who turns now.
+                self.ring();
+            }
+            // While a loop turns, only for what it leaves (`serving`).
+            let is_parked = self.helm.park();
             let finished = {
                 let mut turn = self.turn();
                 let Some(manager) = turn.as_mut() else { return };
-                manager.turn();
+                manager.turn(false);
                 manager.hand_out(false)
             };
             self.deliver(finished);
@@ -60,18 +68,21 @@ impl Shared {
                     return;
                 }
             }
+            if is_parked {
+                continue;
+            }
             let rounds = patience.rounds();
             if patience.look(rounds, |_| self.is_needed().then_some(())).is_some() {
                 continue;
             }
-            let may_sleep = self.turn().as_mut().map(Manager::may_sleep);
-            let timeout = match may_sleep {
+            let may_rest = self.turn().as_mut().map(|manager| manager.may_rest(false));
+            let until = match may_rest {
                 None => return,
                 Some(None) => continue,
-                Some(Some(timeout)) => timeout,
+                Some(Some(until)) => until,
             };
             let since = Instant::now();
-            let count = match epoll.wait(&mut events, timeout) {
+            let count = match self.epoll.wait(&mut events, timeout(until)) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
                 Err(error) => {
@@ -80,6 +91,7 @@ impl Shared {
                 }
             };
             patience.slept(since.elapsed(), count > 0);
+            has_heard = true;
             if let Some(manager) = self.turn().as_mut() {
                 manager.take_events(&events[..count]);
             }
@@ -87,12 +99,12 @@ impl Shared {
     }
 
     /// The right to turn the manager. None is in there when the pool is over.
-    fn turn(&self) -> MutexGuard<'_, Option<Manager>> {
+    pub(super) fn turn(&self) -> MutexGuard<'_, Option<Manager>> {
         self.manager.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same, if nobody has it.
-    fn try_turn(&self) -> Option<MutexGuard<'_, Option<Manager>>> {
+    pub(super) fn try_turn(&self) -> Option<MutexGuard<'_, Option<Manager>>> {
         match self.manager.try_lock() {
             Ok(turn) => Some(turn),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -116,15 +128,17 @@ impl Shared {
         }
     }
 
-    /// Rule 3.
-    pub(super) fn look_for_answers(&self) {
+    /// Rule 3. With `light`, long answers are left to the pool's thread.
+    pub(super) fn look_for_answers(&self, light: bool) {
         let Some(mut turn) = self.try_turn() else { return };
         let Some(manager) = turn.as_mut() else { return };
-        if !manager.glance() {
-            return;
-        }
+        let Some(left) = manager.glance(light) else { return };
         let finished = manager.hand_out(true);
+        let left = left || manager.has_outcomes();
         drop(turn);
+        if left {
+            self.helm.want();
+        }
         self.deliver(finished);
         let mut turn = self.turn();
         let Some(manager) = turn.as_mut() else { return };
@@ -136,9 +150,17 @@ impl Shared {
         }
     }
 
-    fn deliver(&self, finished: Finished) {
+    pub(super) fn deliver(&self, finished: Finished) {
         for (job, reply) in finished {
             run_caught("whoever waits for a job", || job.settle(reply, &self.counters));
         }
     }
+}
+
+/// How long to sleep until then.
+fn timeout(until: Option<Instant>) -> EpollTimeout {
+    let Some(until) = until else { return EpollTimeout::NONE };
+    // Rounded up: waking too early would only mean to wait again.
+    let millis = until.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
+    EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
 }

@@ -3,7 +3,13 @@
 //! Both sides are the same build, so the encoding needs no versions of its own; the handshake checks
 //! the build. The handshake's own frames are the exception and change only with [`PROTOCOL`].
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use super::placement::Placement;
+use super::policy::PolicySettings;
+use super::sandbox::{Enforced, Sandbox};
 
 /// The version of the handshake and everything after it.
 pub(super) const PROTOCOL: u32 = 1;
@@ -23,9 +29,9 @@ pub(super) enum ToServer {
         umask: Option<u32>,
         settings: WorkerSettings,
     },
-    /// Start a worker. With its job socket, its lifeline, what its standard output and error become, its
+    /// Start a worker, on this seat. With its job socket, its lifeline, what its standard output and error become, its
     /// board and the bell that it rings, in this order.
-    Spawn { serial: u64 },
+    Spawn { serial: u64, seat: u32 },
     /// Be no fork server, but a process that does this and ends. With its standard output, its standard
     /// error, its lifeline if it is a daemon, and its arena if it has one, in this order.
     Run(Order),
@@ -44,12 +50,19 @@ pub(super) struct Order {
 }
 
 /// What every worker of a pool is told.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct WorkerSettings {
     pub(super) memory_limit: Option<u64>,
+    /// The most processor time of a job.
+    pub(super) cpu_limit: Option<Duration>,
+    /// The most open descriptors.
+    pub(super) open_files: Option<u64>,
     pub(super) nice: u8,
+    pub(super) placement: Placement,
     /// Where the initializer lies, as an [`Offset`](super::image::Offset).
     pub(super) initializer: Option<i64>,
+    pub(super) sandbox: Option<Sandbox>,
+    pub(super) policy: PolicySettings,
 }
 
 /// The fork server to the program.
@@ -105,12 +118,19 @@ pub(super) enum FromWorker {
     Ready,
     /// The initializer gave an error or panicked.
     InitializerFailed { why: String },
-    /// Why the worker is about to die; sent from a signal handler, so see [`FAULT_FRAME`].
-    Overflowed,
+    /// Why the worker is about to die; sent from a signal handler, so see [`fault_frame`].
+    Faulted(Fault),
     /// The last words of a panic that ends the process.
     Dying { panic: String, location: Option<String> },
     /// The job in the slot with this number is over. A new result file's descriptor may come with this.
     Done(u32, Done),
+    /// Before `Ready`: the sandbox is on, and this is in force.
+    Confined(Enforced),
+    /// Instead of `Ready`: the sandbox can't be put on.
+    NotConfined { why: String },
+    /// The worker is about to die of a denied system call; sent from a signal handler, so see
+    /// [`denial_frame`].
+    Denied { call: [u8; 4] },
 }
 
 /// How a job ended. The head of a value is the rest of the frame or slot, or lies beside.
@@ -144,8 +164,27 @@ pub(super) enum AnswerInSlot {
     BySocket,
 }
 
-/// `FromWorker::Overflowed` in bytes, for a signal handler that may not allocate.
-pub(super) const FAULT_FRAME: [u8; 1] = [3];
+/// What a fault is, as far as its signal handler can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Fault {
+    /// It was near the stack pointer.
+    Overflow,
+    /// It was elsewhere.
+    Wild,
+    /// There was none: somebody has sent the signal.
+    Sent,
+}
+
+/// `FromWorker::Faulted` in bytes, for a signal handler that may not allocate.
+pub(super) const fn fault_frame(fault: Fault) -> [u8; 2] {
+    [3, fault as u8]
+}
+
+/// `FromWorker::Denied` in bytes, likewise.
+pub(super) const fn denial_frame(call: u32) -> [u8; 5] {
+    let [a, b, c, d] = call.to_le_bytes();
+    [8, a, b, c, d]
+}
 
 /// How a job ended.
 #[derive(Debug, Serialize, Deserialize)]
@@ -207,9 +246,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fault_frame_is_what_it_says() {
-        let bytes = postcard::to_stdvec(&FromWorker::Overflowed).unwrap();
-        assert_eq!(bytes, FAULT_FRAME);
+    fn the_frames_of_signal_handlers_are_what_they_say() {
+        for fault in [Fault::Overflow, Fault::Wild, Fault::Sent] {
+            let bytes = postcard::to_stdvec(&FromWorker::Faulted(fault)).unwrap();
+            assert_eq!(bytes, fault_frame(fault));
+        }
+        let denied = FromWorker::Denied { call: 0x0102_0304_u32.to_le_bytes() };
+        assert_eq!(postcard::to_stdvec(&denied).unwrap(), denial_frame(0x0102_0304));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::mapping::Mapping;
 use super::socket;
 use super::trampoline::{Answer, Trampoline};
 use super::wire::{Beside, Done, FromWorker, Place, ToWorker, Verdict, WorkerSettings, clip};
-use super::{child, fault, panics};
+use super::{child, cpu_limit, fault, panics, policy, sandbox};
 use crate::blob::Blob;
 use crate::caught::text_of;
 
@@ -37,44 +37,70 @@ impl Belongings {
 }
 
 /// The whole life of a worker, from the fork on.
-pub(super) fn live(belongings: Belongings, settings: WorkerSettings) -> ! {
+pub(super) fn live(belongings: Belongings, settings: &WorkerSettings, seat: u32) -> ! {
     let ended = catch_unwind(|| {
         let Belongings { socket, lifeline, output, board, bell } = belongings;
-        // First of all, for the case that the fork server can't tell of us any more.
-        let hello = FromWorker::Hello { pid: std::process::id() as i32 };
-        socket::send(socket.as_fd(), &hello, [&[], &[]], &[])?;
-        let desk = Desk::new(board.into(), bell)?;
-        let keep = [socket.as_raw_fd(), lifeline.as_raw_fd(), desk.bell.as_raw_fd()];
-        settle_in(keep, &lifeline, output, settings)?;
-        // SAFETY: the descriptor is closed by nobody: the process ends with it open.
-        let forever = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
-        panics::watch(forever);
-        fault::watch(forever)?;
-        initialize(&socket, settings)?;
-        desk.work(&mut Worker::new(socket))
+        let ready = get_ready(&socket, &lifeline, output, (board, bell), settings, seat);
+        match ready {
+            Ok(desk) => desk.work(&mut Worker::new(socket)),
+            Err(error) => {
+                // While the socket is open: the program kills who has closed it.
+                complain(&error);
+                child::end(child::FAILED)
+            }
+        }
     });
     match ended {
         Ok(Ok(never)) => match never {},
         Ok(Err(error)) => {
-            let _ = writeln!(io::stderr(), "loopool worker: {error}");
+            complain(&error);
             child::end(child::FAILED)
         }
         Err(_) => child::end(child::FAILED),
     }
 }
 
+fn complain(error: &io::Error) {
+    let _ = writeln!(io::stderr(), "loopool worker: {error}");
+}
+
+/// Everything before the first job.
+fn get_ready(
+    socket: &OwnedFd,
+    lifeline: &OwnedFd,
+    output: OwnedFd,
+    (board, bell): (OwnedFd, OwnedFd),
+    settings: &WorkerSettings,
+    seat: u32,
+) -> io::Result<Desk> {
+    // First of all, for the case that the fork server can't tell of us any more.
+    let hello = FromWorker::Hello { pid: std::process::id() as i32 };
+    socket::send(socket.as_fd(), &hello, [&[], &[]], &[])?;
+    let desk = Desk::new(board.into(), bell)?;
+    let keep = [socket.as_raw_fd(), lifeline.as_raw_fd(), desk.bell.as_raw_fd()];
+    settle_in(keep, lifeline, output, settings, seat)?;
+    // SAFETY: the descriptor is closed by nobody: the process ends with it open.
+    let forever = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+    panics::watch(forever);
+    fault::watch(forever)?;
+    policy::settle(settings.policy)?;
+    initialize(socket, settings)?;
+    Ok(desk)
+}
+
 fn settle_in(
     keep: [RawFd; 3],
     lifeline: &OwnedFd,
     output: OwnedFd,
-    settings: WorkerSettings,
+    settings: &WorkerSettings,
+    seat: u32,
 ) -> io::Result<()> {
     child::lead_a_group();
     child::become_standard(output.as_fd(), libc::STDOUT_FILENO)?;
     child::become_standard(output.as_fd(), libc::STDERR_FILENO)?;
     drop(output);
     child::close_others(keep);
-    child::die_with(lifeline.as_fd())?;
+    child::die_together_with(lifeline.as_fd())?;
     child::set_name(c"loopool-worker");
     child::reset_signals();
     crate::os::lower_priority_of_this_thread(settings.nice);
@@ -82,11 +108,16 @@ fn settle_in(
     if let Some(bytes) = settings.memory_limit {
         child::limit(Resource::RLIMIT_AS, bytes)?;
     }
+    if let Some(descriptors) = settings.open_files {
+        child::limit(Resource::RLIMIT_NOFILE, descriptors)?;
+    }
+    cpu_limit::prepare(settings.cpu_limit)?;
+    settings.placement.take(seat)?;
     Ok(())
 }
 
-/// Runs the initializer, if there is one, and says how it went.
-fn initialize(socket: &OwnedFd, settings: WorkerSettings) -> io::Result<()> {
+/// Runs the initializer, if there is one, puts the sandbox on, and says how it went.
+fn initialize(socket: &OwnedFd, settings: &WorkerSettings) -> io::Result<()> {
     let failed = settings.initializer.and_then(|offset| {
         let Some(address) = Offset(offset).resolve() else {
             return Some("the initializer is not in the main program".to_owned());
@@ -101,12 +132,20 @@ fn initialize(socket: &OwnedFd, settings: WorkerSettings) -> io::Result<()> {
             Err(payload) => Some(format!("it panicked: {}", text_of(payload))),
         }
     });
-    let Some(why) = failed else {
-        return socket::send(socket.as_fd(), &FromWorker::Ready, [&[], &[]], &[]);
-    };
-    let frame = FromWorker::InitializerFailed { why: clip(why) };
-    socket::send(socket.as_fd(), &frame, [&[], &[]], &[])?;
-    child::end(child::FAILED)
+    let failed = failed.or_else(|| policy::prepare(settings.policy).err());
+    let say = |frame: &FromWorker| socket::send(socket.as_fd(), frame, [&[], &[]], &[]);
+    if let Some(why) = failed {
+        say(&FromWorker::InitializerFailed { why: clip(why) })?;
+        child::end(child::FAILED)
+    }
+    match sandbox::enter(settings.sandbox.as_ref()) {
+        Ok(enforced) => say(&FromWorker::Confined(enforced))?,
+        Err(why) => {
+            say(&FromWorker::NotConfined { why: clip(why) })?;
+            child::end(child::FAILED)
+        }
+    }
+    say(&FromWorker::Ready)
 }
 
 pub(super) struct Worker {
@@ -190,6 +229,7 @@ impl Worker {
         else {
             return Err("the function is not in the main program".to_owned());
         };
+        let _time = cpu_limit::count();
         // SAFETY: the program sent the places of a trampoline and of the function it is for, paired by
         // `RemoteJob::new`; this is the same build, and both are code of it.
         Ok(unsafe {

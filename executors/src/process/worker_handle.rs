@@ -3,13 +3,17 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::arena::Arena;
 use super::board::{self, ARGUMENTS, Board, MESSAGE_LIMIT};
 use super::body::{BoardResults, Plan, ResultFile, Source};
+use super::evidence::Evidence;
+use super::policy::{Entry, Tenure};
 use super::remote_job::{RemoteJob, Reply};
 use super::tail::OutputPipe;
+use super::watchdog::Watched;
 use super::window::{LONG, Window};
 use super::wire::{AnswerInSlot, Beside, Done, NEAR, Place, Task, ToWorker, Verdict};
 use super::{death, futex, socket};
@@ -57,6 +61,12 @@ pub(super) struct WorkerHandle {
     pub(super) is_silent: bool,
     /// It was killed by us, for a reason that was told already.
     pub(super) is_ours: bool,
+    /// It was asked to end, and is killed then.
+    pub(super) kill_at: Option<Instant>,
+    pub(super) tenure: Tenure,
+    pub(super) entry: Arc<Entry>,
+    /// The memory, in bytes, that jobs had declared which it was taken from and may still have.
+    pub(super) unpaid: u64,
     board: Board,
     /// What it rings when it has answered: an eventfd that is edge-triggered in the manager's epoll and never read.
     pub(super) bell: OwnedFd,
@@ -78,7 +88,10 @@ pub(super) struct WorkerHandle {
     by_socket: VecDeque<AnswerBySocket>,
     /// Where answers are copied to.
     slot: Vec<u8>,
-    pub(super) overflowed: bool,
+    pub(super) evidence: Evidence,
+    pub(super) watched: Watched,
+    /// See [`Placement`](super::placement::Placement).
+    pub(super) seat: u32,
     pub(super) last_words: Option<(String, Option<String>)>,
     arena: Option<Arena>,
     results: Option<ResultFile>,
@@ -138,6 +151,10 @@ impl WorkerHandle {
             was_ready: false,
             is_silent: false,
             is_ours: false,
+            kill_at: None,
+            tenure: Tenure::default(),
+            entry: Arc::default(),
+            unpaid: 0,
             board,
             bell,
             idle_rings: 0,
@@ -151,7 +168,9 @@ impl WorkerHandle {
             board_is_kept: false,
             by_socket: VecDeque::new(),
             slot: Vec::new(),
-            overflowed: false,
+            evidence: Evidence::new(false),
+            watched: Watched::default(),
+            seat: 0,
             last_words: None,
             arena: None,
             results: None,
@@ -175,13 +194,15 @@ impl WorkerHandle {
     pub(super) fn room(&self) -> usize {
         match self.phase {
             Phase::Idle | Phase::Busy if !self.is_full => {
-                self.window.size().saturating_sub(self.in_flight.len())
+                let most = self.window.size().min(self.tenure.left());
+                most.saturating_sub(self.in_flight.len())
             }
             _ => 0,
         }
     }
 
     /// Puts a job into the ring. With [`SendError::NotNow`] there is no room for it before the others are over.
+    #[allow(clippy::result_large_err, reason = "the error is the job, handed back as it came")]
     pub(super) fn send(
         &mut self,
         mut job: RemoteJob,
@@ -335,10 +356,14 @@ impl WorkerHandle {
         if is_here { self.by_socket.pop_front() } else { None }
     }
 
-    /// Whether the next answer comes by the socket, and has not come yet.
+    /// Whether the next answer comes by the socket, as it seems: it may become something else when it is read again.
+    pub(super) fn next_is_long(&self) -> bool {
+        self.board.peek(board::answer_of(self.taken)) == BY_SOCKET
+    }
+
+    /// Whether the next answer, which comes by the socket, has not come yet.
     pub(super) fn misses_an_answer(&self) -> bool {
-        // Whatever else it may become when it is read again.
-        self.by_socket.is_empty() && self.board.peek(board::answer_of(self.taken)) == BY_SOCKET
+        self.by_socket.is_empty()
     }
 
     /// Keeps what came by the socket until its slot is answered.
@@ -425,6 +450,16 @@ impl WorkerHandle {
         }
     }
 
+    /// The first job and the others, but for those that were taken back.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = &RemoteJob> {
+        self.in_flight.iter().filter_map(|entry| entry.job.as_ref())
+    }
+
+    /// The job that was given to it last.
+    pub(super) fn last_mut(&mut self) -> Option<&mut RemoteJob> {
+        self.in_flight.back_mut().and_then(|last| last.job.as_mut())
+    }
+
     /// Where in the ring the job is.
     pub(super) fn position(&self, id: u64) -> Option<usize> {
         let is_it = |entry: &InFlight| entry.job.as_ref().is_some_and(|job| job.id == id);
@@ -432,8 +467,8 @@ impl WorkerHandle {
     }
 
     /// The first job, unless it was taken back.
-    pub(super) fn first(&self) -> Option<u64> {
-        self.in_flight.front().and_then(|first| first.job.as_ref()).map(|job| job.id)
+    pub(super) fn first(&self) -> Option<&RemoteJob> {
+        self.in_flight.front().and_then(|first| first.job.as_ref())
     }
 
     /// Waits no more for the answer to a job.

@@ -15,16 +15,18 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_deque::Worker;
 use loopool_executors::caught::tell;
+use loopool_executors::engine::Engine;
 use loopool_executors::patience::Patience;
 
 use super::backlog::Backlog;
 use super::callback::{Callback, CallbackTimers, RemoteCallback};
+use super::engines::Engines;
 use crate::context;
 use crate::metrics::LoopGauges;
 use crate::reactor::{self, Events};
@@ -88,6 +90,7 @@ pub(crate) struct Core {
     pub(super) backlog: Cell<Backlog>,
     random: Cell<u32>,
     pub(super) patience: RefCell<Patience>,
+    pub(super) engines: RefCell<Engines>,
     pub(super) thrift: RefCell<Thrift>,
     pub(super) scratch: RefCell<Scratch>,
     pub(crate) recycler: Recycler,
@@ -132,6 +135,7 @@ impl Core {
             backlog: Cell::new(Backlog::default()),
             random: Cell::new(0x9e37_79b9 ^ (index as u32 + 1)),
             patience: RefCell::new(Patience::new()),
+            engines: RefCell::default(),
             thrift: RefCell::new(Thrift::default()),
             recycler: Recycler::new(),
             scratch: RefCell::new(Scratch {
@@ -150,6 +154,11 @@ impl Core {
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Looks at `engine`, too, before it sleeps.
+    pub(crate) fn look_at(&self, engine: Weak<dyn Engine>) {
+        self.engines.borrow_mut().add(engine);
     }
 
     pub(crate) fn shared_arc(&self) -> Arc<Shared> {

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::core::{Core, Scratch};
+use super::engines::Engines;
 use crate::scheduler::PLENTY;
 use crate::task::Runnable;
 
@@ -134,6 +135,25 @@ impl Core {
             // While we had the role nobody was woken for what was pushed: see to that now.
             self.pass_on();
         }
+        found || self.search_engines()
+    }
+
+    /// Looks for a while at the executors that this loop serves, if that has paid lately.
+    fn search_engines(&self) -> bool {
+        if self.engines.borrow().is_empty() {
+            return false;
+        }
+        let mut engines = self.engines.take();
+        let rounds = engines.rounds();
+        let served = if rounds > 0 { engines.served() } else { Vec::new() };
+        let look = |_| {
+            Engines::look(&served);
+            (!self.nothing_ready() || !self.half().mailbox.is_empty()).then_some(())
+        };
+        let found = rounds > 0 && engines.patience.look(rounds, look).is_some();
+        // Those that were added meanwhile, by wakers.
+        let added = self.engines.replace(engines);
+        self.engines.borrow_mut().extend(added);
         found
     }
 
@@ -204,6 +224,7 @@ impl Core {
         let waited = self.half().reactor.wait(events, limit, wakers);
         let notified = self.shared.idle.unpark(self.index);
         self.patience.borrow_mut().slept(begun.elapsed(), notified);
+        self.engines.borrow_mut().slept(begun.elapsed());
         drop(scratch);
         self.after_wait(waited);
         notified

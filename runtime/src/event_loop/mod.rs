@@ -17,6 +17,7 @@ mod blocking;
 mod callback;
 mod closing;
 mod core;
+mod engines;
 mod find_work;
 mod handle;
 mod serve;

@@ -1,0 +1,49 @@
+//! The end of a pool by force.
+
+use std::time::Instant;
+
+use super::manager::Manager;
+use super::pool::ProcessPoolExecutor;
+use super::worker_handle::WorkerHandle;
+use crate::error::JobError;
+use crate::stats::ExecutorStats;
+
+impl ProcessPoolExecutor {
+    /// Takes no more work, cancels what waits and what runs, and kills the workers with whatever jobs have
+    /// started in them. Does not wait for them to be gone; [`shutdown`](Self::shutdown) does. May be called
+    /// again, also after a shutdown that lets jobs run on.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, Job, ProcessPoolExecutor, call};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().workers(1).build()?;
+    /// let mut endless: Job<()> = pool.submit(call(|()| loop {}, ()))?;
+    /// pool.kill_workers();
+    /// assert!(endless.result(None).unwrap_err().is_cancelled());
+    /// assert_eq!(pool.shutdown(true, false).cancelled, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn kill_workers(&self) -> ExecutorStats {
+        self.shared().kill_workers();
+        self.stats()
+    }
+}
+
+impl Manager {
+    /// Cancels whatever was taken, and kills those who are still asked to end. Those that run nothing go when the pool
+    /// closes.
+    pub(super) fn kill_all(&mut self, now: Instant) {
+        let in_workers = self.workers.values().flat_map(WorkerHandle::jobs);
+        let all: Vec<u64> = in_workers.chain(&self.stranded).map(|job| job.id).collect();
+        // Those that wait behind another one first: so they are taken back, one by one.
+        for id in all.into_iter().rev() {
+            self.cancel(id, now);
+        }
+        self.end_parked(JobError::cancelled);
+        for worker in self.workers.values_mut() {
+            if worker.kill_at.take().is_some() {
+                worker.kill();
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Jobs that have been taken out of the queue and wait for something else than any worker.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use crate::error::JobError;
+use crate::process::manager::Manager;
+use crate::process::policy::terms::Verdict;
+use crate::process::remote_job::{RemoteJob, Reply};
+
+/// They are few: each that pauses has cost a worker, or a panic, and the others are bounded.
+#[derive(Default)]
+pub(in crate::process) struct Parked {
+    /// Between two attempts, until then.
+    pub(super) pausing: Vec<(Instant, RemoteJob)>,
+    /// For a certain worker, which has another job.
+    pub(super) kept: Vec<Kept>,
+    /// For memory, the first one first.
+    pub(super) held: VecDeque<RemoteJob>,
+    /// Whether a job was put here, or has ended unrun, since that was last asked: it has left its worker to another.
+    pub(in crate::process) left_room: bool,
+}
+
+/// A job that waits for the worker with this number, for so long.
+pub(super) struct Kept {
+    pub(super) serial: u64,
+    pub(super) until: Instant,
+    pub(super) job: RemoteJob,
+}
+
+impl Parked {
+    pub(in crate::process) fn len(&self) -> usize {
+        self.pausing.len() + self.kept.len() + self.held.len()
+    }
+
+    /// When time alone changes something.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let pausing = self.pausing.iter().map(|(at, _)| *at);
+        let kept = self.kept.iter().map(|kept| kept.until);
+        let held = self.held.iter().filter_map(|job| job.terms.waits_until());
+        pausing.chain(kept).chain(held).min()
+    }
+
+    /// Takes out the job with this number.
+    pub(in crate::process) fn take(&mut self, id: u64) -> Option<RemoteJob> {
+        if let Some(place) = self.pausing.iter().position(|(_, job)| job.id == id) {
+            return Some(self.pausing.swap_remove(place).1);
+        }
+        if let Some(place) = self.kept.iter().position(|kept| kept.job.id == id) {
+            return Some(self.kept.remove(place).job);
+        }
+        let place = self.held.iter().position(|job| job.id == id)?;
+        self.held.remove(place)
+    }
+
+    /// Takes out all.
+    fn take_all(&mut self) -> Vec<RemoteJob> {
+        let pausing = std::mem::take(&mut self.pausing).into_iter().map(|(_, job)| job);
+        let kept = std::mem::take(&mut self.kept).into_iter().map(|kept| kept.job);
+        pausing.chain(kept).chain(std::mem::take(&mut self.held)).collect()
+    }
+}
+
+impl Manager {
+    /// How many jobs to take out of the queue.
+    pub(in crate::process) fn appetite(&self) -> usize {
+        if self.is_crowded() { 0 } else { self.room().saturating_sub(self.stranded.len()) }
+    }
+
+    /// Whether there is room for others because jobs of the last orders did not go to a worker. To be acted on:
+    /// nobody who submits one knows of it.
+    pub(in crate::process) fn could_take_more(&mut self) -> bool {
+        self.shared.metrics.parked.store(self.parked.len(), Relaxed);
+        std::mem::take(&mut self.parked.left_room) && self.appetite() > 0
+    }
+
+    /// Ends all that are parked.
+    pub(in crate::process) fn end_parked(&mut self, error: impl Fn() -> JobError) {
+        let jobs = self.parked.take_all();
+        self.shared.metrics.parked.store(0, Relaxed);
+        self.finished.extend(jobs.into_iter().map(|job| (job, Reply::Error(error()))));
+    }
+
+    /// Jobs that have got what they waited for go where jobs wait for a worker, before the queue; those that have waited
+    /// for too long fail.
+    pub(in crate::process) fn unpark(&mut self, now: Instant) {
+        if self.parked.len() > 0 {
+            self.bring_back_pausing(now);
+            self.bring_back_kept(now);
+        }
+        self.end_late_waiters(now);
+        if self.parked.len() > 0 {
+            self.bring_back_held();
+        }
+    }
+
+    fn end_late_waiters(&mut self, now: Instant) {
+        let is_late = |job: &RemoteJob| job.terms.waits_until().is_some_and(|until| until <= now);
+        for jobs in [&mut self.parked.held, &mut self.stranded] {
+            while let Some(place) = jobs.iter().position(is_late)
+                && let Some(job) = jobs.remove(place)
+            {
+                let error = job.terms.too_late();
+                self.finished.push((job, Reply::Error(error)));
+            }
+        }
+    }
+
+    fn bring_back_pausing(&mut self, now: Instant) {
+        let mut due: Vec<_> = self.parked.pausing.extract_if(.., |(at, _)| *at <= now).collect();
+        due.sort_by_key(|(at, _)| *at);
+        self.stranded.extend(due.into_iter().map(|(_, job)| job));
+    }
+
+    /// A job has ended in this way: that is its outcome, or it is tried again.
+    pub(super) fn settle_or_repeat(&mut self, mut job: RemoteJob, reply: Reply) {
+        let reply = match reply {
+            Reply::Error(error) if !self.is_ending() => match job.terms.judge(error) {
+                Verdict::Again(at) => {
+                    let (job_name, attempt) = (job.terms.name, job.terms.attempt());
+                    tracing::debug!(job = job_name, attempt, "a job is tried again");
+                    self.shared.metrics.retries.fetch_add(1, Relaxed);
+                    self.parked.pausing.push((at, job));
+                    return;
+                }
+                Verdict::Failed(error) => Reply::Error(error),
+            },
+            other => other,
+        };
+        self.finished.push((job, reply));
+    }
+}

@@ -1,0 +1,261 @@
+//! The seccomp filters of a profile.
+//!
+//! A seccomp program knows one answer besides "allowed", so there are several, and the kernel takes the
+//! strictest answer:
+//! 1. *guard*: calls of the x32 kind, which have other numbers, are none of ours;
+//! 2. *fallback*: `clone3` hides its flags in memory; told that it does not exist (`ENOSYS`), C libraries take
+//!    `clone`, whose flags can be read;
+//! 3. *profile*: a list of what is allowed for [pure](super::Sandbox::pure) profiles, of what is denied for the
+//!    others.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter_all_threads, sock_filter,
+};
+
+use super::calls::{self, Call};
+use super::{Files, Sandbox};
+
+/// What to do with some system calls.
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// The kernel has no number as high: from here on the x32 kind begins.
+const X32: u32 = 0x4000_0000;
+
+/// What the filters depend on besides the profile.
+pub(super) struct Circumstances {
+    /// This process.
+    pub(super) pid: u32,
+    /// Whether Landlock keeps signals inside, so that children can be given them.
+    pub(super) signals_are_scoped: bool,
+}
+
+/// Puts the filters on all threads of this process. The error says why it can't be done.
+pub(super) fn install(sandbox: &Sandbox, circumstances: &Circumstances) -> Result<(), String> {
+    for program in programs(sandbox, circumstances)? {
+        apply_filter_all_threads(&program).map_err(|error| format!("seccomp: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Whether this kernel has what [`install`] needs.
+pub(super) fn is_there() -> bool {
+    // SAFETY: the action outlives the call, which only asks.
+    let answer = unsafe {
+        let action = libc::SECCOMP_RET_TRAP;
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action)
+    };
+    answer == 0 && seccompiler::TargetArch::try_from(std::env::consts::ARCH).is_ok()
+}
+
+/// The filters, in the order in which they are to be installed: what the last denies the others need.
+fn programs(sandbox: &Sandbox, circumstances: &Circumstances) -> Result<Vec<BpfProgram>, String> {
+    let denial = denial(sandbox);
+    let mut programs = vec![guard(&denial)];
+    let hidden = BTreeMap::from([(libc::SYS_clone3, vec![])]);
+    programs.push(compile(hidden, SeccompAction::Allow, errno(libc::ENOSYS))?);
+    let profile = if sandbox.is_pure() {
+        compile(allowed(sandbox, circumstances.pid)?, denial, SeccompAction::Allow)
+    } else {
+        compile(denied(sandbox, circumstances)?, SeccompAction::Allow, denial)
+    };
+    programs.push(profile?);
+    Ok(programs)
+}
+
+fn denial(sandbox: &Sandbox) -> SeccompAction {
+    if sandbox.kills { SeccompAction::Trap } else { errno(libc::EPERM) }
+}
+
+fn errno(code: i32) -> SeccompAction {
+    SeccompAction::Errno(code as u32)
+}
+
+fn compile(
+    rules: Rules,
+    mismatch: SeccompAction,
+    matching: SeccompAction,
+) -> Result<BpfProgram, String> {
+    let arch = seccompiler::TargetArch::try_from(std::env::consts::ARCH);
+    let filter = arch.and_then(|arch| SeccompFilter::new(rules, mismatch, matching, arch));
+    filter.and_then(BpfProgram::try_from).map_err(|error| format!("seccomp: {error}"))
+}
+
+/// Filter 1. `seccomp_data` begins with the number.
+fn guard(denial: &SeccompAction) -> BpfProgram {
+    let statement = |code: u32, k: u32| sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let jump = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
+    vec![
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
+        sock_filter { code: jump as u16, jt: 0, jf: 1, k: X32 },
+        statement(libc::BPF_RET | libc::BPF_K, denial.clone().into()),
+        statement(libc::BPF_RET | libc::BPF_K, SeccompAction::Allow.into()),
+    ]
+}
+
+/// A condition on the lower half of an argument.
+fn argument(index: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition, String> {
+    SeccompCondition::new(index, SeccompCmpArgLen::Dword, op, value)
+        .map_err(|error| format!("seccomp: {error}"))
+}
+
+/// A rule for when all conditions hold.
+fn when(conditions: Vec<SeccompCondition>) -> Result<SeccompRule, String> {
+    SeccompRule::new(conditions).map_err(|error| format!("seccomp: {error}"))
+}
+
+fn add(rules: &mut Rules, lists: &[&[Call]]) {
+    for (number, _) in lists.iter().flat_map(|list| list.iter()) {
+        rules.insert(*number, Vec::new());
+    }
+}
+
+/// Filter 3 for pure profiles: what is allowed.
+fn allowed(sandbox: &Sandbox, pid: u32) -> Result<Rules, String> {
+    use SeccompCmpOp::{Eq, MaskedEq, Ne};
+    let mut rules = Rules::new();
+    add(&mut rules, &[calls::COMPUTING, calls::old::COMPUTING]);
+    if !sandbox.has_no_files() {
+        add(&mut rules, &[calls::FILE_READS, calls::old::FILE_READS]);
+    }
+    if sandbox.files.as_ref().is_some_and(|files| !files.write.is_empty()) {
+        add(&mut rules, &[calls::FILE_WRITES, calls::old::FILE_WRITES]);
+    }
+    // Threads only. (The second number is the flags on all machines of ours.)
+    let thread = libc::CLONE_THREAD as u64;
+    rules.insert(libc::SYS_clone, vec![when(vec![argument(0, MaskedEq(thread), thread)?])?]);
+    let pid = u64::from(pid);
+    for (number, _) in calls::SIGNALS.iter().filter(|(number, _)| *number != libc::SYS_tkill) {
+        rules.insert(*number, vec![when(vec![argument(0, Eq, pid)?])?]);
+    }
+    // It takes a thread, and which ones are ours nobody can tell here.
+    rules.remove(&libc::SYS_tkill);
+    let me = |value| when(vec![argument(0, Eq, value)?]);
+    rules.insert(libc::SYS_prlimit64, vec![me(0)?, me(pid)?]);
+    // Descriptors can send signals to whoever is said to own them.
+    let harmless = [F_SETOWN, F_SETSIG, F_SETOWN_EX];
+    let harmless: Result<Vec<_>, _> =
+        harmless.into_iter().map(|command| argument(1, Ne, command)).collect();
+    rules.insert(libc::SYS_fcntl, vec![when(harmless?)?]);
+    let ioctls: Result<Vec<_>, _> =
+        IOCTLS.into_iter().map(|request| when(vec![argument(1, Eq, request)?])).collect();
+    rules.insert(libc::SYS_ioctl, ioctls?);
+    // A pair of the third kind can be connected again, to somebody else.
+    let kinds = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET];
+    let kinds: Result<Vec<_>, _> = kinds
+        .into_iter()
+        .map(|kind| when(vec![argument(1, MaskedEq(SOCKET_KIND), kind as u64)?]))
+        .collect();
+    rules.insert(libc::SYS_socketpair, kinds?);
+    Ok(rules)
+}
+
+/// Filter 3 for the others: what is denied.
+fn denied(sandbox: &Sandbox, circumstances: &Circumstances) -> Result<Rules, String> {
+    use SeccompCmpOp::{MaskedEq, Ne};
+    let mut rules = Rules::new();
+    add(&mut rules, &[calls::ADMINISTRATION, calls::old::ADMINISTRATION]);
+    let pid = u64::from(circumstances.pid);
+    let others = when(vec![argument(0, Ne, 0)?, argument(0, Ne, pid)?])?;
+    rules.insert(libc::SYS_prlimit64, vec![others]);
+    // In a user namespace of its own a process may do to the kernel what only administrators may otherwise.
+    let namespace = libc::CLONE_NEWUSER as u64;
+    let mut clones = vec![when(vec![argument(0, MaskedEq(namespace), namespace)?])?];
+    if sandbox.denies_network {
+        add(&mut rules, &[calls::NETWORK]);
+        // Such a one can be connected again, to somebody else.
+        let datagrams = argument(1, MaskedEq(SOCKET_KIND), libc::SOCK_DGRAM as u64)?;
+        rules.insert(libc::SYS_socketpair, vec![when(vec![datagrams])?]);
+    }
+    if sandbox.denies_processes {
+        add(&mut rules, &[calls::PROGRAMS, calls::PROCESSES, calls::old::PROCESSES]);
+        let no_thread = argument(0, MaskedEq(libc::CLONE_THREAD as u64), 0)?;
+        clones.push(when(vec![no_thread])?);
+    }
+    rules.insert(libc::SYS_clone, clones);
+    if sandbox.denies_processes || !circumstances.signals_are_scoped {
+        for (number, _) in calls::SIGNALS {
+            rules.insert(*number, vec![when(vec![argument(0, Ne, pid)?])?]);
+        }
+        rules.insert(libc::SYS_tkill, Vec::new());
+        add(&mut rules, &[calls::SIGNALS_BY_DESCRIPTOR]);
+        let owners = [F_SETOWN, F_SETSIG, F_SETOWN_EX];
+        let owners: Result<Vec<_>, _> = owners
+            .into_iter()
+            .map(|command| when(vec![argument(1, SeccompCmpOp::Eq, command)?]))
+            .collect();
+        rules.insert(libc::SYS_fcntl, owners?);
+    }
+    if let Some(files) = &sandbox.files {
+        deny_files(&mut rules, files)?;
+    }
+    Ok(rules)
+}
+
+/// What Landlock does not know, or can't kill for.
+fn deny_files(rules: &mut Rules, files: &Files) -> Result<(), String> {
+    add(rules, &[calls::PROGRAMS, calls::FILE_ATTRIBUTES, calls::old::FILE_ATTRIBUTES]);
+    if !files.write.is_empty() {
+        return Ok(());
+    }
+    add(rules, &[calls::FILE_WRITES, calls::old::FILE_WRITES]);
+    for (number, flags) in OPENS {
+        if files.is_empty() {
+            rules.insert(*number, Vec::new());
+            continue;
+        }
+        let mut writing = Vec::new();
+        for mode in [libc::O_WRONLY, libc::O_RDWR] {
+            let mode =
+                argument(*flags, SeccompCmpOp::MaskedEq(libc::O_ACCMODE as u64), mode as u64)?;
+            writing.push(when(vec![mode])?);
+        }
+        rules.insert(*number, writing);
+    }
+    Ok(())
+}
+
+/// Calls that open files, and which argument has the flags.
+#[cfg(target_arch = "x86_64")]
+const OPENS: &[(libc::c_long, u8)] = &[(libc::SYS_openat, 2), (libc::SYS_open, 1)];
+#[cfg(not(target_arch = "x86_64"))]
+const OPENS: &[(libc::c_long, u8)] = &[(libc::SYS_openat, 2)];
+
+const F_SETOWN: u64 = 8;
+const F_SETSIG: u64 = 10;
+const F_SETOWN_EX: u64 = 15;
+
+/// TCGETS (whether it is a terminal), FIONBIO, FIONREAD, FIOCLEX and FIONCLEX: numbers, whose type is not the same in
+/// all C libraries.
+const IOCTLS: [u64; 5] = [0x5401, 0x5421, 0x541b, 0x5451, 0x5450];
+
+/// The kind of a socket, without its flags.
+const SOCKET_KIND: u64 = 0xf;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_profiles_compile() {
+        let profiles = [
+            Sandbox::no_network(),
+            Sandbox::read_only(["/usr"]),
+            Sandbox::pure(),
+            Sandbox::pure().allow_read(["/usr"]).allow_write(["/tmp"]),
+            Sandbox::no_network().deny_processes(),
+            Sandbox { files: Some(Files::default()), ..Sandbox::new() },
+        ];
+        for profile in profiles {
+            for sandbox in [profile.clone(), profile.kill_on_denial()] {
+                for signals_are_scoped in [false, true] {
+                    let circumstances = Circumstances { pid: 1234, signals_are_scoped };
+                    let programs = programs(&sandbox, &circumstances).unwrap();
+                    assert!(programs.iter().all(|program| program.len() < 4096), "{sandbox:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The limit of resident memory, and what becomes of workers that are killed for memory by others.
+//!
+//! Where a control group was delegated to the program, each worker gets one of its own inside, and the kernel
+//! sees to the limit ([`cgroup`](super::cgroup)). Elsewhere the manager looks at the workers that run a job,
+//! every [`INTERVAL`], and kills those that have more. It looks only while there is a limit and a job runs.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
+use super::cgroup::{Group, Home};
+use super::death::Remains;
+use super::manager::Manager;
+use super::oom::OomKills;
+use super::report::CrashCause;
+use super::sandbox::MemoryGuard;
+use super::worker_handle::{Phase, WorkerHandle};
+
+/// Between two looks. In that time a job can get hold of some tens of MiB; a look takes some microseconds for
+/// each worker.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// A pool's limit of resident memory, and how it is kept.
+pub(super) struct MemoryWatch {
+    limit: Option<u64>,
+    home: Option<Home>,
+    /// `/proc` as it was when the pool was made: a program may change its root.
+    proc: Option<OwnedFd>,
+    next: Option<Instant>,
+    kills: OomKills,
+}
+
+/// What is known of one worker's memory.
+#[derive(Default)]
+pub(super) struct Watched {
+    statm: Option<File>,
+    group: Option<Group>,
+    /// The system's count of kills when it came.
+    kills: u64,
+}
+
+impl MemoryWatch {
+    pub(super) fn new(limit: Option<u64>) -> io::Result<Self> {
+        let home = limit.and_then(|_| Home::detect());
+        let proc = match &home {
+            None if limit.is_some() => Some(open_proc()?),
+            _ => None,
+        };
+        Ok(MemoryWatch { limit, home, proc, next: None, kills: OomKills::find() })
+    }
+
+    /// The limit, and who sees to it.
+    pub(super) fn guard(&self) -> Option<(u64, MemoryGuard)> {
+        let guard =
+            if self.home.is_some() { MemoryGuard::ControlGroup } else { MemoryGuard::Program };
+        self.limit.map(|limit| (limit, guard))
+    }
+
+    /// A worker is known by its process from now on. When it can't be watched it is not to live.
+    fn welcome(&self, pid: i32) -> io::Result<Watched> {
+        let mut watched = Watched { kills: self.kills.now(), ..Watched::default() };
+        if let (Some(home), Some(limit)) = (&self.home, self.limit) {
+            watched.group = Some(home.group_for(pid, limit)?);
+        }
+        if let Some(proc) = &self.proc {
+            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+            let statm = openat(proc.as_fd(), &*format!("{pid}/statm"), flags, Mode::empty())?;
+            watched.statm = Some(statm.into());
+        }
+        Ok(watched)
+    }
+}
+
+fn open_proc() -> io::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(nix::fcntl::open("/proc", flags, Mode::empty())?)
+}
+
+impl Watched {
+    /// The resident memory now, in bytes; none when the process has ended.
+    fn resident(&self) -> Option<u64> {
+        let mut buffer = [0; 128];
+        let len = self.statm.as_ref()?.read_at(&mut buffer, 0).ok()?;
+        resident_pages(&buffer[..len]).map(|pages| pages.saturating_mul(page_size()))
+    }
+}
+
+/// The second number of `/proc/PID/statm`.
+fn resident_pages(statm: &[u8]) -> Option<u64> {
+    std::str::from_utf8(statm).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+fn page_size() -> u64 {
+    // SAFETY: a plain question.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+impl Manager {
+    /// Begins to watch a worker's memory; says why that can't be done.
+    pub(super) fn watch(&mut self, serial: u64) -> io::Result<()> {
+        let Some(worker) = self.workers.get_mut(&serial) else { return Ok(()) };
+        if let Some(process) = &worker.process {
+            worker.watched = self.memory.welcome(process.pid)?;
+        }
+        Ok(())
+    }
+
+    /// Kills workers whose jobs have too much memory.
+    pub(super) fn watch_memory(&mut self, now: Instant) {
+        let (Some(limit), true) = (self.memory.limit, self.memory.proc.is_some()) else { return };
+        let runs = |worker: &&WorkerHandle| worker.phase == Phase::Busy;
+        if !self.workers.values().any(|worker| runs(&worker)) {
+            self.memory.next = None;
+            return;
+        }
+        if self.memory.next.is_some_and(|next| next > now) {
+            return;
+        }
+        self.memory.next = Some(now + INTERVAL);
+        let has_too_much = |(serial, worker): (&u64, &WorkerHandle)| {
+            let resident = worker.watched.resident().filter(|_| runs(&worker))?;
+            (resident > limit).then_some((*serial, resident))
+        };
+        let greedy: Vec<(u64, u64)> = self.workers.iter().filter_map(has_too_much).collect();
+        for (serial, resident) in greedy {
+            if let Some(worker) = self.workers.get_mut(&serial) {
+                let pid = worker.pid();
+                tracing::warn!(
+                    pid,
+                    resident,
+                    limit,
+                    "a job has too much memory; its worker is killed"
+                );
+                worker.evidence.verdict = Some(CrashCause::OutOfMemory);
+            }
+            self.put_down(serial);
+        }
+    }
+
+    /// When [`watch_memory`](Self::watch_memory) is to be called again.
+    pub(super) fn next_look(&self, now: Instant) -> Option<Instant> {
+        self.memory.proc.as_ref()?;
+        let runs = self.workers.values().any(|worker| worker.phase == Phase::Busy);
+        runs.then(|| self.memory.next.unwrap_or(now + INTERVAL))
+    }
+
+    /// Finds out whether a worker that was killed, and not by us, was killed for its memory.
+    pub(super) fn judge(&mut self, worker: &mut WorkerHandle, remains: &Remains) {
+        if worker.is_ours || worker.evidence.verdict.is_some() || !remains.was_killed() {
+            return;
+        }
+        let in_its_group = worker.watched.group.as_ref().is_some_and(Group::had_kills);
+        if self.memory.kills.accounts_for(worker.watched.kills) || in_its_group {
+            worker.evidence.verdict = Some(CrashCause::OutOfMemory);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resident_memory_is_the_second_number() {
+        assert_eq!(resident_pages(b"5000 120 30 4 0 60 0\n"), Some(120));
+        assert_eq!(resident_pages(b""), None);
+        assert_eq!(resident_pages(b"a b"), None);
+    }
+
+    #[test]
+    fn this_process_has_resident_memory() {
+        let watch = MemoryWatch {
+            home: None,
+            proc: Some(open_proc().unwrap()),
+            ..MemoryWatch::new(None).unwrap()
+        };
+        let watched = watch.welcome(std::process::id() as i32).unwrap();
+        assert!(watched.resident().unwrap() > 100 * 1024);
+    }
+}

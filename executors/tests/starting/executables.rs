@@ -1,0 +1,96 @@
+//! What becomes of the executable while the program runs, and workers that are entered explicitly.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+
+use super::copies::{changed_copy, copy_without_the_constructor, scratch};
+use super::*;
+
+pub(crate) const ROLES: [(&str, fn()); 2] =
+    [("stays", a_program_that_stays), ("explicit-entry", explicit_entry)];
+
+pub(crate) const SCENARIOS: [(&str, Scenario); 4] = [
+    ("an_executable_may_be_replaced_while_the_program_runs", replaced),
+    ("an_executable_may_be_removed_while_the_program_runs", removed),
+    ("a_program_without_the_constructor_enters_explicitly", entered_explicitly),
+    ("under_valgrind_the_program_is_not_what_it_seems", under_valgrind),
+];
+
+/// Makes a pool before the change and one after it.
+fn a_program_that_stays() {
+    let early = ProcessPoolExecutor::new(1).unwrap();
+    check(&early);
+    println!("ready");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    check(&early);
+    replace_the_fork_server(&early);
+    check(&early);
+    try_to_make_a_pool();
+}
+
+fn change_while_it_runs(name: &str, change: impl FnOnce(&Path)) {
+    let copy = changed_copy(name, |_| {});
+    let mut program =
+        in_role(&copy, "stays").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(program.stdout.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    change(&copy);
+    program.stdin.take().unwrap().write_all(b"go on\n").unwrap();
+    line.clear();
+    said.read_line(&mut line).unwrap();
+    assert_eq!(line, "a pool that works");
+    assert!(program.wait().unwrap().success());
+}
+
+fn replaced() -> Result<(), Skipped> {
+    change_while_it_runs("replaced", |path| {
+        let other = scratch("other");
+        std::fs::copy("/bin/true", &other).unwrap();
+        std::fs::rename(&other, path).unwrap();
+    });
+    std::fs::remove_file(scratch("replaced")).unwrap();
+    Ok(())
+}
+
+fn removed() -> Result<(), Skipped> {
+    change_while_it_runs("removed", |path| std::fs::remove_file(path).unwrap());
+    Ok(())
+}
+
+/// In a worker the first line does not return.
+fn explicit_entry() {
+    loopool_executors::worker_main();
+    let myself = std::env::current_exe().unwrap();
+    let refused = ProcessPoolExecutor::new(1).unwrap_err();
+    let builder = ProcessPoolExecutor::builder().workers(1).worker_executable(myself);
+    let pool = builder.build().unwrap();
+    check(&pool);
+    replace_the_fork_server(&pool);
+    check(&pool);
+    print!("{refused:?} without, a pool that works with");
+}
+
+fn entered_explicitly() -> Result<(), Skipped> {
+    let Some(copy) = copy_without_the_constructor("explicit") else {
+        return skip("how to return is not known for this architecture");
+    };
+    let said = said(&mut in_role(&copy, "explicit-entry"));
+    std::fs::remove_file(&copy).unwrap();
+    assert_eq!(said, "HookMissing without, a pool that works with");
+    Ok(())
+}
+
+/// There `/proc/self/exe` is valgrind's.
+fn under_valgrind() -> Result<(), Skipped> {
+    let mut command = in_role("valgrind", "make-a-pool");
+    let program = std::env::current_exe().unwrap();
+    let output = match command.args(["--quiet", "--tool=none"]).arg(program).output() {
+        Ok(output) => output,
+        Err(error) => return skip(format!("there is no valgrind: {error}")),
+    };
+    let said = text(&output);
+    assert!(said.starts_with("NotAWorker") && said.ends_with("no children"), "{output:?}");
+    Ok(())
+}
