@@ -511,7 +511,7 @@ fn a_deadline_rings() {
 
 /// How often the process is forked while its threads and pools come and go. Of the process-wide locks one is
 /// held most of the time, so a child that found them as they were would not come far.
-const FORKS: usize = 100;
+const FORKS: usize = 300;
 
 /// Other threads of the parent hold what they share with the whole process at any moment.
 fn while_threads_and_pools_come_and_go() {
