@@ -22,7 +22,7 @@
 //!    promised to look. The worker rings before it begins another job while an answer lies there untaken;
 //!    with nothing else to do it waits a moment, because who asked may be looking.
 //! 5. The program believes none of these words: `answered` is compared with what was sent, and the state of
-//!    a slot decides only who is to blame when a worker dies. A worker that lies may have a job run twice.
+//!    a slot decides only who is to blame when a worker dies. A worker that lies may have a job run again, a few times.
 //!
 //! Modelled in `loom-tests/tests/ring.rs`.
 
@@ -94,12 +94,13 @@ impl Ring {
     /// Takes a job back, unless the worker has claimed it.
     #[must_use]
     pub(super) fn revoke(&self, number: u32) -> bool {
-        // Relaxed: nothing is read of the slot by either side for this; the one that wins is all that counts.
+        // Relaxed: nothing is read of the slot by either side for this. Acquire for the one that fails, with the
+        // Release in `claim`: who claims a job has answered those before it, and whoever finds it claimed sees that.
         let revoked = self.state(number).compare_exchange(
             OFFERED,
             REVOKED,
             Ordering::Relaxed,
-            Ordering::Relaxed,
+            Ordering::Acquire,
         );
         revoked.is_ok()
     }
@@ -141,11 +142,11 @@ impl Ring {
     /// Whether the job in this slot is the worker's now. If not, it was taken back.
     #[must_use]
     pub(super) fn claim(&self, number: u32) -> bool {
-        // Relaxed: as in `revoke`. What the slot holds came with `sent`.
+        // Release: with the Acquire in `revoke`. Relaxed when it fails: what the slot holds came with `sent`.
         let claimed = self.state(number).compare_exchange(
             OFFERED,
             CLAIMED,
-            Ordering::Relaxed,
+            Ordering::Release,
             Ordering::Relaxed,
         );
         claimed.is_ok()
