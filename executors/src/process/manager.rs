@@ -197,6 +197,12 @@ impl Manager {
         Some(until)
     }
 
+    /// Whether somebody sleeps, or may, and has left nothing behind.
+    #[cfg(test)]
+    pub(super) fn thread_rests(&self) -> bool {
+        self.sleep != Sleep::Awake && !self.is_wanted
+    }
+
     /// Whether outcomes wait to be handed out.
     pub(super) fn has_outcomes(&self) -> bool {
         !self.finished.is_empty()
@@ -262,18 +268,19 @@ impl Manager {
         self.waiting = orders.waiting;
         self.shut_down = orders.shut_down;
         self.stranded.extend(orders.jobs);
+        // First, since that strands jobs which others can have at once.
+        for id in orders.cancels {
+            self.cancel(id, now);
+        }
+        if orders.kill_all {
+            self.kill_all(now);
+        }
         while let Some(job) = self.stranded.pop_front() {
             let Some(job) = self.admit(job, now) else { continue };
             if let Some(job) = self.dispatch(job, now) {
                 self.stranded.push_front(job);
                 break;
             }
-        }
-        for id in orders.cancels {
-            self.cancel(id, now);
-        }
-        if orders.kill_all {
-            self.kill_all(now);
         }
         if orders.cancels_parked {
             self.end_parked(JobError::cancelled);
@@ -432,8 +439,7 @@ impl Manager {
         while let Some((&serial, worker)) =
             self.workers.range_mut(from..).find(|(_, worker)| is_late(worker))
         {
-            worker.window.close();
-            let back = worker.take_back(false);
+            let back = worker.relieve();
             self.strand(back);
             from = serial + 1;
         }

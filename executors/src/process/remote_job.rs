@@ -70,6 +70,8 @@ pub(super) struct RemoteJob {
     pub(super) target: Target,
     pub(super) body: Body,
     pub(super) terms: Terms,
+    /// How often it was next in a worker that died and had not begun with it.
+    pub(super) spared: u32,
     asker: Box<dyn Asker>,
 }
 
@@ -111,7 +113,7 @@ impl RemoteJob {
         terms: Terms,
         asker: Box<dyn Asker>,
     ) -> Self {
-        RemoteJob { id, target, body, terms, asker }
+        RemoteJob { id, target, body, terms, spared: 0, asker }
     }
 
     /// To abandon it.

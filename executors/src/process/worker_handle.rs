@@ -22,6 +22,9 @@ use crate::error::JobError;
 /// A worker that rings so often in a row without an answer is killed.
 const IDLE_RINGS: u32 = 64;
 
+/// So often a job can be next in a worker that dies and says that it has not begun with it. After that it is to blame.
+pub(super) const SPARED_AT_MOST: u32 = 4;
+
 /// Arguments begin at multiples of this, in bytes.
 const ALIGN: u64 = 64;
 
@@ -79,6 +82,8 @@ pub(super) struct WorkerHandle {
     /// Since when the first job in the ring is the first.
     pub(super) head_since: Instant,
     pub(super) window: Window,
+    /// What waits behind the first job was taken back, as far as it could be.
+    is_relieved: bool,
     /// The next job does not fit beside those that are there.
     pub(super) is_full: bool,
     /// Where on the board the next large argument goes.
@@ -109,6 +114,17 @@ struct InFlight {
     beside: Beside,
     /// Its argument is still here.
     can_be_sent_again: bool,
+}
+
+impl InFlight {
+    /// Whether it can be given to another worker though it was this one's next. The worker may lie: so not for ever.
+    fn can_be_spared(&mut self) -> bool {
+        let may_be = |job: &mut RemoteJob| {
+            job.spared += 1;
+            job.spared <= SPARED_AT_MOST
+        };
+        self.can_be_sent_again && self.job.as_mut().is_none_or(may_be)
+    }
 }
 
 /// An answer that did not fit into its slot.
@@ -163,6 +179,7 @@ impl WorkerHandle {
             taken: 0,
             head_since: Instant::now(),
             window: Window::new(),
+            is_relieved: false,
             is_full: false,
             next_argument: 0,
             board_is_kept: false,
@@ -323,6 +340,7 @@ impl WorkerHandle {
             self.board.ring().take(self.taken);
             let answered = self.in_flight.pop_front();
             self.is_full = false;
+            self.is_relieved = false;
             self.idle_rings = 0;
             if let (Some(job), Some(reply)) = (answered.and_then(|answered| answered.job), reply) {
                 return Ok(Some((job, reply)));
@@ -480,7 +498,7 @@ impl WorkerHandle {
     /// When it is dead: the job it died in, and those that can be given to another, in their order.
     pub(super) fn estate(&mut self) -> (Option<RemoteJob>, Vec<RemoteJob>) {
         let first_was_begun = self.board.ring().was_claimed(self.taken)
-            || self.in_flight.front().is_some_and(|first| !first.can_be_sent_again);
+            || self.in_flight.front_mut().is_some_and(|first| !first.can_be_spared());
         let mut jobs = std::mem::take(&mut self.in_flight).into_iter();
         let victim = if first_was_begun { jobs.next().and_then(|first| first.job) } else { None };
         (victim, jobs.filter_map(|entry| entry.job).collect())
@@ -502,8 +520,18 @@ impl WorkerHandle {
         self.head_since = now;
     }
 
+    /// Takes back what waits behind the head, once: it may have begun with the next one already, or say so.
+    pub(super) fn relieve(&mut self) -> Vec<RemoteJob> {
+        self.window.close();
+        self.is_relieved = true;
+        self.take_back(false)
+    }
+
     /// When jobs that wait behind the head are to be taken back.
     pub(super) fn relief(&self) -> Option<Instant> {
+        if self.is_relieved {
+            return None;
+        }
         let waits = |entry: &InFlight| entry.job.is_some() && entry.can_be_sent_again;
         self.in_flight.iter().skip(1).any(waits).then(|| self.head_since + LONG)
     }
@@ -529,3 +557,7 @@ impl WorkerHandle {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "worker_handle_tests.rs"]
+mod tests;
