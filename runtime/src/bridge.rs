@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use loopool_executors::engine::{Serving, Turn};
+use loopool_executors::engine::{Serving, Turn, in_the_name_of};
 use loopool_executors::{BoxedWork, CancelOnDrop, Executor, Rejected, Work};
 
 use crate::event_loop::{Core, LoopHandle};
@@ -41,11 +41,15 @@ where
     E: Executor<W> + ?Sized,
 {
     if let Some(core) = crate::context::current_core()
-        && let Some(serving) = executor.serve()
+        && let Some(serving) = in_the_name_of(runtime_of(&core), || executor.serve())
     {
         serve_engine(core, serving);
     }
     executor.submit(work).map(|job| job.cancel_on_drop())
+}
+
+fn runtime_of(core: &Core) -> usize {
+    std::ptr::from_ref(core.shared()).addr()
 }
 
 /// Serves an executor from the loop of this thread: then no other thread stands between the loop and the executor's

@@ -13,12 +13,14 @@
 //! 5. For the same reason an edge is no way to call the pool's thread while a loop serves and it is not parked but asleep:
 //!    the loop might get it. So then it sleeps not in that epoll but in another one, in which there are that one and what
 //!    it is called by; and who begins to serve waits until it has left the first.
-//! 6. A loop that ends, or has no time for it any more, *releases* the pool, whose thread goes on. It rings, since it may
+//! 6. Nor is it parked while loops of several runtimes give jobs to the pool: when the one that serves is blocked, the
+//!    others, which sleep without a thread's sleeping, would wait for it. (Loops of one runtime see to each other.)
+//! 7. A loop that ends, or has no time for it any more, *releases* the pool, whose thread goes on. It rings, since it may
 //!    have heard what it has not told anybody.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,13 +30,17 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::manager::Manager;
 use super::shared::Shared;
-use crate::engine::{Engine, Serving, Turn};
+use crate::engine::{self, Engine, Serving, Turn};
 
 /// How often in a row a loop turns the manager before its other tasks get their turn.
 const TURNS: usize = 4;
 
 /// How long a loop that begins to serve waits for the pool's thread to wake up.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// In place of the address of a runtime, see [`Helm::runtime`].
+const NOBODY: usize = 0;
+const SEVERAL: usize = 1;
 
 /// What an event of [`Helm::bed`] is about.
 const CALL: u64 = 0;
@@ -48,9 +54,9 @@ pub(super) struct Helm {
     bed: Epoll,
     /// Signalled when the pool's thread has to come, or has come.
     called: Condvar,
-    /// A copy of [`State::is_away`], for a quick look; it is only written under the lock. Who reads an old value asks again
-    /// with the next job. Relaxed: it carries nothing.
-    is_parked: AtomicBool,
+    /// The runtime that serves, [`NOBODY`], or [`SEVERAL`]: for a quick look; it is only written under the lock. Who reads an
+    /// old value asks again with the next job. Relaxed: it carries nothing.
+    runtime: AtomicUsize,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +71,8 @@ enum Place {
 #[derive(Default)]
 struct State {
     is_served: bool,
+    /// Rule 6.
+    is_shared: bool,
     /// How many threads sleep.
     sleepers: usize,
     is_wanted: bool,
@@ -77,7 +85,7 @@ struct State {
 impl State {
     /// Whether the pool's thread may be parked.
     fn is_away(&self) -> bool {
-        self.is_served && self.sleepers == 0
+        self.is_served && !self.is_shared && self.sleepers == 0
     }
 }
 
@@ -92,7 +100,7 @@ impl Helm {
             call: call.into(),
             bed,
             called: Condvar::new(),
-            is_parked: AtomicBool::new(false),
+            runtime: AtomicUsize::new(NOBODY),
         })
     }
 
@@ -103,7 +111,6 @@ impl Helm {
     fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.lock();
         let result = change(&mut state);
-        self.is_parked.store(state.is_away(), Ordering::Relaxed);
         drop(state);
         self.called.notify_all();
         result
@@ -181,10 +188,18 @@ impl Helm {
 impl Shared {
     /// The calling loop serves the pool from now on, unless one does.
     pub(super) fn serve(self: Arc<Self>) -> Option<Serving> {
-        if self.helm.is_parked.load(Ordering::Relaxed) {
+        let (asks, serves) = (engine::runtime(), self.helm.runtime.load(Ordering::Relaxed));
+        if serves == SEVERAL || serves != NOBODY && serves == asks {
             return None;
         }
-        let is_new = self.helm.change(|state| !std::mem::replace(&mut state.is_served, true));
+        let is_new = self.helm.change(|state| {
+            let serves = self.helm.runtime.load(Ordering::Relaxed);
+            let is_new = !std::mem::replace(&mut state.is_served, true);
+            state.is_shared = !is_new && (state.is_shared || serves != asks);
+            let now = if state.is_shared { SEVERAL } else { asks };
+            self.helm.runtime.store(now, Ordering::Relaxed);
+            is_new
+        });
         if !is_new {
             return None;
         }
@@ -282,8 +297,11 @@ impl Engine for Shared {
     }
 
     fn release(&self) {
-        self.helm.change(|state| state.is_served = false);
-        // Rule 6.
+        self.helm.change(|state| {
+            (state.is_served, state.is_shared) = (false, false);
+            self.helm.runtime.store(NOBODY, Ordering::Relaxed);
+        });
+        // Rule 7.
         self.ring();
     }
 }

@@ -96,3 +96,18 @@ fn a_loop_lets_go_of_a_pool_that_has_ended() {
     assert!(shared.has_events(), "the loop is told");
     assert_eq!(serving.turn(), Turn::Over);
 }
+
+#[test]
+fn the_pools_thread_is_not_parked_while_loops_of_several_runtimes_give_jobs_to_the_pool() {
+    let (_pool, shared) = pool();
+    let serve = |runtime| engine::in_the_name_of(runtime, || shared.clone().serve());
+    let serving = serve(64).unwrap();
+    assert!(serve(64).is_none());
+    wait_until("the pool's thread is parked", || place(&shared) == Place::Parked);
+    assert!(serve(128).is_none() && serve(64).is_none());
+    wait_until("it turns, too", || rests(&shared));
+    drop(serving);
+    let serving = serve(128).unwrap();
+    wait_until("it is parked again", || place(&shared) == Place::Parked);
+    drop(serving);
+}
