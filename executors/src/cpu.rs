@@ -16,7 +16,7 @@ mod at_exit;
 
 use std::fmt;
 use std::sync::{Arc, Condvar, MutexGuard};
-use std::thread::ThreadId;
+use std::thread::{Builder, ThreadId};
 
 use crate::caught::report_panic;
 use crate::counters::Counters;
@@ -30,6 +30,7 @@ use crate::own_pool;
 use crate::place::{HasQueue, Place};
 use crate::queue::{JobQueue, Leftovers};
 use crate::shim::Mutex;
+use crate::starting;
 use crate::stats::ExecutorStats;
 use crate::work::{Executor, Work};
 
@@ -174,6 +175,10 @@ impl CpuExecutorBuilder {
                 os::lower_priority_of_this_thread(nice);
             })
             .panic_handler(|payload| report_panic("a closure given to rayon", payload))
+            .spawn_handler(|thread| {
+                let name = thread.name().unwrap_or_default().to_owned();
+                starting::thread(Builder::new().name(name), || thread.run()).map(drop)
+            })
             .build()
             .map_err(std::io::Error::other)?;
         exit::register(shared.clone());

@@ -134,7 +134,13 @@ impl<T> Job<T> {
                 self.cell.while_looking();
                 if over() { Some(None) } else { look(&self.cell).map(Some) }
             };
-            patience.look(rounds, look).flatten()
+            if rounds == 0 {
+                return None;
+            }
+            self.cell.note_look(true);
+            let found = patience.look(rounds, look).flatten();
+            self.cell.note_look(false);
+            found
         })
     }
 

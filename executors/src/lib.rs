@@ -23,6 +23,7 @@ mod cpu;
 pub mod engine;
 mod error;
 mod exit;
+mod forks;
 mod job;
 pub mod jobs;
 mod local_job;
@@ -39,6 +40,8 @@ mod queue;
 mod retry;
 #[doc(hidden)]
 pub mod shim;
+#[doc(hidden)]
+pub mod starting;
 mod stats;
 mod thread;
 mod thread_pool;

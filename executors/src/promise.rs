@@ -67,6 +67,12 @@ pub trait JobOwner: Send + Sync {
         Ok(())
     }
 
+    /// The calling thread begins to look again and again whether the job is done, or (`false`) ends that. By default
+    /// nothing is done.
+    fn note_look(&self, begins: bool) {
+        let _ = begins;
+    }
+
     /// The calling thread looks whether the job is done, and will look again: it may take in what has come for the
     /// executor. By default nothing is done.
     fn look(&self) {}
@@ -334,6 +340,13 @@ impl<T> Cell<T> {
         match &self.owner {
             Some((owner, id)) => owner.before_wait(*id),
             None => Ok(()),
+        }
+    }
+
+    /// To be called by a thread that is about to look again and again whether the job is done, and when it no more does.
+    pub(crate) fn note_look(&self, begins: bool) {
+        if let Some((owner, _)) = &self.owner {
+            owner.note_look(begins);
         }
     }
 

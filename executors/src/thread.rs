@@ -20,6 +20,7 @@ use crate::job::{Job, deadline_after};
 use crate::not_started::{NotStarted, StartError};
 use crate::promise::{Outcome, Promise};
 use crate::shim::{Condvar, Mutex};
+use crate::starting;
 use crate::work::Work;
 
 /// A thread that has not been started.
@@ -113,7 +114,8 @@ impl<W: Work> Thread<W> {
         // Lent to the new thread, so that it is still there when there is none.
         let lent = Arc::new(Mutex::new(Some((work, promise))));
         let borrowed = lent.clone();
-        let spawned = std::thread::Builder::new().name(name.clone()).spawn(move || {
+        let builder = std::thread::Builder::new().name(name.clone());
+        let spawned = starting::thread(builder, move || {
             THIS_IS_DAEMON.set(is_daemon);
             LAST.set(Some(last));
             let lent = borrowed.lock().take();

@@ -11,11 +11,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Condvar, LazyLock, MutexGuard};
+use std::sync::{Arc, Condvar, MutexGuard};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crate::caught::{drop_caught, run_caught};
+use crate::forks;
 use crate::shim::Mutex;
+use crate::starting;
 use crate::thread::Thread;
 use crate::thread_pool::ThreadPoolExecutor;
 use crate::work::Executor;
@@ -30,10 +33,12 @@ struct State {
     calls: BTreeMap<(Instant, u64), Call>,
     next_number: u64,
     is_there: bool,
+    /// For what is done [`elsewhere`], once there was something.
+    late: Option<Arc<ThreadPoolExecutor>>,
 }
 
 static STATE: Mutex<State> =
-    Mutex::new(State { calls: BTreeMap::new(), next_number: 0, is_there: false });
+    Mutex::new(State { calls: BTreeMap::new(), next_number: 0, is_there: false, late: None });
 
 /// Signalled when the first call is another one.
 static CHANGED: Condvar = Condvar::new();
@@ -68,7 +73,7 @@ pub(crate) fn call_at(
     let call = Box::new(call);
     let mut state = lock();
     if !state.is_there {
-        std::thread::Builder::new().name("loopool-time".to_owned()).spawn(keep_time)?;
+        starting::thread(Builder::new().name("loopool-time".to_owned()), keep_time)?;
         state.is_there = true;
     }
     let key = (time, state.next_number);
@@ -85,11 +90,7 @@ pub(crate) fn call_at(
 /// Has something done that may take its time, by a thread of a pool of the process's own. When that takes no more work,
 /// because the program is ending, by a thread of its own; by the caller when there is none to be had.
 pub(crate) fn elsewhere(task: Call) {
-    static POOL: LazyLock<ThreadPoolExecutor> = LazyLock::new(|| {
-        let builder = ThreadPoolExecutor::builder().thread_name_prefix("loopool-late");
-        builder.max_workers(64).keep_alive(Duration::from_secs(1)).build()
-    });
-    let Err(refused) = POOL.submit(task).map(drop) else { return };
+    let Err(refused) = late_pool().submit(task).map(drop) else { return };
     let task = Arc::new(Mutex::new(Some(refused.into_work())));
     let theirs = task.clone();
     let do_it = move |task: Arc<Mutex<Option<Call>>>| {
@@ -104,8 +105,40 @@ pub(crate) fn elsewhere(task: Call) {
     }
 }
 
+/// Made without the lock, since the program's end takes it in. One that came second is let go.
+fn late_pool() -> Arc<ThreadPoolExecutor> {
+    let there = lock().late.clone();
+    if let Some(pool) = there {
+        return pool;
+    }
+    let builder = ThreadPoolExecutor::builder().thread_name_prefix("loopool-late");
+    let new = Arc::new(builder.max_workers(64).keep_alive(Duration::from_secs(1)).build());
+    let mut state = lock();
+    let pool = state.late.get_or_insert_with(|| new.clone()).clone();
+    drop(state);
+    pool
+}
+
 fn lock() -> MutexGuard<'static, State> {
+    forks::watch();
     STATE.lock()
+}
+
+/// The lock, while the process is forked (`forks.rs`).
+pub(crate) struct Held(MutexGuard<'static, State>);
+
+impl Held {
+    pub(crate) fn new() -> Self {
+        Held(STATE.lock())
+    }
+
+    /// There is neither the thread nor those of the pool, and the calls are the parent's. Numbers go on: somebody
+    /// may still have an [`Alarm`] of before, which finds nothing then.
+    pub(crate) fn make_anew(&mut self) {
+        let state = &mut *self.0;
+        state.is_there = false;
+        std::mem::forget((std::mem::take(&mut state.calls), state.late.take()));
+    }
 }
 
 /// The thread's life.

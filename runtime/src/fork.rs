@@ -15,7 +15,7 @@
 use std::fmt;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 /// The process that something was made in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +118,27 @@ fn wiped_page() -> Option<NonNull<AtomicU64>> {
 #[cfg(not(target_os = "linux"))]
 fn wiped_page() -> Option<NonNull<AtomicU64>> {
     None
+}
+
+/// How many CPUs there are to use.
+///
+/// The first who asks reads what control groups say, and the others wait for that (it is a `Once`). In a child that
+/// was forked meanwhile by another thread they would for ever, so whoever forks asks first.
+pub(crate) fn usable_cpus() -> usize {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    extern "C" fn before() {
+        let _ = num_cpus::get();
+    }
+    // Acquire: pairs with the Release below, so that whoever asks does so after the registration. Several may
+    // register at once, and so may a child: it is done twice then.
+    if !WATCHED.load(Ordering::Acquire) {
+        // SAFETY: the handler is a function of the program that may be called at any time, and from which no panic
+        // comes. Refused when there is no memory, and then it is as if it were not there.
+        let _ = unsafe { libc::pthread_atfork(Some(before), None, None) };
+        // Release: pairs with the Acquire above.
+        WATCHED.store(true, Ordering::Release);
+    }
+    num_cpus::get()
 }
 
 /// The process is a fork of the one in which this runtime or loop was made, and cannot use it.

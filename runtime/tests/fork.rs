@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ use futures::{AsyncReadExt, AsyncWriteExt};
 use loopool::net::{TcpListener, TcpStream};
 use loopool::signal::{SIGUSR2, Signal};
 use loopool::{
-    EventLoop, Forked, Runtime, block_in_place, create_task, get_running_loop, panic_message,
-    sleep, spawn_on, timeout, to_thread, yield_now,
+    EventLoop, Executor, Forked, JobOptions, Runtime, Thread, ThreadPoolExecutor, block_in_place,
+    create_task, get_running_loop, panic_message, sleep, spawn_on, timeout, to_thread, yield_now,
 };
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -27,7 +27,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 const HANG: Duration = Duration::from_secs(30);
 
 fn main() {
-    let scenarios: [(&str, fn()); 8] = [
+    let scenarios: [(&str, fn()); 10] = [
         ("between_two_runs", between_two_runs),
         ("inside_a_task_of_the_main_loop", inside_a_task_of_the_main_loop),
         ("inside_a_callback", inside_a_callback),
@@ -39,6 +39,8 @@ fn main() {
         ),
         ("from_a_plain_thread", from_a_plain_thread),
         ("wakes_in_the_child_wake_nobody", wakes_in_the_child_wake_nobody),
+        ("deadlines_ring_in_a_child", deadlines_ring_in_a_child),
+        ("while_threads_and_pools_come_and_go", while_threads_and_pools_come_and_go),
     ];
     let filter = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
     for (name, scenario) in scenarios {
@@ -478,4 +480,83 @@ fn wakes_in_the_child_wake_nobody() {
     waker.wake();
     receive.recv_timeout(HANG).unwrap();
     parent.join().unwrap();
+}
+
+/// The thread that rings is the parent's, and so is what was to ring there.
+fn deadlines_ring_in_a_child() {
+    a_deadline_rings();
+    let pool = ThreadPoolExecutor::new(1);
+    let (go, gone) = mpsc::channel::<()>();
+    let mut first = pool.submit(move || gone.recv().is_err()).unwrap();
+    let waits = JobOptions::new().queue_timeout(Duration::from_secs(3600));
+    let mut second = Executor::submit(&pool.with(waits), || 5).unwrap();
+    ended_well(forked(a_deadline_rings));
+    ended_well(forked(|| ended_well(forked(a_deadline_rings))));
+    drop(go);
+    assert!(first.result(HANG).unwrap());
+    assert_eq!(second.result(HANG).unwrap(), 5);
+}
+
+fn a_deadline_rings() {
+    let pool = ThreadPoolExecutor::new(1);
+    let (go, gone) = mpsc::channel::<()>();
+    let mut first = pool.submit(move || gone.recv().is_err()).unwrap();
+    let short = JobOptions::new().queue_timeout(Duration::from_millis(1));
+    let mut late = Executor::submit(&pool.with(short), || ()).unwrap();
+    let error = late.result(HANG).unwrap_err();
+    assert!(!error.is_wait_timeout(), "{error}");
+    drop(go);
+    assert!(first.result(HANG).unwrap());
+}
+
+/// How often the process is forked while its threads and pools come and go. Of the process-wide locks one is
+/// held most of the time, so a child that found them as they were would not come far.
+const FORKS: usize = 300;
+
+/// Other threads of the parent hold what they share with the whole process at any moment.
+fn while_threads_and_pools_come_and_go() {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (begin, begun) = mpsc::channel();
+    let makers = [pools_and_threads, runtimes].map(|make| {
+        let (stop, begin) = (stop.clone(), begin.clone());
+        std::thread::spawn(move || {
+            begin.send(()).unwrap();
+            let mut made = 0;
+            while !stop.load(SeqCst) {
+                make();
+                made += 1;
+            }
+            made
+        })
+    });
+    // A thread that is no executor's, and is just beginning, has a lock of the standard library's.
+    for _ in &makers {
+        begun.recv().unwrap();
+    }
+    for _ in 0..FORKS {
+        ended_well(forked(|| {
+            pools_and_threads();
+            a_runtime_of_its_own();
+        }));
+    }
+    stop.store(true, SeqCst);
+    for maker in makers {
+        assert!(maker.join().unwrap() > 0);
+    }
+}
+
+/// A pool that grows, a job with a deadline, a thread.
+fn pools_and_threads() {
+    let pool = ThreadPoolExecutor::new(2);
+    let options = JobOptions::new().queue_timeout(HANG);
+    let jobs = [(); 4].map(|()| Executor::submit(&pool.with(options), || 1).unwrap());
+    assert_eq!(jobs.into_iter().map(|mut job| job.result(HANG).unwrap()).sum::<i32>(), 4);
+    let mut thread = Thread::new(|| 2).start().unwrap();
+    assert_eq!(thread.join(HANG).unwrap(), 2);
+    pool.shutdown(true, false);
+}
+
+fn runtimes() {
+    let runtime = Runtime::builder().loops(1).build().unwrap();
+    assert_eq!(runtime.run(async { to_thread(|| 3).await.unwrap() }), 3);
 }

@@ -1,12 +1,13 @@
 //! What a CPU pool does at the program's end. Its threads are rayon's and stay; its jobs are waited for.
 
 use std::sync::Arc;
-use std::thread::ThreadId;
+use std::thread::{Builder, ThreadId};
 use std::time::Duration;
 
 use super::Shared;
 use crate::exit::Pool;
 use crate::own_pool;
+use crate::starting;
 
 impl Pool for Shared {
     fn close(&self) {
@@ -54,6 +55,6 @@ impl Shared {
             while self.run_one() {}
         };
         // Where the system refuses it, what waits is run by the pool's other threads, if there are any.
-        let _ = std::thread::Builder::new().name("loopool-stand-in".to_owned()).spawn(stand_in);
+        let _ = starting::thread(Builder::new().name("loopool-stand-in".to_owned()), stand_in);
     }
 }

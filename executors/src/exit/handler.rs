@@ -1,15 +1,17 @@
 //! The handler that runs when the program ends, on the thread that ends it.
 
 use std::io::Write;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use super::Nag;
 use super::leaving::{self, Leaver};
 use crate::caught::{run_caught, tell};
+use crate::forks;
 use crate::shim::Mutex;
+use crate::starting;
 
 /// How long flushing the standard output may take.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
@@ -18,16 +20,23 @@ const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 /// accesses to its list by a lock.
 static ARMED_BY: AtomicU32 = AtomicU32::new(0);
 
+/// Whether somebody has.
+pub(super) static ARMED: Mutex<bool> = Mutex::new(false);
+
 /// Registers the handler, once.
 pub(super) fn arm() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        ARMED_BY.store(std::process::id(), Relaxed);
-        // SAFETY: a function that may be called at any time, and from which no panic comes.
-        if unsafe { libc::atexit(at_exit) } != 0 {
-            tell(|| tracing::error!("no handler for the program's end: nobody will be waited for"));
-        }
-    });
+    forks::watch();
+    let mut armed = ARMED.lock();
+    if std::mem::replace(&mut *armed, true) {
+        return;
+    }
+    ARMED_BY.store(std::process::id(), Relaxed);
+    // SAFETY: a function that may be called at any time, and from which no panic comes.
+    let refused = unsafe { libc::atexit(at_exit) };
+    drop(armed);
+    if refused != 0 {
+        tell(|| tracing::error!("no handler for the program's end: nobody will be waited for"));
+    }
 }
 
 extern "C" fn at_exit() {
@@ -47,7 +56,7 @@ extern "C" fn at_exit() {
             let _ = std::io::stdout().flush();
             let _ = progress.send(());
         };
-        match std::thread::Builder::new().name("loopool-exit".to_owned()).spawn(work) {
+        match starting::thread(Builder::new().name("loopool-exit".to_owned()), work) {
             Ok(_) => {
                 // An error says that the thread has ended, by a panic that was told of.
                 let _ = steps.recv();

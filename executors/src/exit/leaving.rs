@@ -4,16 +4,21 @@ use std::thread::ThreadId;
 
 use super::POOLS;
 use crate::cancel_token::{CancelToken, current_jobs};
+use crate::forks;
 use crate::shim::Mutex;
 use crate::thread::Last;
 
-static LEAVING: Mutex<Leaving> = Mutex::new(Leaving { has_begun: false, before: Vec::new() });
+pub(super) static LEAVING: Mutex<Leaving> = Mutex::new(Leaving::NEW);
 
-struct Leaving {
+pub(super) struct Leaving {
     /// The handler runs, or has run.
     has_begun: bool,
     /// Those who wanted to exit before it did: one of them began it, the others are parked.
     before: Vec<Leaver>,
+}
+
+impl Leaving {
+    pub(super) const NEW: Self = Leaving { has_begun: false, before: Vec::new() };
 }
 
 /// What is to be told to whoever waits for a thread.
@@ -42,6 +47,7 @@ impl Leaver {
 
 /// The calling thread is about to exit. It is struck when the exit has begun.
 pub(super) fn leave() {
+    forks::watch();
     let leaver = Leaver::this_thread();
     let mut leaving = LEAVING.lock();
     if leaving.has_begun {

@@ -21,12 +21,13 @@
 //! 3. No lock is held while anything of the above runs or is waited for: whoever is waited for may need it.
 //! 4. Somebody may hold the lock of the standard output for ever, so flushing it, and saying anything, is
 //!    waited for only so long, or not at all.
-//! 5. A process that was forked off has the handler and the lists, but none of the threads: there it does
-//!    nothing.
+//! 5. A process that was forked off has the handler, but none of the threads: there it does nothing, and the
+//!    lists are empty (`forks.rs`).
 //!
 //! `leaving` strikes who exits, `roll` is the protocol of threads and door, `pools` the list of executors, `nag` says what takes so long.
 
 mod handler;
+mod held;
 mod leaving;
 mod nag;
 mod pools;
@@ -37,8 +38,10 @@ use std::sync::{Arc, LazyLock};
 
 use crate::caught::run_caught;
 use crate::error::{RejectReason, Rejected};
+use crate::forks;
 use crate::shim::Mutex;
 
+pub(crate) use self::held::Held;
 pub(crate) use self::nag::Nag;
 pub(crate) use self::pools::Pool;
 pub(crate) use self::roll::Ticket;
@@ -48,7 +51,7 @@ use self::roll::Roll;
 
 static ROLL: LazyLock<crate::shim::Arc<Roll>> = LazyLock::new(Default::default);
 static POOLS: Pools = Pools::new();
-static HOOKS: Mutex<Hooks> = Mutex::new(Hooks { is_over: false, hooks: Vec::new() });
+static HOOKS: Mutex<Hooks> = Mutex::new(Hooks::NEW);
 
 /// Set before the executors are closed. Who reads it has seen one that is closed, under that one's lock, so
 /// relaxed accesses will do.
@@ -59,6 +62,10 @@ struct Hooks {
     hooks: Vec<Box<dyn FnOnce() + Send>>,
 }
 
+impl Hooks {
+    const NEW: Self = Hooks { is_over: false, hooks: Vec::new() };
+}
+
 /// A place on the roll for somebody the end of the program waits for; none when the door is closed.
 pub(crate) fn enter(name: &str) -> Option<Ticket> {
     handler::arm();
@@ -67,6 +74,7 @@ pub(crate) fn enter(name: &str) -> Option<Ticket> {
 
 /// Whether threads and processes may still be started.
 pub(crate) fn is_open() -> bool {
+    forks::watch();
     ROLL.is_open()
 }
 

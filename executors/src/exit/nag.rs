@@ -1,8 +1,10 @@
 //! Saying what the end of the program waits for.
 
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crate::caught::tell;
+use crate::starting;
 
 /// How long to wait silently.
 const FIRST: Duration = Duration::from_secs(5);
@@ -39,7 +41,7 @@ impl Nag {
             tell(|| tracing::warn!(what, waiting_for, seconds, "the program waits to end"));
         };
         // Where there is no thread to be had nobody hears of it, and the wait goes on.
-        let _ = std::thread::Builder::new().name("loopool-nag".to_owned()).spawn(say);
+        let _ = starting::thread(Builder::new().name("loopool-nag".to_owned()), say);
     }
 
     /// Whether it is time, and if so, sets the next.

@@ -27,13 +27,18 @@ pub(crate) trait Pool: Send + Sync {
 }
 
 /// All of them.
-pub(super) struct Pools(Mutex<State>);
+pub(super) struct Pools(pub(super) Mutex<State>);
 
-struct State {
+pub(super) struct State {
     has_begun: bool,
     pools: Vec<Weak<dyn Pool>>,
     /// At this many the list is searched for pools that are gone.
     prune_at: usize,
+}
+
+impl State {
+    pub(super) const NEW: Self =
+        State { has_begun: false, pools: Vec::new(), prune_at: PRUNE_AT_LEAST };
 }
 
 /// The list is not searched while it is shorter than this.
@@ -41,8 +46,7 @@ const PRUNE_AT_LEAST: usize = 16;
 
 impl Pools {
     pub(super) const fn new() -> Self {
-        let state = State { has_begun: false, pools: Vec::new(), prune_at: PRUNE_AT_LEAST };
-        Pools(Mutex::new(state))
+        Pools(Mutex::new(State::NEW))
     }
 
     /// Takes in a new pool; one that comes too late is closed.

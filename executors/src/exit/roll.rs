@@ -23,16 +23,24 @@ use crate::shim::{Arc, Condvar, Mutex};
 /// The roll and its door.
 #[derive(Debug, Default)]
 pub(crate) struct Roll {
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Signalled when the roll is empty.
     empty: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     is_closed: bool,
     next: u64,
     names: BTreeMap<u64, String>,
+}
+
+impl State {
+    /// In a child of `fork`, which has none of them. Numbers go on: somebody may still have a ticket of before.
+    pub(super) fn make_anew(&mut self) {
+        self.is_closed = false;
+        std::mem::forget(std::mem::take(&mut self.names));
+    }
 }
 
 /// A place on the roll. Dropping it gives the place back.

@@ -8,6 +8,9 @@ use super::body::{Body, KEEP_AT_MOST, Plan, new_file};
 /// The smallest arena, so that a few growing arguments do not mean a few arenas.
 const SMALLEST: u64 = 1 << 20;
 
+/// Larger ones grow by this much; smaller ones are twice as large each time.
+const LARGE: u64 = 8 << 20;
+
 /// Written by the program, between jobs; never mapped here. The worker maps it once and reads in
 /// place. One that is too small is replaced, not resized, and one that the worker still has a blob
 /// in is left to that worker.
@@ -19,8 +22,8 @@ pub(super) struct Arena {
 impl Arena {
     /// Makes one that has room for `len` bytes.
     pub(super) fn with_room_for(len: u64) -> io::Result<Self> {
-        let len = len.max(SMALLEST).checked_next_power_of_two();
-        let len = len.ok_or(io::ErrorKind::OutOfMemory)?;
+        let step = if len <= LARGE { len.max(SMALLEST).next_power_of_two() } else { LARGE };
+        let len = len.checked_next_multiple_of(step).ok_or(io::ErrorKind::OutOfMemory)?;
         let file = new_file("loopool-arena")?;
         file.set_len(len)?;
         Ok(Arena { file, len })

@@ -95,8 +95,9 @@ mod worker_handle;
 pub use child_process::{Process, ProcessHandle};
 #[doc(hidden)]
 pub use hook::constructor_address;
+pub(crate) use image::read as read_image;
 pub(crate) use mapping::Mapping;
-pub(crate) use offspring::finish;
+pub(crate) use offspring::{Held, finish};
 pub(crate) use policy::with_state;
 pub use policy::{
     CircuitSnapshot, DurationHistogram, JobSnapshot, PoolSnapshot, WorkerPhase, WorkerSnapshot,

@@ -7,11 +7,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::death::{self, Remains};
 use crate::exit::Nag;
+use crate::forks;
 use crate::shim::Mutex;
 
 /// How long daemon processes may take to end when the program does, before they are killed.
@@ -43,6 +44,7 @@ impl Offspring {
     ) -> Arc<Self> {
         let (since, remains) = (Instant::now(), Mutex::new(None));
         let new = Arc::new(Offspring { pid, pidfd, name, since, lifeline, remains });
+        forks::watch();
         let mut all = ALL.lock();
         all.push(new.clone());
         let others = all.clone();
@@ -109,6 +111,20 @@ impl Offspring {
 
     fn describe(&self) -> String {
         format!("{} (process {})", self.name, self.pid)
+    }
+}
+
+/// The list, while the process is forked (`forks.rs`).
+pub(crate) struct Held(MutexGuard<'static, Vec<Arc<Offspring>>>);
+
+impl Held {
+    pub(crate) fn new() -> Self {
+        Held(ALL.lock())
+    }
+
+    /// A child has no children.
+    pub(crate) fn make_anew(&mut self) {
+        std::mem::forget(std::mem::take(&mut *self.0));
     }
 }
 

@@ -10,7 +10,7 @@
 //!    comes by himself, when a worker is done.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::thread::ThreadId;
 use std::time::Duration;
@@ -44,6 +44,9 @@ pub(super) struct Shared {
     pub(super) epoll: Arc<Epoll>,
     /// Who turns the manager.
     pub(super) helm: Helm,
+    /// How many threads look for answers, which the pool's thread need not do then. A hint, so relaxed accesses pair
+    /// with nothing.
+    pub(super) lookers: AtomicUsize,
     pub(super) counters: Counters,
     pub(super) metrics: Metrics,
     /// Only has to be different each time, so relaxed accesses pair with nothing.
@@ -120,6 +123,7 @@ impl Shared {
             wake: wake.into(),
             helm: Helm::new(&epoll)?,
             epoll: Arc::new(epoll),
+            lookers: AtomicUsize::new(0),
             counters: Counters::default(),
             metrics: Metrics::default(),
             next_id: AtomicU64::new(1),
@@ -389,6 +393,13 @@ impl JobOwner for Shared {
             return Err(JobError::endless_wait("this is the thread that brings the job's outcome"));
         }
         Ok(())
+    }
+
+    fn note_look(&self, begins: bool) {
+        match begins {
+            true => self.lookers.fetch_add(1, Relaxed),
+            false => self.lookers.fetch_sub(1, Relaxed),
+        };
     }
 
     fn look(&self) {

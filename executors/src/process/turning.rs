@@ -12,6 +12,7 @@
 //!    with callbacks, workers to be started, an earlier deadline.
 //! 5. The lock is held for bookkeeping only, and nobody but the pool's thread waits for it. Foreign code runs without it.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
@@ -73,7 +74,8 @@ impl Shared {
                 }
                 continue;
             }
-            let rounds = patience.rounds();
+            let others_look = self.lookers.load(Relaxed) > 0;
+            let rounds = if others_look { 0 } else { patience.rounds() };
             if patience.look(rounds, |_| self.is_needed().then_some(())).is_some() {
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, MutexGuard};
-use std::thread::{JoinHandle, ThreadId};
+use std::thread::{Builder, JoinHandle, ThreadId};
 use std::time::Duration;
 
 use super::at_exit;
@@ -20,6 +20,7 @@ use crate::own_pool;
 use crate::place::{HasQueue, Place};
 use crate::queue::{JobQueue, Leftovers};
 use crate::shim::Mutex;
+use crate::starting;
 use crate::stats::ExecutorStats;
 use crate::work::Work;
 
@@ -213,7 +214,7 @@ impl Crew {
 
     fn start(self: &Arc<Self>, name: &str) -> std::io::Result<JoinHandle<()>> {
         let crew = self.clone();
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        starting::thread(Builder::new().name(name.to_owned()), move || {
             at_exit::keep(&crew);
             os::lower_priority_of_this_thread(crew.options.nice);
             own_pool::work_for(&*crew);

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -28,8 +28,9 @@ const WAKE: u64 = u64::MAX;
 const BATCH: usize = 256;
 
 /// Whether the system waits with a limit in nanoseconds: kernels before 5.11, and some sandboxes, do not.
-/// Asked once a process.
-static FINE: OnceLock<bool> = OnceLock::new();
+/// Asked once a process, or by several threads at once: a child of `fork` must not wait for one that asks.
+static FINE: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = 2;
 
 pub(super) struct Driver {
     epoll: Epoll,
@@ -72,9 +73,16 @@ impl Driver {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, WAKE))?;
-        let fine = *FINE.get_or_init(|| {
-            wait_nanos(epoll.0.as_raw_fd(), &mut Events::new(), Some(Duration::ZERO)) >= 0
-        });
+        // Relaxed: all it says is in it.
+        let fine = match FINE.load(Relaxed) {
+            UNKNOWN => {
+                let fd = epoll.0.as_raw_fd();
+                let fine = wait_nanos(fd, &mut Events::new(), Some(Duration::ZERO)) >= 0;
+                FINE.store(u8::from(fine), Relaxed);
+                fine
+            }
+            known => known == 1,
+        };
         Ok(Driver { epoll, wake, fine })
     }
 

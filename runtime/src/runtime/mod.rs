@@ -49,7 +49,7 @@ use self::spares::Spares;
 use self::threads::Threads;
 use self::watch::Watch;
 use crate::event_loop::{Core, Driving, LoopHandle, ThreadsafeHandle, run_main};
-use crate::fork::Forked;
+use crate::fork::{self, Forked};
 use crate::metrics::RuntimeMetrics;
 use crate::scheduler::{Phase, Plan, Shared};
 use crate::task::MOST_LOOPS;
@@ -209,7 +209,7 @@ impl Runtime {
     /// A runtime with options.
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder {
-            loops: num_cpus::get(),
+            loops: fork::usable_cpus(),
             thread_name: "loopool".to_owned(),
             shutdown_timeout: Duration::from_secs(30),
             spare_workers: None,

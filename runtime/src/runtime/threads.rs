@@ -11,6 +11,7 @@ use std::thread::{Builder, JoinHandle, Thread};
 use std::time::Instant;
 
 use loopool_executors::caught::tell;
+use loopool_executors::starting;
 
 use super::life::Life;
 
@@ -47,7 +48,7 @@ impl Threads {
             life();
         }));
         let own = life.clone();
-        let thread = Builder::new().name(name).spawn(move || {
+        let thread = starting::thread(Builder::new().name(name), move || {
             let _found = own.live();
         })?;
         let unparker = thread.thread().clone();

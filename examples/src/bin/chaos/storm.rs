@@ -56,6 +56,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, Box<dyn Error>> {
         .queue_limit(QUEUE)
         .memory_limit(options.worker_memory << 20)
         .job_timeout(options.job_timeout())
+        // Behind everything else on a busy machine, whoever fills his memory would not get there in time.
+        .nice(0)
         .build()?;
     let tally = Arc::new(Tally::default());
     let storm = Arc::new(Storm {
