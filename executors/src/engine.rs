@@ -1,5 +1,6 @@
 //! [`Engine`]: the bookkeeping of an executor, which an event loop may do instead of a thread of the executor's.
 
+use std::cell::Cell;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -35,6 +36,24 @@ pub trait Engine: Send + Sync {
 
     /// The loop does it no more.
     fn release(&self);
+}
+
+thread_local! {
+    static RUNTIME: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Calls `f`, which asks an executor for the right to serve it, in the name of a runtime, which is not 0: so the executor
+/// knows whether those who submit from loops are all of the same one, whose loops see to each other.
+pub fn in_the_name_of<R>(runtime: usize, f: impl FnOnce() -> R) -> R {
+    let before = RUNTIME.replace(runtime);
+    let result = f();
+    RUNTIME.set(before);
+    result
+}
+
+/// The runtime in whose name the calling thread asks.
+pub(crate) fn runtime() -> usize {
+    RUNTIME.get()
 }
 
 /// The right and the duty to turn an engine: somebody else does when it is dropped.

@@ -138,6 +138,31 @@ fn a_memory_bomb_dies_of_the_limit() {
 }
 
 #[test]
+fn a_crash_report_quoted_what_a_job_had_written_that_ran_just_before() {
+    use std::io::Write;
+    let complain = |n: u32| {
+        let _ = std::io::stderr().write_all(b"out of memory\n");
+        n
+    };
+    let abort: fn(u32) -> u32 = |_| {
+        let _ = std::io::stderr().write_all(b"the end\n");
+        std::process::abort()
+    };
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    for _ in 0..20 {
+        // Short ones, so that those that follow are given ahead.
+        let warm: Vec<_> = (0..500).map(|n| pool.submit(call(add_one, n)).unwrap()).collect();
+        let loud = pool.submit(call(complain, 1)).unwrap();
+        let quiet: Vec<_> = (0..5).map(|n| pool.submit(call(add_one, n)).unwrap()).collect();
+        let crash = outcome(pool.submit(call(abort, 1)).unwrap()).unwrap_err();
+        let crash = crash.crash().unwrap();
+        assert_eq!((crash.cause, &*crash.stderr_tail), (CrashCause::Abort, "the end\n"));
+        assert_eq!(outcome(loud).unwrap(), 1);
+        assert_eq!(warm.into_iter().chain(quiet).filter_map(|job| outcome(job).ok()).count(), 505);
+    }
+}
+
+#[test]
 fn a_job_that_exits_is_told_with_its_code() {
     let pool = ProcessPoolExecutor::new(1).unwrap();
     for code in [0, 3] {

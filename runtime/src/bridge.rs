@@ -2,9 +2,11 @@
 //! [`ThreadsafeHandle`](crate::ThreadsafeHandle).)
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
-use loopool_executors::engine::{Serving, Turn};
+use loopool_executors::engine::{Serving, Turn, in_the_name_of};
 use loopool_executors::{BoxedWork, CancelOnDrop, Executor, Rejected, Work};
 
 use crate::event_loop::{Core, LoopHandle};
@@ -38,16 +40,21 @@ where
     W: Work,
     E: Executor<W> + ?Sized,
 {
-    if let Some(serving) = executor.serve() {
-        serve_engine(serving);
+    if let Some(core) = crate::context::current_core()
+        && let Some(serving) = in_the_name_of(runtime_of(&core), || executor.serve())
+    {
+        serve_engine(core, serving);
     }
     executor.submit(work).map(|job| job.cancel_on_drop())
 }
 
-/// Serves an executor from the loop of this thread, if it runs one: then no other thread stands between the loop and the
-/// executor's processes.
-fn serve_engine(serving: Serving) {
-    let Some(core) = crate::context::current_core() else { return };
+fn runtime_of(core: &Core) -> usize {
+    std::ptr::from_ref(core.shared()).addr()
+}
+
+/// Serves an executor from the loop of this thread: then no other thread stands between the loop and the executor's
+/// processes.
+fn serve_engine(core: Rc<Core>, serving: Serving) {
     let engine = Arc::downgrade(serving.engine());
     core.look_at(engine);
     drop(LoopHandle::new(core).create_task(serve(serving)));
@@ -81,7 +88,13 @@ async fn serve(serving: Serving) {
         match next {
             Turn::Over => return,
             Turn::Again => yield_now().await,
-            Turn::Until(until) => deadline = until,
+            Turn::Until(until) => {
+                deadline = until;
+                if until.is_some_and(|until| until <= Instant::now()) {
+                    // It would be past again without ever having waited.
+                    yield_now().await;
+                }
+            }
         }
     }
 }
@@ -125,6 +138,6 @@ pub fn set_default_executor(executor: impl Executor<BoxedWork> + 'static) {
 }
 
 #[track_caller]
-fn running_core() -> std::rc::Rc<Core> {
+fn running_core() -> Rc<Core> {
     crate::context::current_core().expect("there is no running loopool event loop on this thread")
 }

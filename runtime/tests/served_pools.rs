@@ -47,6 +47,7 @@ fn pools_that_are_served() {
     long_answers_and_errors_come_back_to_the_loop();
     limits_are_kept_while_a_loop_serves();
     several_loops_and_threads_share_a_pool();
+    a_loop_that_is_blocked_holds_up_no_job_of_another_runtime();
 }
 
 fn the_pools_thread_has_no_part_in_jobs_that_a_loop_awaits() {
@@ -195,4 +196,22 @@ fn several_loops_and_threads_share_a_pool() {
         }
     });
     assert_eq!(pool.shutdown(true, false).finished, 600 + 800);
+}
+
+fn a_loop_that_is_blocked_holds_up_no_job_of_another_runtime() {
+    let pool = Arc::new(ProcessPoolExecutor::new(2).unwrap());
+    let theirs = pool.clone();
+    one_loop().run(async {
+        run_in_executor(&*pool, call(add_one, 1)).unwrap().await.unwrap();
+        // So that this loop is asleep, and the pool's thread parked.
+        sleep(Duration::from_millis(10)).await;
+        let (outcomes, of_others) = std::sync::mpsc::channel();
+        let other = std::thread::spawn(move || {
+            let job = async { run_in_executor(&*theirs, call(pause, 20)).unwrap().await };
+            outcomes.send(one_loop().run(job)).unwrap();
+        });
+        assert_eq!(of_others.recv_timeout(HANG).unwrap().unwrap(), 20);
+        other.join().unwrap();
+    });
+    pool.shutdown(true, false);
 }

@@ -11,6 +11,7 @@ use super::board::{self, ARGUMENTS, Board, MESSAGE_LIMIT, RESULTS};
 use super::body::{Body, Plan};
 use super::futex;
 use super::mapping::Mapping;
+use super::tail::POSITION;
 use super::trampoline::Answer;
 use super::wire::{Beside, NEAR, SlotAnswer, Task};
 use super::worker::{Told, Worker};
@@ -18,6 +19,9 @@ use crate::patience::Patience;
 
 /// So long the program is given to take an answer by itself before it is rung for.
 const COURTESY: Duration = Duration::from_micros(2);
+
+/// So often the place in the output is looked for while the program reads there.
+const TRIES: u32 = 100;
 
 /// Results begin at multiples of this, in bytes.
 const ALIGN: u64 = 64;
@@ -65,6 +69,7 @@ impl Desk {
     /// Runs the next job, if it was not taken back, and answers.
     fn serve(&mut self, worker: &mut Worker) -> io::Result<()> {
         if self.board.ring().claim(self.answered) {
+            self.mark_output();
             let (answer, from_board) = self.run(worker);
             let told = self.tell(worker, answer, from_board);
             self.leave(worker, told)?;
@@ -72,6 +77,27 @@ impl Desk {
         self.answered = self.answered.wrapping_add(1);
         self.board.ring().answer(self.answered);
         Ok(())
+    }
+
+    /// Notes where in the output the job begins: what was read and what still lies in the pipe.
+    fn mark_output(&self) {
+        let ring = self.board.ring();
+        for _ in 0..TRIES {
+            let before = ring.output_read();
+            let mut waiting = 0;
+            // SAFETY: the kernel writes a number there, or refuses.
+            let asked = unsafe { libc::ioctl(libc::STDERR_FILENO, libc::FIONREAD, &mut waiting) };
+            if asked < 0 {
+                // Somebody has closed it, or put something else in its place: then nothing is known.
+                return;
+            }
+            if let Some(read) = before
+                && before == ring.output_read()
+            {
+                return ring.begin_output_at(read.wrapping_add(waiting as u32) & POSITION);
+            }
+            std::hint::spin_loop();
+        }
     }
 
     /// Runs the claimed job. Says, too, whether its argument lies on the board.

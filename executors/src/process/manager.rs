@@ -197,6 +197,12 @@ impl Manager {
         Some(until)
     }
 
+    /// Whether somebody sleeps, or may, and has left nothing behind.
+    #[cfg(test)]
+    pub(super) fn thread_rests(&self) -> bool {
+        self.sleep != Sleep::Awake && !self.is_wanted
+    }
+
     /// Whether outcomes wait to be handed out.
     pub(super) fn has_outcomes(&self) -> bool {
         !self.finished.is_empty()
@@ -277,11 +283,6 @@ impl Manager {
     fn dispatch(&mut self, mut job: RemoteJob, now: Instant) -> Option<RemoteJob> {
         while let Some((serial, was_idle)) = self.choose(&job) {
             let Some(worker) = self.workers.get_mut(&serial) else { continue };
-            if was_idle {
-                // What is in the pipe by now was written by an earlier job.
-                let _ = worker.output.read(worker.pid(), LAST_OUTPUT);
-                worker.output.forget();
-            }
             let (back, error) = match worker.send(job, now) {
                 Ok(()) => {
                     worker.phase = Phase::Busy;
@@ -425,8 +426,7 @@ impl Manager {
         while let Some((&serial, worker)) =
             self.workers.range_mut(from..).find(|(_, worker)| is_late(worker))
         {
-            worker.window.close();
-            let back = worker.take_back(false);
+            let back = worker.relieve();
             self.strand(back);
             from = serial + 1;
         }
@@ -595,7 +595,7 @@ impl Manager {
     fn read_output(&mut self, serial: u64) {
         let Some(worker) = self.workers.get_mut(&serial) else { return };
         let pid = worker.pid();
-        if worker.output.read(pid, OUTPUT_A_TURN) == Output::Closed {
+        if worker.read_output(pid, OUTPUT_A_TURN) == Output::Closed {
             let _ = self.epoll.delete(&worker.output.fd);
         }
     }
@@ -608,7 +608,7 @@ impl Manager {
         let Some(mut worker) = self.workers.remove(&serial) else { return };
         let Some(process) = worker.process.take() else { return };
         let pid = process.pid as u32;
-        let _ = worker.output.read(pid, LAST_OUTPUT);
+        let _ = worker.read_output(pid, LAST_OUTPUT);
         let remains = death::reap(process.pid, &process.pidfd);
         let _ = self.epoll.delete(&process.pidfd);
         let _ = self.epoll.delete(&worker.output.fd);
@@ -620,7 +620,7 @@ impl Manager {
         let (first, rest) = worker.estate();
         self.strand(rest);
         self.judge(&mut worker, &remains);
-        let mut report = remains.report(pid, &worker.evidence, worker.output.text());
+        let mut report = remains.report(pid, &worker.evidence, worker.last_words_of_job());
         report.attempt = first.as_ref().map_or(1, |job| job.terms.attempt());
         if worker.is_ours {
             tracing::debug!(pid, "a worker process was let go");

@@ -30,7 +30,8 @@
 //!    with is taken back.
 //! 2. The program believes nothing that a worker says: it reads what it was sent once, into memory of
 //!    its own, checks every number, makes no reference to memory that a worker can write, and never waits for one. A
-//!    worker that makes no sense is killed. One that lies about what it has begun with can have a job run twice.
+//!    worker that makes no sense is killed. One that lies about what it has begun with can have a job
+//!    run again, a few times.
 //! 3. A worker that was told of as killed may take its time to die: its job is settled at once, its
 //!    place is free at once, and it is reaped when its pidfd says so.
 //! 4. A worker's number is used for signals only until it is reaped.

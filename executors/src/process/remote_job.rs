@@ -21,7 +21,7 @@ use crate::queue::Queued;
 const KEPT_AT_MOST: usize = 64 * 1024;
 
 /// So many workers may die before they have begun with a job, each by something else.
-const LOST_WORKERS_AT_MOST: u8 = 3;
+pub(super) const LOST_WORKERS_AT_MOST: u8 = 3;
 
 /// What a worker is to call.
 #[derive(Clone, Copy)]

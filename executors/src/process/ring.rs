@@ -22,7 +22,7 @@
 //!    promised to look. The worker rings before it begins another job while an answer lies there untaken;
 //!    with nothing else to do it waits a moment, because who asked may be looking.
 //! 5. The program believes none of these words: `answered` is compared with what was sent, and the state of
-//!    a slot decides only who is to blame when a worker dies. A worker that lies may have a job run twice.
+//!    a slot decides only who is to blame when a worker dies. A worker that lies may have a job run again, a few times.
 //!
 //! Modelled in `loom-tests/tests/ring.rs`.
 
@@ -49,6 +49,10 @@ pub(super) struct Ring {
     worker_sleeps: Line<AtomicU32>,
     /// 1 while the bell is armed.
     bell: Line<AtomicU32>,
+    /// How much of the worker's output the program has read, in bytes, twice; one more while it reads.
+    output_read: Line<AtomicU32>,
+    /// How much output the worker had written when it began with the job that it has.
+    output_before: Line<AtomicU32>,
     states: [Line<AtomicU32>; SLOTS as usize],
 }
 
@@ -63,6 +67,8 @@ impl Ring {
             answered: line(),
             worker_sleeps: line(),
             bell: line(),
+            output_read: line(),
+            output_before: line(),
             states: std::array::from_fn(|_| line()),
         }
     }
@@ -94,12 +100,13 @@ impl Ring {
     /// Takes a job back, unless the worker has claimed it.
     #[must_use]
     pub(super) fn revoke(&self, number: u32) -> bool {
-        // Relaxed: nothing is read of the slot by either side for this; the one that wins is all that counts.
+        // Relaxed: nothing is read of the slot by either side for this. Acquire for the one that fails, with the
+        // Release in `claim`: who claims a job has answered those before it, and whoever finds it claimed sees that.
         let revoked = self.state(number).compare_exchange(
             OFFERED,
             REVOKED,
             Ordering::Relaxed,
-            Ordering::Relaxed,
+            Ordering::Acquire,
         );
         revoked.is_ok()
     }
@@ -130,7 +137,32 @@ impl Ring {
         fence(Ordering::SeqCst);
     }
 
+    /// Output is about to be read, or (`false`) was read: so much in all.
+    pub(super) fn note_output(&self, begins: bool, total: u32) {
+        // Release: with the load in `output_read`, so that who sees what was read finds the pipe without it.
+        self.output_read.0.store(total.wrapping_mul(2) | u32::from(begins), Ordering::Release);
+    }
+
+    /// How much the worker had written when it began with the job that it has, as it says.
+    pub(super) fn output_before(&self) -> u32 {
+        // Relaxed: asked of the dead.
+        self.output_before.0.load(Ordering::Relaxed)
+    }
+
     // For the worker:
+
+    /// How much of its output was read, if nobody reads it just now.
+    pub(super) fn output_read(&self) -> Option<u32> {
+        // Acquire: with the store in `note_output`.
+        let word = self.output_read.0.load(Ordering::Acquire);
+        word.is_multiple_of(2).then_some(word / 2)
+    }
+
+    /// So much was written before the job that it begins with.
+    pub(super) fn begin_output_at(&self, position: u32) {
+        // Relaxed: read when the worker is dead.
+        self.output_before.0.store(position, Ordering::Relaxed);
+    }
 
     /// How many slots have been filled in all.
     pub(super) fn sent(&self) -> u32 {
@@ -141,11 +173,11 @@ impl Ring {
     /// Whether the job in this slot is the worker's now. If not, it was taken back.
     #[must_use]
     pub(super) fn claim(&self, number: u32) -> bool {
-        // Relaxed: as in `revoke`. What the slot holds came with `sent`.
+        // Release: with the Acquire in `revoke`. Relaxed when it fails: what the slot holds came with `sent`.
         let claimed = self.state(number).compare_exchange(
             OFFERED,
             CLAIMED,
-            Ordering::Relaxed,
+            Ordering::Release,
             Ordering::Relaxed,
         );
         claimed.is_ok()

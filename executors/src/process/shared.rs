@@ -116,12 +116,13 @@ impl Shared {
             fork_server: None,
             enforced: None,
         };
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         Ok(Shared {
             state: Mutex::new(state),
             over: Condvar::new(),
             wake: wake.into(),
-            epoll: Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?),
-            helm: Helm::default(),
+            helm: Helm::new(&epoll)?,
+            epoll: Arc::new(epoll),
             lookers: AtomicUsize::new(0),
             counters: Counters::default(),
             metrics: Metrics::default(),

@@ -8,6 +8,9 @@ use std::os::fd::OwnedFd;
 use super::policy::events;
 use super::wire;
 
+/// Positions in the output are counted modulo this and one.
+pub(super) const POSITION: u32 = u32::MAX >> 1;
+
 /// How much is kept.
 const KEPT: usize = 8 * 1024;
 
@@ -58,7 +61,7 @@ impl OutputPipe {
     }
 
     fn take(&mut self, pid: u32, bytes: &[u8]) {
-        self.total = self.total.saturating_add(bytes.len());
+        self.total = self.total.wrapping_add(bytes.len());
         self.kept.extend(bytes);
         let surplus = self.kept.len().saturating_sub(KEPT);
         self.kept.drain(..surplus);
@@ -89,9 +92,17 @@ impl OutputPipe {
         }
     }
 
-    /// Starts anew, for a new job: what was read until now is kept no longer.
-    pub(super) fn forget(&mut self) {
-        self.kept.clear();
+    /// Where in the output the next byte that is read will be.
+    pub(super) fn position(&self) -> u32 {
+        self.total as u32 & POSITION
+    }
+
+    /// The last of what came after this position.
+    pub(super) fn text_since(&self, position: u32) -> String {
+        let len = self.position().wrapping_sub(position) & POSITION;
+        let skip = self.kept.len().saturating_sub(len as usize);
+        let bytes: Vec<u8> = self.kept.iter().skip(skip).copied().collect();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// How much has come in all.
@@ -99,7 +110,7 @@ impl OutputPipe {
         self.total
     }
 
-    /// The last of what came, since [`forget`](Self::forget).
+    /// The last of what came.
     pub(super) fn text(&self) -> String {
         let (first, second) = self.kept.as_slices();
         events::readable(&String::from_utf8_lossy(&[first, second].concat()))
@@ -145,8 +156,9 @@ mod tests {
         let text = output.text();
         assert_eq!(text.len(), KEPT);
         assert!(text.ends_with(&"b".repeat(6000)) && text.starts_with('a'));
-        output.forget();
-        assert_eq!(output.text(), "");
+        assert_eq!(output.text_since(12_000), "");
+        assert_eq!(output.text_since(11_998), "bb");
+        assert_eq!(output.text_since(0), text, "no more than is kept");
         drop(write);
         assert_eq!(output.read(1, 100), Output::Closed);
     }

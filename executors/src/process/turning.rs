@@ -34,6 +34,8 @@ impl Shared {
         });
         self.close_books();
         self.end();
+        // A loop that serves may let go.
+        self.ring();
     }
 
     /// Kills what is left and fails the jobs that ran.
@@ -45,15 +47,11 @@ impl Shared {
     fn turn_until_over(&self) {
         let mut events = [EpollEvent::empty(); 64];
         let mut patience = Patience::new();
-        // Whether this thread has taken events off epoll, and not let anybody know.
+        // Whether this thread has taken events off epoll, and neither slept since nor let anybody know.
         let mut has_heard = false;
         loop {
-            if std::mem::take(&mut has_heard) && self.helm.is_parked() {
-                // What it has heard was perhaps meant for who turns now.
-                self.ring();
-            }
             // While a loop turns, only for what it leaves (`serving`).
-            let is_parked = self.helm.park();
+            let is_parked = self.helm.park(has_heard);
             let finished = {
                 let mut turn = self.turn();
                 let Some(manager) = turn.as_mut() else { return };
@@ -70,6 +68,10 @@ impl Shared {
                 }
             }
             if is_parked {
+                if std::mem::take(&mut has_heard) {
+                    // What it has heard was perhaps meant for who turns now, and whose bells it has not armed.
+                    self.ring();
+                }
                 continue;
             }
             let others_look = self.lookers.load(Relaxed) > 0;
@@ -84,7 +86,7 @@ impl Shared {
                 Some(Some(until)) => until,
             };
             let since = Instant::now();
-            let count = match self.epoll.wait(&mut events, timeout(until)) {
+            let count = match self.sleep(&mut events, timeout(until)) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
                 Err(error) => {

@@ -12,7 +12,7 @@ use super::body::{BoardResults, Plan, ResultFile, Source};
 use super::evidence::Evidence;
 use super::policy::{Entry, Tenure};
 use super::remote_job::{RemoteJob, Reply};
-use super::tail::OutputPipe;
+use super::tail::{Output, OutputPipe};
 use super::watchdog::Watched;
 use super::window::{LONG, Window};
 use super::wire::{AnswerInSlot, Beside, Done, NEAR, Place, Task, ToWorker, Verdict};
@@ -79,6 +79,8 @@ pub(super) struct WorkerHandle {
     /// Since when the first job in the ring is the first.
     pub(super) head_since: Instant,
     pub(super) window: Window,
+    /// What waits behind the first job was taken back, as far as it could be.
+    is_relieved: bool,
     /// The next job does not fit beside those that are there.
     pub(super) is_full: bool,
     /// Whether the job that it was given last could have waited in the ring: so may the next one, as it seems.
@@ -165,6 +167,7 @@ impl WorkerHandle {
             taken: 0,
             head_since: Instant::now(),
             window: Window::new(),
+            is_relieved: false,
             is_full: false,
             last_may_lie_ahead: true,
             next_argument: 0,
@@ -340,6 +343,7 @@ impl WorkerHandle {
             self.board.ring().take(self.taken);
             let answered = self.in_flight.pop_front();
             self.is_full = false;
+            self.is_relieved = false;
             self.idle_rings = 0;
             if let (Some(job), Some(reply)) = (answered.and_then(|answered| answered.job), reply) {
                 return Ok(Some((job, reply)));
@@ -511,6 +515,20 @@ impl WorkerHandle {
         self.in_flight.iter().any(|entry| entry.job.is_some())
     }
 
+    /// Reads what it has written, in the name of process `pid`, up to about `limit` bytes.
+    pub(super) fn read_output(&mut self, pid: u32, limit: usize) -> Output {
+        let ring = self.board.ring();
+        ring.note_output(true, self.output.position());
+        let output = self.output.read(pid, limit);
+        ring.note_output(false, self.output.position());
+        output
+    }
+
+    /// When it is dead: the last that it wrote while it had the job that it died in.
+    pub(super) fn last_words_of_job(&self) -> String {
+        self.output.text_since(self.board.ring().output_before())
+    }
+
     /// How many slots are in use.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.len()
@@ -522,8 +540,18 @@ impl WorkerHandle {
         self.head_since = now;
     }
 
+    /// Takes back what waits behind the head, once: it may have begun with the next one already, or say so.
+    pub(super) fn relieve(&mut self) -> Vec<RemoteJob> {
+        self.window.close();
+        self.is_relieved = true;
+        self.take_back(false)
+    }
+
     /// When jobs that wait behind the head are to be taken back.
     pub(super) fn relief(&self) -> Option<Instant> {
+        if self.is_relieved {
+            return None;
+        }
         let waits = |entry: &InFlight| entry.job.is_some() && entry.can_be_sent_again;
         self.in_flight.iter().skip(1).any(waits).then(|| self.head_since + LONG)
     }
@@ -549,3 +577,7 @@ impl WorkerHandle {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "worker_handle_tests.rs"]
+mod tests;

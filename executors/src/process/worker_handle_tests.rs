@@ -1,0 +1,70 @@
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::eventfd::EventFd;
+
+use super::*;
+use crate::options::JobOptions;
+use crate::process::body::Body;
+use crate::process::policy::Terms;
+use crate::process::remote_job::{LOST_WORKERS_AT_MOST, Target};
+use crate::process::shared::Shared;
+use crate::process::tail::pipe;
+use crate::promise::Promise;
+
+/// One that nobody is behind.
+fn worker() -> WorkerHandle {
+    let (socket, _) = socket::pair().unwrap();
+    let (output, _) = pipe().unwrap();
+    let (lifeline, _) = nix::unistd::pipe().unwrap();
+    let (board, _) = Board::new().unwrap();
+    let bell = OwnedFd::from(EventFd::new().unwrap());
+    let mut worker = WorkerHandle::new(0, socket, lifeline, OutputPipe::new(output), board, bell);
+    worker.phase = Phase::Busy;
+    worker
+}
+
+fn job(id: u64) -> RemoteJob {
+    fn nothing(_: u32) {}
+    let shared = Arc::new(Shared::new(None).unwrap());
+    let (promise, _job) = Promise::<()>::owned_by(shared.clone(), id);
+    let terms = Terms::new(&JobOptions::default(), "nothing", false, &shared, &promise);
+    let target = Target::of::<u32, ()>(nothing).unwrap();
+    RemoteJob::new(id, target, Body::encode(&1u32).unwrap(), terms, Box::new(promise))
+}
+
+fn send(worker: &mut WorkerHandle, job: RemoteJob) {
+    assert!(worker.send(job, Instant::now()).is_ok());
+}
+
+#[test]
+fn a_worker_that_claims_what_waits_is_not_relieved_again_and_again() {
+    let mut worker = worker();
+    for id in 0..3 {
+        send(&mut worker, job(id));
+    }
+    assert!(worker.relief().is_some_and(|at| at <= Instant::now() + Duration::from_secs(1)));
+    // The first one still runs, as far as is known.
+    assert!(worker.board.ring().claim(0) && worker.board.ring().claim(1));
+    let back: Vec<u64> = worker.relieve().iter().map(|job| job.id).collect();
+    assert_eq!((back, worker.relief()), (vec![2], None), "the second one can't be taken back");
+}
+
+#[test]
+fn a_job_that_always_comes_next_in_those_who_die_is_to_blame_in_the_end() {
+    let mut next = job(7);
+    for _ in 0..LOST_WORKERS_AT_MOST {
+        let mut worker = worker();
+        send(&mut worker, next);
+        send(&mut worker, job(8));
+        let (victim, mut rest) = worker.estate();
+        assert!(victim.is_none());
+        assert_eq!(rest.iter().map(|job| job.id).collect::<Vec<_>>(), [7, 8]);
+        next = rest.remove(0);
+    }
+    let mut worker = worker();
+    send(&mut worker, next);
+    let (victim, rest) = worker.estate();
+    assert_eq!((victim.map(|job| job.id), rest.len()), (Some(7), 0));
+}
