@@ -17,6 +17,21 @@ function bytes(count) {
   return `${(count / 1e6).toFixed(1).replace('.0', '')} MB`;
 }
 
+// Limits of memory are given in powers of two.
+function memory(count) {
+  if (count === null || count === undefined) return '–';
+  const mib = count / (1 << 20);
+  return mib >= 1024 ? `${(mib / 1024).toFixed(1).replace('.0', '')} GiB` : `${mib.toFixed(mib < 10 ? 1 : 0)} MiB`;
+}
+
+// A duration as the service serialises it.
+const inSeconds = ({ secs, nanos }) => secs + nanos / 1e9;
+
+function seconds(value) {
+  if (value < 1) return `${Math.round(value * 1000)} ms`;
+  return value < 10 ? `${value.toFixed(1).replace('.0', '')} s` : uptime(value);
+}
+
 function milliseconds(value) {
   if (value === null || value === undefined) return ['–', ''];
   if (value >= 1000) return [(value / 1000).toFixed(value >= 10000 ? 0 : 1), 's'];
@@ -162,7 +177,7 @@ window.addEventListener('paste', (event) => {
 
 // ---- faults ------------------------------------------------------------------------------------
 
-const FAULTS = ['segfault', 'abort', 'stack-overflow', 'memory', 'hang', 'panic', 'exit'];
+const FAULTS = ['segfault', 'abort', 'stack-overflow', 'memory', 'cpu-hog', 'hang', 'network', 'panic', 'exit'];
 for (const name of FAULTS) {
   const button = element('button', '', name.replace('-', ' '));
   button.type = 'button';
@@ -176,8 +191,8 @@ async function breakBy(name) {
   while ($('fault-log').children.length > 6) $('fault-log').lastChild.remove();
   try {
     const response = await fetch(`/faults/${name}`, { method: 'POST' });
-    const sentence = await sentenceOf(response);
-    entry.replaceChildren(element('b', '', String(response.status)), ` ${sentence}`);
+    const told = await response.json();
+    entry.replaceChildren(element('b', '', told.cause ?? String(response.status)), ` ${told.error}`);
   } catch {
     entry.textContent = 'The service can’t be reached, or it hung up.';
   }
@@ -244,6 +259,183 @@ function showPool(pool, limit) {
   }));
 }
 
+// ---- worker processes --------------------------------------------------------------------------
+
+const workers = new Map();
+function workersView(name) {
+  const box = element('div');
+  const view = { facts: element('div', 'facts'), rows: element('tbody') };
+  const head = element('tr');
+  head.append(...['process', '', 'job', 'done', 'memory', 'age'].map((title) => element('th', '', title)));
+  const table = element('table');
+  table.append(element('thead'), view.rows);
+  table.tHead.append(head);
+  const scroll = element('div', 'scroll');
+  scroll.append(table);
+  box.append(element('h3', '', name), view.facts, scroll);
+  $('workers').append(box);
+  workers.set(name, view);
+  return view;
+}
+
+// What holds a pool's workers in: what was asked for, then what the kernel has agreed to.
+function factsOf({ profile, enforced, snapshot }) {
+  const facts = [[`${profile.sandbox} sandbox: a denied call ${profile.kills_on_denial ? 'kills' : 'fails'}`]];
+  if (profile.memory_limit) facts.push([`${memory(profile.memory_limit)} of address space`]);
+  if (profile.rss_limit) facts.push([`${memory(profile.rss_limit)} of memory`]);
+  if (profile.cpu_limit) facts.push([`${seconds(profile.cpu_limit)} of processor time a job`]);
+  if (profile.job_timeout) facts.push([`${seconds(profile.job_timeout)} a job`]);
+  if (enforced) {
+    const held = [
+      enforced.seccomp && 'seccomp', enforced.landlock_abi && `Landlock ${enforced.landlock_abi}`,
+      enforced.no_new_privs && 'no new privileges',
+    ].filter(Boolean);
+    if (held.length > 0) facts.push([`enforced: ${held.join(', ')}`, 'good']);
+    for (const what of enforced.missing) facts.push([`not enforced: ${what}`, 'bad']);
+  }
+  if (snapshot.starts.is_open) facts.push([`workers don’t start: ${snapshot.starts.last_error}`, 'bad']);
+  if (snapshot.recycled > 0) facts.push([`${count(snapshot.recycled)} replaced`]);
+  return facts.map(([text, kind]) => element('span', `fact ${kind ?? ''}`, text));
+}
+
+function workerRow(worker, cap) {
+  const row = element('tr');
+  const phase = worker.phase.toLowerCase();
+  const used = element('td', '', memory(worker.resident_memory));
+  if (cap && worker.resident_memory) {
+    const bar = element('span', 'bar');
+    bar.append(element('i'));
+    bar.firstChild.style.width = `${Math.min(100, 100 * worker.resident_memory / cap)}%`;
+    used.append(bar);
+  }
+  const job = worker.job ? `${worker.job.name}, ${seconds(inSeconds(worker.job.running_for))}` : '';
+  row.append(
+    element('td', '', String(worker.pid)), element('td', `phase ${phase}`, phase), element('td', '', job),
+    element('td', '', count(worker.jobs)), used, element('td', '', uptime(inSeconds(worker.uptime))),
+  );
+  return row;
+}
+
+function showWorkers(pool) {
+  const view = workers.get(pool.name) ?? workersView(pool.name);
+  view.facts.replaceChildren(...factsOf(pool));
+  const cap = pool.profile.rss_limit ?? pool.profile.memory_limit;
+  const rows = pool.snapshot.workers.map((worker) => workerRow(worker, cap));
+  if (rows.length === 0) {
+    const none = element('td', 'none', 'none yet: they come with the first job');
+    none.colSpan = 6;
+    rows.push(element('tr'));
+    rows[0].append(none);
+  }
+  view.rows.replaceChildren(...rows);
+}
+
+// ---- jobs --------------------------------------------------------------------------------------
+
+// Entries stay as long as their jobs, so that a button is not replaced under a finger.
+const jobs = new Map();
+function jobView(job, mayCancel) {
+  const box = element('li');
+  const view = { box, text: element('span', 'dim') };
+  box.append(element('b', '', job.name), view.text);
+  if (mayCancel) {
+    const button = box.appendChild(element('button', '', 'Cancel'));
+    button.type = 'button';
+    button.addEventListener('click', () => cancelJob(job.id, button));
+  }
+  $('jobs').append(box);
+  jobs.set(job.id, view);
+  return view;
+}
+
+async function cancelJob(id, button) {
+  button.disabled = true;
+  try {
+    const response = await fetch(`/jobs/${id}`, { method: 'DELETE' });
+    const gone = response.ok || response.status === 404;
+    const sentence = gone ? '' : await sentenceOf(response);
+    $('jobs-problem').textContent = sentence;
+    $('jobs-problem').hidden = gone;
+  } catch {
+    button.disabled = false;
+  }
+}
+
+function showJobs(now) {
+  const there = new Set(now.jobs.map((job) => job.id));
+  for (const [id, view] of jobs) {
+    if (there.has(id)) continue;
+    view.box.remove();
+    jobs.delete(id);
+  }
+  // A crowd of them is not to push everything else from the page.
+  for (const job of now.jobs.slice(0, 12)) {
+    const view = jobs.get(job.id) ?? jobView(job, now.faults);
+    const what = job.running ? 'runs' : 'waits';
+    view.text.textContent = `${job.pool}, ${what}, ${seconds(job.seconds)}`;
+  }
+  $('no-jobs').hidden = now.jobs.length > 0;
+}
+
+// ---- crash reports -----------------------------------------------------------------------------
+
+const SIGNALS = {
+  4: 'SIGILL', 6: 'SIGABRT', 7: 'SIGBUS', 8: 'SIGFPE', 9: 'SIGKILL', 11: 'SIGSEGV', 15: 'SIGTERM',
+  24: 'SIGXCPU', 31: 'SIGSYS',
+};
+
+let crashesSeen = 0;
+async function showCrashes(number, isNewService) {
+  if (isNewService) {
+    crashesSeen = 0;
+    $('crashes').replaceChildren();
+    $('no-crashes').hidden = false;
+  }
+  // How many there were tells whether there are new ones to ask for.
+  if (number === crashesSeen) return;
+  const seenBefore = crashesSeen;
+  crashesSeen = number;
+  try {
+    const crashes = await (await fetch('/crashes')).json();
+    const shown = new Set([...$('crashes').children].map((entry) => Number(entry.dataset.number)));
+    const fresh = crashes.filter((crash) => !shown.has(crash.number));
+    $('crashes').prepend(...fresh.map(crashView));
+    while ($('crashes').children.length > 16) $('crashes').lastChild.remove();
+    $('no-crashes').hidden = $('crashes').children.length > 0;
+  } catch {
+    crashesSeen = seenBefore;
+  }
+}
+
+function crashView(crash) {
+  const { report } = crash;
+  const entry = element('li');
+  entry.dataset.number = crash.number;
+  const details = entry.appendChild(element('details'));
+  const summary = details.appendChild(element('summary'));
+  summary.append(
+    element('b', '', crash.cause), ` ${crash.sentence} `,
+    element('span', 'dim', `· ${crash.job} in ${crash.pool}, ${new Date(crash.at * 1000).toLocaleTimeString()}`),
+  );
+  const end = report.signal === null ? `code ${report.exit_code ?? 'unknown'}` :
+    `${SIGNALS[report.signal] ?? 'signal'} (${report.signal})${report.core_dumped ? ', core dumped' : ''}`;
+  const syscall = report.cause.SandboxDenied?.syscall;
+  const list = details.appendChild(element('dl'));
+  for (const [name, value] of [
+    ['process', report.pid], ['end', end], ...(syscall ? [['denied call', syscall]] : []),
+    ['attempt', report.attempt], ['most memory', memory(report.peak_memory)],
+    ['processor time', seconds(inSeconds(report.cpu_time))], ['age', seconds(inSeconds(report.uptime))],
+  ]) {
+    const pair = element('div');
+    pair.append(element('dt', '', name), element('dd', '', String(value)));
+    list.append(pair);
+  }
+  if (report.stderr_tail) details.append(element('pre', '', report.stderr_tail));
+  return entry;
+}
+
+// ---- event loops -------------------------------------------------------------------------------
+
 const loops = [];
 function loopView(index) {
   const box = element('div', 'loop');
@@ -284,6 +476,9 @@ function showAll(now) {
   for (const pool of now.pools) showPool(pool, now.queue_limit);
   const failures = Object.entries(now.failures).map(([cause, n]) => element('span', 'chip', `${cause} ${n}`));
   $('failures').replaceChildren(...failures);
+  for (const pool of now.workers) showWorkers(pool);
+  showJobs(now);
+  showCrashes(now.crashes, before !== null && now.uptime < before.uptime);
 
   now.loops.forEach((loop, index) => {
     const view = loops[index] ?? loopView(index);

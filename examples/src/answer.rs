@@ -10,8 +10,10 @@ use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
     X_CONTENT_TYPE_OPTIONS,
 };
-use loopool::{CrashCause, JobError, RejectReason};
+use loopool::{JobError, RejectReason, SystemCall};
 use serde::Serialize;
+
+use crate::crashes::{cause_name, denied_call};
 
 /// The body of a response.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -65,6 +67,8 @@ pub struct Cause {
     pub signal: Option<i32>,
     /// The code that its process exited with.
     pub exit_code: Option<i32>,
+    /// The system call that its sandbox has ended its process for.
+    pub syscall: Option<SystemCall>,
 }
 
 /// The JSON of a [`Failure`].
@@ -119,21 +123,20 @@ impl Failure {
     /// A job was taken, and came to a bad end.
     pub fn of_job(error: &JobError) -> Self {
         if let Some(report) = error.crash() {
-            let (what, name) = match report.cause {
-                CrashCause::Segfault => ("touched memory that is not its own", "segfault"),
-                CrashCause::Abort => ("aborted", "abort"),
-                CrashCause::StackOverflow => ("used up its stack", "stack-overflow"),
-                CrashCause::OutOfMemory => ("used up the memory it may have", "out-of-memory"),
-                CrashCause::Exit => ("ended its process", "exit"),
-                _ => ("was killed", "signal"),
-            };
             let end = match (report.signal, report.exit_code) {
+                // The call is named already, and says more.
+                _ if denied_call(report.cause).is_some() => String::new(),
                 (Some(signal), _) => format!(" (signal {signal})"),
                 (None, Some(code)) => format!(" (exit code {code})"),
                 (None, None) => String::new(),
             };
-            let sentence = format!("The job {what}{end}. Only this request is affected.");
-            let cause = Cause { name, signal: report.signal, exit_code: report.exit_code };
+            let sentence = format!("The job {}{end}. Only this request is affected.", report.cause);
+            let cause = Cause {
+                name: cause_name(report.cause),
+                signal: report.signal,
+                exit_code: report.exit_code,
+                syscall: denied_call(report.cause),
+            };
             let failure = Self::new(StatusCode::INTERNAL_SERVER_ERROR, sentence);
             return Failure { cause: Some(cause), ..failure };
         }
@@ -145,7 +148,14 @@ impl Failure {
             let sentence = format!("The job panicked: {message}.");
             return Self::job(StatusCode::INTERNAL_SERVER_ERROR, sentence, "panic");
         }
-        if error.is_rejected() || error.is_cancelled() {
+        if error.is_cancelled() {
+            return Self::job(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The job was cancelled; please try again.",
+                "cancelled",
+            );
+        }
+        if error.is_rejected() {
             tracing::warn!("a job was not run: {error}");
             return Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -157,7 +167,7 @@ impl Failure {
     }
 
     fn job(status: StatusCode, sentence: impl Into<String>, name: &'static str) -> Self {
-        let cause = Cause { name, signal: None, exit_code: None };
+        let cause = Cause { name, signal: None, exit_code: None, syscall: None };
         Failure { cause: Some(cause), ..Self::new(status, sentence) }
     }
 
@@ -208,11 +218,12 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_a_job_has_all_three_fields() {
+    fn an_error_of_a_job_has_all_its_fields() {
         let told = json(Failure::timed_out());
         assert_eq!(told["cause"], "timeout");
-        assert!(told["signal"].is_null() && told.get("signal").is_some());
-        assert!(told["exit_code"].is_null() && told.get("exit_code").is_some());
+        for field in ["signal", "exit_code", "syscall"] {
+            assert!(told.get(field).is_some_and(serde_json::Value::is_null), "{field}");
+        }
     }
 
     #[test]

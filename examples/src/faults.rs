@@ -1,6 +1,10 @@
 //! Jobs that crash on purpose, so that one can see what becomes of the others.
 
 use std::hint::black_box;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, TcpStream};
+
+use crate::pools::Which;
 
 /// A way to go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +19,10 @@ pub enum Fault {
     Memory,
     /// Computes for ever.
     Hang,
+    /// The same, where processor time is limited.
+    CpuHog,
+    /// Tries to connect to somebody.
+    Network,
     /// Panics.
     Panic,
     /// Ends its process.
@@ -32,12 +40,14 @@ const LAST_PIECE: usize = 8 << 30;
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 7] = [
+    pub const ALL: [Fault; 9] = [
         Fault::Segfault,
         Fault::Abort,
         Fault::StackOverflow,
         Fault::Memory,
         Fault::Hang,
+        Fault::CpuHog,
+        Fault::Network,
         Fault::Panic,
         Fault::Exit,
     ];
@@ -50,6 +60,8 @@ impl Fault {
             Fault::StackOverflow => "stack-overflow",
             Fault::Memory => "memory",
             Fault::Hang => "hang",
+            Fault::CpuHog => "cpu-hog",
+            Fault::Network => "network",
             Fault::Panic => "panic",
             Fault::Exit => "exit",
         }
@@ -60,6 +72,14 @@ impl Fault {
         Self::ALL.into_iter().find(|fault| fault.name() == name)
     }
 
+    /// The pool of processes that it is given to if none is asked for: the one that has something against it.
+    pub fn executor(self) -> Which {
+        match self {
+            Fault::CpuHog | Fault::Network => Which::Strict,
+            _ => Which::Processes,
+        }
+    }
+
     /// The job that does it.
     pub fn job(self) -> fn(()) {
         match self {
@@ -67,7 +87,8 @@ impl Fault {
             Fault::Abort => abort,
             Fault::StackOverflow => stack_overflow,
             Fault::Memory => memory,
-            Fault::Hang => hang,
+            Fault::Hang | Fault::CpuHog => hang,
+            Fault::Network => network,
             Fault::Panic => panic,
             Fault::Exit => exit,
         }
@@ -131,6 +152,17 @@ fn hang((): ()) {
     let mut turns = 0u64;
     loop {
         turns = black_box(turns.wrapping_add(1));
+    }
+}
+
+/// Nobody need be there: a sandbox denies even the socket.
+fn network((): ()) {
+    match TcpStream::connect((Ipv4Addr::LOCALHOST, 9)) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            panic!("the network is denied: {error}")
+        }
+        // It was tried, so nothing was in the way.
+        _ => {}
     }
 }
 

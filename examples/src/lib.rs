@@ -10,7 +10,10 @@
 //! | [`server`] | the accept loop, the connections, and how they are drained |
 //! | [`routes`] | which request goes where |
 //! | [`upload`] | reading a body within its limits |
-//! | [`pools`] | the three executors, and one way to ask each of them |
+//! | [`pools`] | the executors, and one way to ask each of them |
+//! | [`profile`] | what holds the worker processes in: sandbox, memory, time |
+//! | [`jobs`] | the jobs that requests wait for, and how somebody else cancels them |
+//! | [`crashes`] | the last crash reports |
 //! | [`thumbnail`] | the job: bytes of a picture in, bytes of a smaller one out |
 //! | [`faults`] | jobs that crash on purpose |
 //! | [`blocked`] | loops that are blocked on purpose |
@@ -21,14 +24,17 @@
 
 pub mod answer;
 pub mod blocked;
+pub mod crashes;
 pub mod faults;
 pub mod format;
+pub mod jobs;
 pub mod latency;
 pub mod live;
 pub mod metrics;
 pub mod options;
 pub mod page;
 pub mod pools;
+pub mod profile;
 pub mod routes;
 pub mod server;
 pub mod thumbnail;

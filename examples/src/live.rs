@@ -109,6 +109,9 @@ impl Watch {
             "tasks": runtime.tasks,
             "loops": loops.collect::<Vec<_>>(),
             "pools": pools,
+            "workers": app.pools.workers(),
+            "jobs": app.pools.jobs.list(),
+            "crashes": app.pools.crashes.count(),
             "latency": latency,
             "failures": app.metrics.failures().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
         })

@@ -9,6 +9,7 @@ use hyper::StatusCode;
 use loopool::{ExecutorStats, LoopMetrics, RuntimeMetrics};
 
 use crate::latency::Histogram;
+use crate::pools::Workers;
 
 /// The addresses that are counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,12 @@ pub enum Route {
     Metrics,
     /// Thumbnails.
     Thumbnails,
+    /// The pools of processes, worker by worker.
+    Pools,
+    /// The last crash reports.
+    Crashes,
+    /// The jobs that requests wait for.
+    Jobs,
     /// Crashes on purpose.
     Faults,
     /// What is not there.
@@ -30,12 +37,15 @@ pub enum Route {
 }
 
 impl Route {
-    const ALL: [Route; 7] = [
+    const ALL: [Route; 10] = [
         Route::Page,
         Route::Events,
         Route::Healthz,
         Route::Metrics,
         Route::Thumbnails,
+        Route::Pools,
+        Route::Crashes,
+        Route::Jobs,
         Route::Faults,
         Route::Other,
     ];
@@ -48,6 +58,9 @@ impl Route {
             Route::Healthz => "healthz",
             Route::Metrics => "metrics",
             Route::Thumbnails => "thumbnails",
+            Route::Pools => "pools",
+            Route::Crashes => "crashes",
+            Route::Jobs => "jobs",
             Route::Faults => "faults",
             Route::Other => "other",
         }
@@ -172,11 +185,13 @@ pub fn exposition(
     metrics: &Metrics,
     connections: usize,
     pools: &[(&'static str, ExecutorStats)],
+    workers: &[Workers<'_>],
     runtime: &RuntimeMetrics,
 ) -> String {
     let mut out = Exposition(String::with_capacity(32 * 1024));
     service(&mut out, metrics, connections);
     executors(&mut out, pools);
+    processes(&mut out, workers);
     loops(&mut out, runtime);
     out.0
 }
@@ -244,6 +259,29 @@ fn executors(out: &mut Exposition, pools: &[(&'static str, ExecutorStats)]) {
         ] {
             let labels = format!("pool=\"{pool}\",outcome=\"{outcome}\"");
             out.sample("loopool_pool_jobs_total", &labels, count);
+        }
+    }
+}
+
+fn processes(out: &mut Exposition, pools: &[Workers<'_>]) {
+    let name = "loopool_pool_crashes_total";
+    out.family(name, "counter", "Worker processes that died, in a job or between two, by cause.");
+    for pool in pools {
+        for (cause, count) in &pool.snapshot.crashes {
+            out.sample(name, &format!("pool=\"{}\",cause=\"{cause}\"", pool.name), count);
+        }
+    }
+    let name = "loopool_pool_resident_bytes";
+    out.family(name, "gauge", "Memory that the workers of a pool have in use.");
+    for pool in pools {
+        let memory = pool.snapshot.workers.iter().filter_map(|worker| worker.resident_memory);
+        out.sample(name, &format!("pool=\"{}\"", pool.name), memory.sum::<u64>());
+    }
+    let name = "loopool_pool_unenforced_limits";
+    out.family(name, "gauge", "Parts of a pool's sandbox and limits that the kernel lacks.");
+    for pool in pools {
+        if let Some(enforced) = &pool.enforced {
+            out.sample(name, &format!("pool=\"{}\"", pool.name), enforced.missing.len());
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = count)]
     pub loops: Option<usize>,
 
-    /// Worker processes [default: one per CPU]
+    /// Worker processes of each of the two pools [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = count)]
     pub processes: Option<usize>,
 
@@ -37,7 +37,12 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub job_timeout: Duration,
 
-    /// The most memory a worker process may have, in MiB; a job that wants more ends it
+    /// The most processor time of a job in the strict pool; one that takes more is killed
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    pub cpu_limit: Duration,
+
+    /// The most memory a worker process may have, in MiB, and in the strict pool a quarter of it; a job that
+    /// wants more ends it
     #[arg(long, value_name = "MIB", default_value = "2048", value_parser = count)]
     pub worker_memory: usize,
 
@@ -45,7 +50,12 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value = "20971520", value_parser = bytes)]
     pub max_body: usize,
 
-    /// Serve POST /faults/NAME, which crashes a worker or blocks a loop on purpose
+    /// Don't start where the kernel can't enforce all of the workers' sandbox; else the page tells what is missing
+    #[arg(long)]
+    pub require_sandbox: bool,
+
+    /// Serve what does harm on purpose: POST /faults/NAME crashes a worker or blocks a loop, DELETE /jobs/ID
+    /// cancels somebody's job
     #[arg(long)]
     pub faults: bool,
 }
@@ -148,6 +158,8 @@ mod tests {
             "--threads=4",
             "--queue=5",
             "--job-timeout=0.25",
+            "--cpu-limit=0.5",
+            "--require-sandbox",
             "--max-body=1000",
             "--faults",
         ])
@@ -155,7 +167,8 @@ mod tests {
         assert_eq!(options.listen.to_string(), "[::1]:0");
         assert_eq!((options.processes(), options.threads(), options.queue), (3, 4, 5));
         assert_eq!((options.job_timeout, options.max_body), (Duration::from_millis(250), 1000));
-        assert!(options.faults);
+        assert_eq!(options.cpu_limit, Duration::from_millis(500));
+        assert!(options.faults && options.require_sandbox);
     }
 
     #[test]
@@ -176,6 +189,7 @@ mod tests {
             &["--job-timeout", "0"],
             &["--job-timeout", "NaN"],
             &["--job-timeout", "inf"],
+            &["--cpu-limit", "0"],
             &["--max-body", "1e6"],
             &["--unknown"],
             &["surplus"],

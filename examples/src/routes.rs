@@ -9,10 +9,12 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
+use serde::Serialize;
 
 use crate::answer::{self, Failure, Response};
 use crate::faults::Fault;
 use crate::format::{self, Declared, Sniffed};
+use crate::jobs::Cancelling;
 use crate::metrics::{self, Metrics, Route};
 use crate::options::Options;
 use crate::pools::{Pools, Which};
@@ -29,6 +31,7 @@ const MAX_WIDTH: u32 = 4096;
 
 const READ: &str = "GET, HEAD";
 const WRITE: &str = "POST";
+const REMOVE: &str = "DELETE";
 
 /// All that requests need.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ pub struct App {
     pub connections: Arc<Connections>,
     /// Whether the service is being stopped.
     pub stop: Stop,
-    /// Whether crashes can be ordered.
+    /// Whether crashes can be ordered, and jobs of others cancelled.
     pub faults: bool,
     /// The most jobs that may wait in each pool.
     pub queue_limit: usize,
@@ -93,6 +96,10 @@ fn route_of(path: &str) -> Route {
         "/healthz" => Route::Healthz,
         "/metrics" => Route::Metrics,
         "/thumbnails" => Route::Thumbnails,
+        "/pools" => Route::Pools,
+        "/crashes" => Route::Crashes,
+        "/jobs" => Route::Jobs,
+        _ if path.starts_with("/jobs/") => Route::Jobs,
         _ if path.starts_with("/faults/") => Route::Faults,
         _ => Route::Other,
     }
@@ -123,14 +130,23 @@ async fn dispatch(
         Route::Metrics => {
             allow(head, READ)?;
             let (stats, runtime) = (app.pools.stats(), loopool::metrics());
-            let connections = app.connections.count();
-            let text = metrics::exposition(&app.metrics, connections, &stats, &runtime);
+            let (connections, workers) = (app.connections.count(), app.pools.workers());
+            let text = metrics::exposition(&app.metrics, connections, &stats, &workers, &runtime);
             Ok(answer::ok("text/plain; version=0.0.4; charset=utf-8", text))
         }
         Route::Thumbnails => {
             allow(head, WRITE)?;
             thumbnails(app, head, body).await
         }
+        Route::Pools => {
+            allow(head, READ)?;
+            json(&app.pools.workers())
+        }
+        Route::Crashes => {
+            allow(head, READ)?;
+            json(&app.pools.crashes.list())
+        }
+        Route::Jobs => jobs(app, head),
         Route::Faults => faults(app, head).await,
         Route::Other => Err(Failure::not_found()),
     }
@@ -182,7 +198,7 @@ async fn thumbnails(
         }
     };
     let order = Order { width, format, picture: bytes.into() };
-    let made = app.pools.run(executor, thumbnail::make, order).await?;
+    let made = app.pools.run(executor, "thumbnail", thumbnail::make, order).await?;
     let made = made
         .map_err(|refusal| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, refusal.to_string()))?;
     let mut response = answer::ok("image/png", made.png.into_vec());
@@ -193,7 +209,35 @@ async fn thumbnails(
     Ok(response)
 }
 
-/// `POST /faults/NAME`: a job that crashes. `POST /faults/block-loop?milliseconds=N`, and
+/// `GET /jobs`: what runs and waits. `DELETE /jobs/ID`: ends it, whoever waits for it.
+fn jobs(app: &App, head: &Parts) -> Result<Response, Failure> {
+    let Some(id) = head.uri.path().strip_prefix("/jobs/") else {
+        allow(head, READ)?;
+        return json(&app.pools.jobs.list());
+    };
+    let id = id.parse().ok().filter(|_| app.faults).ok_or_else(Failure::not_found)?;
+    allow(head, REMOVE)?;
+    match app.pools.jobs.cancel(id) {
+        Cancelling::Done => Ok(answer::ok("application/json", "{\"cancelled\":true}\n")),
+        Cancelling::NotPossible => Err(Failure::new(
+            StatusCode::CONFLICT,
+            "The job is over, or runs in a thread, which can't be stopped.",
+        )),
+        Cancelling::Unknown => Err(Failure::not_found()),
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Response, Failure> {
+    match serde_json::to_vec(value) {
+        Ok(text) => Ok(answer::ok("application/json", text)),
+        Err(error) => {
+            tracing::error!("a value can't be told as JSON: {error}");
+            Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "The service made a mistake."))
+        }
+    }
+}
+
+/// `POST /faults/NAME?executor=E`: a job that crashes. `POST /faults/block-loop?milliseconds=N`, and
 /// `block-all-loops`: tasks that compute on their loops.
 async fn faults(app: &Arc<App>, head: &Parts) -> Result<Response, Failure> {
     let name = head.uri.path().strip_prefix("/faults/").unwrap_or_default();
@@ -211,7 +255,15 @@ async fn faults(app: &Arc<App>, head: &Parts) -> Result<Response, Failure> {
     }
     let fault = Fault::named(name).filter(|_| app.faults).ok_or_else(Failure::not_found)?;
     allow(head, WRITE)?;
-    app.pools.run(Which::Processes, fault.job(), ()).await?;
+    let which = match parameter(head.uri.query().unwrap_or_default(), "executor") {
+        None => fault.executor(),
+        Some(name) => Which::named(name).filter(|it| it.is_of_processes()).ok_or_else(|| {
+            let sentence =
+                "The executor has to be processes or strict: others would end the service.";
+            Failure::new(StatusCode::BAD_REQUEST, sentence)
+        })?,
+    };
+    app.pools.run(which, fault.name(), fault.job(), ()).await?;
     Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "The fault was survived by its worker."))
 }
 
@@ -247,7 +299,7 @@ fn block_time(text: Option<&str>) -> Result<Duration, Failure> {
 fn executor(name: Option<&str>) -> Result<Which, Failure> {
     let Some(name) = name else { return Ok(Which::Processes) };
     Which::named(name).ok_or_else(|| {
-        let sentence = "The executor has to be processes, threads or cpu.";
+        let sentence = "The executor has to be processes, strict, threads or cpu.";
         Failure::new(StatusCode::BAD_REQUEST, sentence)
     })
 }

@@ -91,7 +91,8 @@ impl Retry {
         self
     }
 
-    /// Declares that to run the job twice does no harm. Only then it may be.
+    /// Declares that to run the job twice does no harm. Only then it may be. (And only then it may be given ahead to a
+    /// worker with a [sandbox](crate::Sandbox), which is not believed when it says that it has not begun.)
     pub fn idempotent(self) -> IdempotentRetry {
         IdempotentRetry(self)
     }

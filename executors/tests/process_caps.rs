@@ -347,3 +347,37 @@ fn workers_die_first_when_memory_runs_out() {
     assert_eq!(run(&pool, score, ()), "1000");
     assert_ne!(score(()), "1000", "the program stays as it is");
 }
+
+#[test]
+fn a_job_that_was_asked_to_end_had_all_the_memory_it_liked() {
+    fn grow(path: String) {
+        let token = loopool_executors::CancelToken::current().unwrap();
+        std::fs::write(&path, std::process::id().to_string()).unwrap();
+        token.wait(None);
+        let mut all = Vec::new();
+        loop {
+            all.push(std::hint::black_box(vec![1u8; 8 << 20]));
+            if all.len() > 100 {
+                std::thread::park();
+            }
+        }
+    }
+    let path = std::env::temp_dir().join(format!("loopool-grace-{}", std::process::id()));
+    let builder = ProcessPoolExecutor::builder().workers(1).rss_limit(256 << 20);
+    let pool = builder.cancel_grace(Duration::from_secs(3600)).build().unwrap();
+    let mut job = pool.submit(call(grow, path.display().to_string())).unwrap();
+    let pid = || std::fs::read_to_string(&path).ok()?.parse::<u32>().ok();
+    let begun = std::time::Instant::now();
+    while pid().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the job begins");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let pid = pid().unwrap();
+    job.cancel();
+    assert!(job.result(Duration::from_secs(60)).unwrap_err().is_cancelled());
+    while std::path::Path::new(&format!("/proc/{pid}")).exists() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is killed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::fs::remove_file(path).unwrap();
+}

@@ -313,3 +313,81 @@ fn a_pool_whose_workers_die_at_their_start_says_so_and_heals_by_itself() {
     until("it is there", || pool.worker_pids().len() == 1);
     take(&mut pool.submit(call(pid, ())).unwrap()).unwrap();
 }
+
+/// Stops a process, as from outside, and waits until that is so.
+fn stop(pid: u32) {
+    // SAFETY: a worker of ours that was not reaped.
+    unsafe { libc::kill(pid as i32, libc::SIGSTOP) };
+    until("it has stopped", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit(')').next().unwrap().trim_start().starts_with('T')
+    });
+}
+
+#[test]
+fn a_worker_that_had_stopped_kept_its_place_without_a_job() {
+    for times_out in [false, true] {
+        let pool = ProcessPoolExecutor::builder().workers(1).build().unwrap();
+        let stopped = take(&mut pool.submit(call(pid, ())).unwrap()).unwrap();
+        stop(stopped);
+        let limit = JobOptions::new().job_timeout(Duration::from_millis(20));
+        let options = if times_out { limit } else { JobOptions::new() };
+        let mut job = pool.with(options).submit(call(pid, ())).unwrap();
+        until("the worker has it", || pool.stats().running == 1 || times_out);
+        assert!(times_out || job.cancel());
+        let error = take(&mut job).unwrap_err();
+        assert!(if times_out { error.is_timeout() } else { error.is_cancelled() });
+        let next = take(&mut pool.submit(call(pid, ())).unwrap()).unwrap();
+        assert_ne!(next, stopped);
+    }
+}
+
+#[test]
+fn memory_that_a_cancelled_job_had_kept_was_given_to_nobody() {
+    for _ in 0..20 {
+        let builder = ProcessPoolExecutor::builder().workers(2).min_workers(2);
+        let pool = builder.memory_budget(100).build().unwrap();
+        until("both are idle", || {
+            let workers = pool.snapshot().workers;
+            workers.iter().filter(|worker| worker.phase == WorkerPhase::Idle).count() == 2
+        });
+        let key = JobOptions::new().affinity("document");
+        let home = blocking(&pool, key);
+        // It waits for its home, which is busy, and the other one waits for its memory.
+        let kept = pool.with(key.memory(80)).submit(call(block, ())).unwrap();
+        let mut held = pool.with(JobOptions::new().memory(80)).submit(call(pid, ())).unwrap();
+        kept.cancel();
+        take(&mut held).unwrap();
+        assert!(home.cancel());
+    }
+}
+
+#[test]
+fn a_shutdown_cancels_what_a_worker_was_given_ahead() {
+    let pool = ProcessPoolExecutor::builder().workers(1).build().unwrap();
+    let begun = Notes::new();
+    // Short ones first, so that jobs are given ahead.
+    for _ in 0..3 {
+        let jobs: Vec<_> = (0..500).map(|_| pool.submit(call(pid, ())).unwrap()).collect();
+        jobs.into_iter().for_each(|mut job| assert!(take(&mut job).is_ok()));
+    }
+    let wait = |path: String| {
+        note(&path, "begun".to_owned());
+        while std::fs::exists(format!("{path}.end")).is_ok_and(|it| !it) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let mut first = pool.submit(call(wait, begun.path())).unwrap();
+    let others: Vec<_> = (0..50).map(|_| pool.submit(call(pid, ())).unwrap()).collect();
+    until("the first has begun", || begun.lines().len() == 1);
+    pool.shutdown(false, true);
+    for mut job in others {
+        assert!(take(&mut job).unwrap_err().is_cancelled());
+    }
+    let end = format!("{}.end", begun.path());
+    std::fs::write(&end, "").unwrap();
+    take(&mut first).unwrap();
+    std::fs::remove_file(end).unwrap();
+    let stats = pool.shutdown(true, false);
+    assert_eq!((stats.finished, stats.cancelled), (1501, 50));
+}

@@ -141,3 +141,18 @@ fn workers_that_grow_together_go_one_by_one() {
     });
     assert_eq!(pool.stats().crashed, 0);
 }
+
+#[test]
+fn a_job_that_did_not_end_kept_all_workers_from_being_replaced() {
+    fn block(_: ()) {
+        loop {
+            std::thread::park();
+        }
+    }
+    let builder = ProcessPoolExecutor::builder().workers(2).min_workers(2);
+    let pool = builder.max_worker_age(Duration::from_millis(20)).build().unwrap();
+    let job = pool.submit(call(block, ())).unwrap();
+    until("the others go on being replaced", || pool.snapshot().recycled >= 6);
+    assert_eq!(pool.stats().running, 1);
+    assert!(job.cancel());
+}

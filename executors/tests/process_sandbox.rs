@@ -140,6 +140,145 @@ fn without_network_everything_else_goes_on() {
     assert_eq!(pool.stats().crashed, 0);
 }
 
+/// Whether a pair of sockets of this family and kind can be had.
+fn pair((family, kind): (i32, i32)) -> Errno {
+    let mut fds = [0; 2];
+    // SAFETY: the kernel writes two descriptors.
+    match unsafe { libc::socketpair(family, kind, 0, fds.as_mut_ptr()) } {
+        0 => None,
+        _ => errno::<()>(Err(std::io::Error::last_os_error())),
+    }
+}
+
+#[test]
+fn a_raw_pair_of_unix_sockets_could_send_to_anybody() {
+    for sandbox in [Sandbox::no_network(), Sandbox::pure()] {
+        let Some(pool) = pool(sandbox) else { continue };
+        for kind in [libc::SOCK_STREAM, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC] {
+            assert_eq!(run(&pool, pair, (libc::AF_UNIX, kind)), None);
+        }
+        // The kernel makes one of datagrams out of it, which may send to any address.
+        for kind in [libc::SOCK_RAW, libc::SOCK_DGRAM, libc::SOCK_RAW | libc::SOCK_NONBLOCK] {
+            assert_eq!(run(&pool, pair, (libc::AF_UNIX, kind)), REFUSED);
+        }
+        assert_eq!(run(&pool, pair, (libc::AF_TIPC, libc::SOCK_STREAM)), REFUSED);
+    }
+}
+
+/// What a job may try with a file that it has opened for reading, and with opening it in other ways.
+fn change_by_descriptor(path: String) -> Vec<(String, Errno)> {
+    use std::os::fd::AsRawFd;
+    let file = std::fs::File::open(&path).unwrap();
+    let path = std::ffi::CString::new(path).unwrap();
+    let fd = file.as_raw_fd();
+    let tell = |name: &str, result: i64| {
+        let failed = (result < 0).then(std::io::Error::last_os_error);
+        (name.to_owned(), failed.and_then(|error| error.raw_os_error()))
+    };
+    let flags = [0i32; 1];
+    let (none, at, value) = (std::ptr::null::<libc::timespec>(), path.as_ptr(), c"1".as_ptr());
+    // SAFETY: a descriptor, C strings and buffers that outlive the calls.
+    unsafe {
+        vec![
+            tell("fchmod", i64::from(libc::fchmod(fd, 0o777))),
+            tell("fchown", i64::from(libc::fchown(fd, libc::getuid(), libc::getgid()))),
+            tell(
+                "fsetxattr",
+                i64::from(libc::fsetxattr(fd, c"user.a".as_ptr(), value.cast(), 1, 0)),
+            ),
+            tell("futimens", i64::from(libc::futimens(fd, none))),
+            tell("fchmodat2", libc::syscall(libc::SYS_fchmodat2, libc::AT_FDCWD, at, 0o777, 0)),
+            tell("truncate", i64::from(libc::open(at, libc::O_RDONLY | libc::O_TRUNC))),
+            tell("create", i64::from(libc::open(at, libc::O_RDONLY | libc::O_CREAT, 0o600))),
+            // FS_IOC_SETFLAGS: that it is not to be backed up, and the like.
+            tell("flags", i64::from(libc::ioctl(fd, 0x4008_6602, flags.as_ptr()))),
+        ]
+    }
+}
+
+#[test]
+fn what_may_only_be_read_was_changed_by_its_descriptor() {
+    use std::os::unix::fs::MetadataExt;
+    let inside = a_file("descriptor");
+    let mode = std::fs::metadata(&inside).unwrap().mode();
+    let profiles = [
+        Sandbox::read_only([&inside]),
+        Sandbox::pure().allow_read([&inside]),
+        Sandbox::pure().allow_read([&inside]).allow_write(["/dev/null"]),
+    ];
+    for (number, sandbox) in profiles.into_iter().enumerate() {
+        let Some(pool) = pool(sandbox) else { continue };
+        for (what, errno) in run(&pool, change_by_descriptor, inside.clone()) {
+            let harmless = number == 2 && what == "create";
+            assert!(is_refused(errno) || harmless, "profile {number}, {what}: {errno:?}");
+        }
+    }
+    assert_eq!(std::fs::metadata(&inside).unwrap().mode(), mode);
+    assert_eq!(std::fs::read(&inside).unwrap(), b"text");
+    std::fs::remove_file(inside).unwrap();
+}
+
+/// Whether the job may change where, and with what priority, the program runs, and whom a socket's signals go to.
+fn meddle_with_the_program(_: ()) -> Vec<(String, Errno)> {
+    let tell = |name: &str, result: i64| {
+        let failed = (result < 0).then(std::io::Error::last_os_error);
+        (name.to_owned(), failed.and_then(|error| error.raw_os_error()))
+    };
+    // SAFETY: sets of the size given, and numbers; a pair of sockets of its own.
+    unsafe {
+        let parent = libc::getppid();
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size_of_val(&set), &mut set);
+        let param: libc::sched_param = std::mem::zeroed();
+        let mut fds = [0; 2];
+        libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, fds.as_mut_ptr());
+        let who = parent as libc::id_t;
+        vec![
+            tell("affinity", i64::from(libc::sched_setaffinity(parent, size_of_val(&set), &set))),
+            tell(
+                "scheduler",
+                i64::from(libc::sched_setscheduler(parent, libc::SCHED_OTHER, &param)),
+            ),
+            tell("nice", i64::from(libc::setpriority(libc::PRIO_PROCESS, who, 10))),
+            tell("nice of all", i64::from(libc::setpriority(libc::PRIO_USER, 0, 10))),
+            tell("nice of a group", i64::from(libc::setpriority(libc::PRIO_PGRP, who, 10))),
+            tell("io priority", libc::syscall(libc::SYS_ioprio_set, 1, parent, 0)),
+            tell("owner", i64::from(libc::ioctl(fds[0], 0x8901, &raw const parent))),
+            tell("group", i64::from(libc::ioctl(fds[0], 0x8902, &raw const parent))),
+        ]
+    }
+}
+
+/// What it may do with itself.
+fn place_itself(_: ()) -> bool {
+    // SAFETY: as above.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size_of_val(&set), &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &set) == 0
+            && libc::sched_setaffinity(libc::getpid(), size_of_val(&set), &set) == 0
+    }
+}
+
+#[test]
+fn a_job_moved_the_program_to_other_cpus() {
+    let profiles = [
+        Sandbox::no_network(),
+        Sandbox::no_network().deny_processes(),
+        Sandbox::read_only(["/usr"]),
+        Sandbox::pure(),
+    ];
+    for (number, sandbox) in profiles.into_iter().enumerate() {
+        let Some(pool) = pool(sandbox) else { continue };
+        for (what, errno) in run(&pool, meddle_with_the_program, ()) {
+            // Where children may be had Landlock keeps their signals in, if it can.
+            let may_own = number % 2 == 0 && (what == "owner" || what == "group");
+            assert!(is_refused(errno) || may_own, "profile {number}, {what}: {errno:?}");
+        }
+        assert!(run(&pool, place_itself, ()), "profile {number}");
+    }
+}
+
 #[test]
 fn only_the_paths_that_were_named_can_be_read() {
     let (inside, outside) = (a_file("inside"), a_file("outside"));

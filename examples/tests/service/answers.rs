@@ -34,7 +34,8 @@ fn every_executor_makes_the_same_thumbnail() {
     let service = Service::start(&[]);
     let body = jpeg(300, 200);
     let by_default = service.post("/thumbnails?width=90", &body);
-    for (executor, earlier) in [("processes", 1.0), ("threads", 0.0), ("cpu", 0.0)] {
+    for (executor, earlier) in [("processes", 1.0), ("strict", 0.0), ("threads", 0.0), ("cpu", 0.0)]
+    {
         let path = format!("/thumbnails?executor={executor}&width=90");
         let answer = service.post(&path, &body);
         assert_thumbnail(&answer, 90, 60);

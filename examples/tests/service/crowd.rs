@@ -74,12 +74,12 @@ fn round(service: &Service, faults: Range<usize>, pictures: usize) {
 }
 
 /// Waits until no job is left, no dead process is unburied, and there are not more processes than
-/// workers and the one that starts them.
+/// workers, the one that starts them, and the one that would start those of the strict pool.
 fn quiet(service: &Service) {
     service.wait_for_metric(RUNNING, 0.0);
     service.wait_for_metric("service_connections", 1.0);
     eventually("all processes to be alive and wanted", || {
         let processes = service.processes();
-        processes.len() <= WORKERS + 1 && processes.iter().all(|process| process.is_alive())
+        processes.len() <= WORKERS + 2 && processes.iter().all(|process| process.is_alive())
     });
 }

@@ -2,14 +2,19 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Process, RUNNING, Service, eventually, send_signal};
+use crate::harness::{Process, RUNNING, Service, eventually, has_sandboxes, send_signal};
 use crate::pictures::{assert_thumbnail, jpeg};
 
 #[test]
 fn every_fault_costs_its_own_request_and_is_named() {
     // Memory takes a while to fill, on a machine that is busy with other tests.
-    let patient =
-        Service::start(&["--faults", "--processes=2", "--job-timeout=60", "--worker-memory=512"]);
+    let patient = Service::start(&[
+        "--faults",
+        "--processes=2",
+        "--job-timeout=60",
+        "--worker-memory=512",
+        "--cpu-limit=0.2",
+    ]);
     let impatient = Service::start(&["--faults", "--processes=2", "--job-timeout=0.5"]);
     let (none, code) = (Value::Null, json!(3));
     let of_signal = |signal: i32| json!(signal);
@@ -18,10 +23,15 @@ fn every_fault_costs_its_own_request_and_is_named() {
         ("abort", 500, "abort", of_signal(libc::SIGABRT), &none),
         ("stack-overflow", 500, "stack-overflow", of_signal(libc::SIGSEGV), &none),
         ("memory", 500, "out-of-memory", of_signal(libc::SIGABRT), &none),
+        ("cpu-hog", 500, "cpu-limit", of_signal(libc::SIGXCPU), &none),
+        ("network", 500, "sandbox-denied", of_signal(libc::SIGSYS), &none),
         ("hang", 504, "timeout", none.clone(), &none),
         ("panic", 500, "panic", none.clone(), &none),
         ("exit", 500, "exit", none.clone(), &code),
     ] {
+        if fault == "network" && !has_sandboxes() {
+            continue;
+        }
         let service = if fault == "hang" { &impatient } else { &patient };
         // Over one connection, which lives on.
         let mut connection = service.connect();
@@ -31,12 +41,46 @@ fn every_fault_costs_its_own_request_and_is_named() {
         assert_eq!(told["cause"], cause, "{fault}: {told}");
         assert_eq!(told["signal"], signal, "{fault}: {told}");
         assert_eq!(&told["exit_code"], exit_code, "{fault}: {told}");
+        let syscall = if fault == "network" { json!("socket") } else { Value::Null };
+        assert_eq!(told["syscall"], syscall, "{fault}: {told}");
         assert!(told["error"].as_str().unwrap().ends_with('.'), "{fault}: {told}");
         let good = connection.ask("POST", "/thumbnails?width=20", &[], &jpeg(40, 40));
         assert_thumbnail(&good, 20, 20);
         let counted = format!("service_job_failures_total{{cause=\"{cause}\"}}");
         assert_eq!(service.metric(&counted), 1.0, "{fault}");
     }
+}
+
+#[test]
+fn the_same_fault_ends_by_the_profile_of_its_pool() {
+    let start = |cpu_limit| {
+        let memory = "--worker-memory=512";
+        Service::start(&["--faults", "--processes=1", "--job-timeout=60", memory, cpu_limit])
+    };
+    let service = start("--cpu-limit=60");
+    // In the one, allocations fail, and the job aborts; in the other a worker that has too much is killed.
+    for (executor, signal) in [("processes", libc::SIGABRT), ("strict", libc::SIGKILL)] {
+        let told = service.post(&format!("/faults/memory?executor={executor}"), b"").json();
+        assert_eq!((&told["cause"], &told["signal"]), (&json!("out-of-memory"), &json!(signal)));
+    }
+    let told = start("--cpu-limit=0.2").post("/faults/hang?executor=strict", b"").json();
+    assert_eq!(told["cause"], "cpu-limit", "{told}");
+    // In the one a denied call fails, which the job may survive; in the other it is the end.
+    if has_sandboxes() {
+        let told = service.post("/faults/network?executor=processes", b"").json();
+        assert_eq!(told["cause"], "panic", "{told}");
+        assert!(told["error"].as_str().unwrap().contains("the network is denied"), "{told}");
+        let told = service.post("/faults/network?executor=strict", b"").json();
+        assert_eq!(told["cause"], "sandbox-denied", "{told}");
+        let counted = "loopool_pool_crashes_total{pool=\"strict\",cause=\"SandboxDenied\"}";
+        service.wait_for_metric(counted, 1.0);
+    }
+    // Where a fault would end the service, there is none.
+    for executor in ["threads", "cpu", "", "gpu"] {
+        let answer = service.post(&format!("/faults/segfault?executor={executor}"), b"");
+        assert_eq!(answer.status, 400, "{executor}");
+    }
+    assert_thumbnail(&service.post("/thumbnails?executor=strict", &jpeg(40, 40)), 40, 40);
 }
 
 #[test]

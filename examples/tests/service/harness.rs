@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use loopool::Sandbox;
+
 use crate::client::{Answer, Connection};
 
 /// How long anything may take that is to happen soon. Only a failing test waits so long.
@@ -134,6 +136,16 @@ pub(crate) fn within(limit: Duration, what: &str, mut is_so: impl FnMut() -> boo
         assert!(Instant::now() < deadline, "waited {limit:?} for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Whether this machine can enforce all of the workers' sandbox. What it lacks is said, with `--nocapture`.
+#[allow(clippy::print_stdout, reason = "what is skipped is named")]
+pub(crate) fn has_sandboxes() -> bool {
+    let lacks = Sandbox::pure().kill_on_denial().lacks();
+    if !lacks.is_empty() {
+        println!("skipped: what a sandbox denies, for want of {lacks:?}");
+    }
+    lacks.is_empty()
 }
 
 /// What standard error holds when a program has ended.

@@ -97,6 +97,10 @@ fn wrong_methods_are_405_and_name_the_right_ones() {
         ("/thumbnails", "GET", "POST"),
         ("/thumbnails", "OPTIONS", "POST"),
         ("/faults/panic", "GET", "POST"),
+        ("/pools", "POST", "GET, HEAD"),
+        ("/crashes", "DELETE", "GET, HEAD"),
+        ("/jobs", "DELETE", "GET, HEAD"),
+        ("/jobs/1", "GET", "DELETE"),
     ] {
         let answer = service.connect().ask(wrong, path, &[], b"");
         assert_refused(&answer, 405);

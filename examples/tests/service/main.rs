@@ -3,6 +3,7 @@
 
 mod answers;
 mod blocked;
+mod cancel;
 mod client;
 mod connections;
 mod crowd;
@@ -12,3 +13,4 @@ mod limits;
 mod pictures;
 mod signals;
 mod starting;
+mod workers;

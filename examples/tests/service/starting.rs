@@ -40,6 +40,9 @@ fn help_is_on_standard_output() {
         "--threads",
         "--queue",
         "--job-timeout",
+        "--cpu-limit",
+        "--worker-memory",
+        "--require-sandbox",
         "--max-body",
         "--faults",
     ] {

@@ -115,6 +115,19 @@ impl ProcessPoolBuilder {
 
     /// The most descriptors that a worker may have open (`RLIMIT_NOFILE`); at least 16, since it needs some
     /// itself. Default: as the program.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, ProcessPoolExecutor, call};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().workers(1).open_files(32).build()?;
+    /// let open_many = |_: ()| {
+    ///     let files: Vec<_> = (0..40).map(|_| std::fs::File::open("/dev/null")).collect();
+    ///     files.iter().any(|file| file.is_err())
+    /// };
+    /// assert!(pool.submit(call(open_many, ()))?.result(None)?);
+    /// assert_eq!(pool.enforced().unwrap().open_files, Some(32));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open_files(mut self, descriptors: u64) -> Self {
         self.confinement.open_files = Some(descriptors.max(LEAST_OPEN_FILES));
         self
@@ -123,6 +136,19 @@ impl ProcessPoolBuilder {
     /// The CPUs, by number, that the workers may use. Default: those that the program may use.
     ///
     /// A worker that can't use any of them does not start, and jobs fail after some attempts.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, ProcessPoolExecutor, call};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().workers(1).cpus([0]).build()?;
+    /// let usable = |_: ()| std::thread::available_parallelism().unwrap().get();
+    /// match pool.submit(call(usable, ()))?.result(None) {
+    ///     Ok(cpus) => assert_eq!(cpus, 1),
+    ///     // The program itself may not use that one.
+    ///     Err(error) => assert!(error.is_rejected()),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn cpus(mut self, cpus: impl IntoIterator<Item = u32>) -> Self {
         self.confinement.placement.cpus = cpus.into_iter().collect();
         self
@@ -146,6 +172,15 @@ impl ProcessPoolBuilder {
     /// By how much the workers come before (positive) or after (negative, for which the program needs
     /// rights) others when the system, out of memory, looks for somebody to kill: -1000 to 1000. Default: as
     /// the program. A few hundred makes sure that it is a worker, which costs a job, and not the program.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, ProcessPoolExecutor, call};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().workers(1).oom_score_adj(500).build()?;
+    /// let score = |_: ()| std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    /// assert_eq!(pool.submit(call(score, ()))?.result(None)?.trim(), "500");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn oom_score_adj(mut self, adjustment: i16) -> Self {
         self.confinement.placement.oom_score_adj = Some(adjustment.clamp(-1000, 1000));
         self
@@ -168,6 +203,16 @@ impl ProcessPoolBuilder {
     }
 
     /// The workers have no variables but those of [`env`](Self::env), called before or after this.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, ProcessPoolExecutor, call};
+    ///
+    /// let builder = ProcessPoolExecutor::builder().workers(1).env("LANG", "C").env_clear();
+    /// let pool = builder.build()?;
+    /// let count = |_: ()| std::env::vars().count();
+    /// assert_eq!(pool.submit(call(count, ()))?.result(None)?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn env_clear(mut self) -> Self {
         self.confinement.environment.is_cleared = true;
         self
@@ -177,6 +222,15 @@ impl ProcessPoolBuilder {
     /// `OPENBLAS_NUM_THREADS`, `MKL_NUM_THREADS`, `BLIS_NUM_THREADS`, `VECLIB_MAXIMUM_THREADS`,
     /// `NUMEXPR_NUM_THREADS` and `RAYON_NUM_THREADS`. With as many workers as CPUs it should be 1: each of these
     /// libraries starts a thread per CPU otherwise, in each worker.
+    ///
+    /// ```
+    /// use loopool_executors::{Executor, ProcessPoolExecutor, call};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().workers(1).numeric_threads(1).build()?;
+    /// let threads = |_: ()| std::env::var("OMP_NUM_THREADS").ok();
+    /// assert_eq!(pool.submit(call(threads, ()))?.result(None)?.as_deref(), Some("1"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn numeric_threads(self, threads: usize) -> Self {
         let count = threads.max(1).to_string();
         THREAD_COUNTS.iter().fold(self, |builder, name| builder.env(name, &count))

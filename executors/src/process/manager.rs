@@ -268,22 +268,14 @@ impl Manager {
         self.waiting = orders.waiting;
         self.shut_down = orders.shut_down;
         self.stranded.extend(orders.jobs);
-        // First, since that strands jobs which others can have at once.
-        for id in orders.cancels {
-            self.cancel(id, now);
-        }
-        if orders.kill_all {
-            self.kill_all(now);
-        }
+        // First, because that gives jobs back and makes room.
+        self.end_what_is_to_end(&orders.cancels, orders.kill_all, orders.cancels_parked, now);
         while let Some(job) = self.stranded.pop_front() {
             let Some(job) = self.admit(job, now) else { continue };
             if let Some(job) = self.dispatch(job, now) {
                 self.stranded.push_front(job);
                 break;
             }
-        }
-        if orders.cancels_parked {
-            self.end_parked(JobError::cancelled);
         }
     }
 
@@ -329,7 +321,7 @@ impl Manager {
         if let Some(choice) = self.pick(job) {
             return Some(choice);
         }
-        let has_room = |worker: &WorkerHandle| worker.phase == Phase::Busy && worker.room() > 0;
+        let has_room = |worker: &WorkerHandle| worker.phase == Phase::Busy && worker.takes(job);
         let with_room = self.workers.iter().filter(|(_, worker)| has_room(worker));
         let fewest = with_room.min_by_key(|(_, worker)| worker.in_flight());
         fewest.map(|(serial, _)| (*serial, false))

@@ -20,6 +20,9 @@ use crate::queue::Queued;
 /// Arguments up to this size, in bytes, are kept until the job is over.
 const KEPT_AT_MOST: usize = 64 * 1024;
 
+/// So many workers may die before they have begun with a job, each by something else.
+const LOST_WORKERS_AT_MOST: u8 = 3;
+
 /// What a worker is to call.
 #[derive(Clone, Copy)]
 pub(super) struct Target {
@@ -70,8 +73,8 @@ pub(super) struct RemoteJob {
     pub(super) target: Target,
     pub(super) body: Body,
     pub(super) terms: Terms,
-    /// How often it was next in a worker that died and had not begun with it.
-    pub(super) spared: u32,
+    /// How many workers have died that had it to run next, and had not begun, as they said.
+    lost_workers: u8,
     asker: Box<dyn Asker>,
 }
 
@@ -113,7 +116,7 @@ impl RemoteJob {
         terms: Terms,
         asker: Box<dyn Asker>,
     ) -> Self {
-        RemoteJob { id, target, body, terms, spared: 0, asker }
+        RemoteJob { id, target, body, terms, lost_workers: 0, asker }
     }
 
     /// To abandon it.
@@ -129,6 +132,13 @@ impl RemoteJob {
             self.body = Body::default();
         }
         is_light
+    }
+
+    /// A worker has died that was to run it next. Whether there have been too many of them to go on believing that they
+    /// had not begun.
+    pub(super) fn note_lost_worker(&mut self) -> bool {
+        self.lost_workers = self.lost_workers.saturating_add(1);
+        self.lost_workers > LOST_WORKERS_AT_MOST
     }
 
     /// Whether nothing but the outcome itself waits for it: no foreign code runs when it is delivered.

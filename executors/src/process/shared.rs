@@ -303,6 +303,11 @@ impl Shared {
         self.fail_waiting(why);
     }
 
+    /// The reason, as it was given.
+    pub(super) fn why_broken(&self) -> String {
+        self.lock().broken.clone().unwrap_or_default()
+    }
+
     pub(super) fn publish(&self, workers: Vec<u32>, fork_server: Option<u32>) {
         let mut state = self.lock();
         state.workers = workers;

@@ -2,7 +2,8 @@
 //!
 //! Where a control group was delegated to the program, each worker gets one of its own inside, and the kernel
 //! sees to the limit ([`cgroup`](super::cgroup)). Elsewhere the manager looks at the workers that run a job,
-//! every [`INTERVAL`], and kills those that have more. It looks only while there is a limit and a job runs.
+//! every [`INTERVAL`], and kills those that have more; and at those that were asked to end. It looks only while there is
+//! a limit and a job runs.
 
 use std::fs::File;
 use std::io;
@@ -100,6 +101,11 @@ fn page_size() -> u64 {
     u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
+/// Whether it may have a job, if only one that was asked to end.
+fn runs(worker: &WorkerHandle) -> bool {
+    worker.phase == Phase::Busy || worker.kill_at.is_some()
+}
+
 impl Manager {
     /// Begins to watch a worker's memory; says why that can't be done.
     pub(super) fn watch(&mut self, serial: u64) -> io::Result<()> {
@@ -113,8 +119,7 @@ impl Manager {
     /// Kills workers whose jobs have too much memory.
     pub(super) fn watch_memory(&mut self, now: Instant) {
         let (Some(limit), true) = (self.memory.limit, self.memory.proc.is_some()) else { return };
-        let runs = |worker: &&WorkerHandle| worker.phase == Phase::Busy;
-        if !self.workers.values().any(|worker| runs(&worker)) {
+        if !self.workers.values().any(runs) {
             self.memory.next = None;
             return;
         }
@@ -123,7 +128,7 @@ impl Manager {
         }
         self.memory.next = Some(now + INTERVAL);
         let has_too_much = |(serial, worker): (&u64, &WorkerHandle)| {
-            let resident = worker.watched.resident().filter(|_| runs(&worker))?;
+            let resident = runs(worker).then(|| worker.watched.resident()).flatten()?;
             (resident > limit).then_some((*serial, resident))
         };
         let greedy: Vec<(u64, u64)> = self.workers.iter().filter_map(has_too_much).collect();
@@ -137,6 +142,7 @@ impl Manager {
                     "a job has too much memory; its worker is killed"
                 );
                 worker.evidence.verdict = Some(CrashCause::OutOfMemory);
+                worker.kill_at = None;
             }
             self.put_down(serial);
         }
@@ -145,7 +151,7 @@ impl Manager {
     /// When [`watch_memory`](Self::watch_memory) is to be called again.
     pub(super) fn next_look(&self, now: Instant) -> Option<Instant> {
         self.memory.proc.as_ref()?;
-        let runs = self.workers.values().any(|worker| worker.phase == Phase::Busy);
+        let runs = self.workers.values().any(runs);
         runs.then(|| self.memory.next.unwrap_or(now + INTERVAL))
     }
 

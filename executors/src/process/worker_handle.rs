@@ -22,9 +22,6 @@ use crate::error::JobError;
 /// A worker that rings so often in a row without an answer is killed.
 const IDLE_RINGS: u32 = 64;
 
-/// So often a job can be next in a worker that dies and says that it has not begun with it. After that it is to blame.
-pub(super) const SPARED_AT_MOST: u32 = 4;
-
 /// Arguments begin at multiples of this, in bytes.
 const ALIGN: u64 = 64;
 
@@ -86,6 +83,8 @@ pub(super) struct WorkerHandle {
     is_relieved: bool,
     /// The next job does not fit beside those that are there.
     pub(super) is_full: bool,
+    /// Whether the job that it was given last could have waited in the ring: so may the next one, as it seems.
+    last_may_lie_ahead: bool,
     /// Where on the board the next large argument goes.
     next_argument: u64,
     /// It has kept a blob of an argument on the board, where nothing may be written from now on.
@@ -114,17 +113,6 @@ struct InFlight {
     beside: Beside,
     /// Its argument is still here.
     can_be_sent_again: bool,
-}
-
-impl InFlight {
-    /// Whether it can be given to another worker though it was this one's next. The worker may lie: so not for ever.
-    fn can_be_spared(&mut self) -> bool {
-        let may_be = |job: &mut RemoteJob| {
-            job.spared += 1;
-            job.spared <= SPARED_AT_MOST
-        };
-        self.can_be_sent_again && self.job.as_mut().is_none_or(may_be)
-    }
 }
 
 /// An answer that did not fit into its slot.
@@ -181,6 +169,7 @@ impl WorkerHandle {
             window: Window::new(),
             is_relieved: false,
             is_full: false,
+            last_may_lie_ahead: true,
             next_argument: 0,
             board_is_kept: false,
             by_socket: VecDeque::new(),
@@ -207,15 +196,27 @@ impl WorkerHandle {
         }
     }
 
-    /// Whether another job may be given to it now.
+    /// How many jobs may be given to it now, of the kind that it was given last.
     pub(super) fn room(&self) -> usize {
         match self.phase {
             Phase::Idle | Phase::Busy if !self.is_full => {
-                let most = self.window.size().min(self.tenure.left());
+                let window = if self.last_may_lie_ahead { self.window.size() } else { 1 };
+                let most = window.min(self.tenure.left());
                 most.saturating_sub(self.in_flight.len())
             }
             _ => 0,
         }
+    }
+
+    /// Whether this job may be given to it now.
+    pub(super) fn takes(&self, job: &RemoteJob) -> bool {
+        self.room() > 0 && (self.in_flight.is_empty() || self.may_lie_ahead(job))
+    }
+
+    /// Whether a job may wait in the ring, and be given to another if the worker says that it has not begun with it. One
+    /// that has a sandbox is not believed: it might have run the job, which may be run once only.
+    fn may_lie_ahead(&self, job: &RemoteJob) -> bool {
+        !self.evidence.is_confined || job.terms.may_be_repeated()
     }
 
     /// Puts a job into the ring. With [`SendError::NotNow`] there is no room for it before the others are over.
@@ -265,7 +266,9 @@ impl WorkerHandle {
             self.board.ring().arm();
         }
         // Those behind the first are kept whole: they must not suffer for what it does.
-        let can_be_sent_again = !is_first || (job.lighten() && !has_new_arena);
+        let may_lie_ahead = self.may_lie_ahead(&job);
+        self.last_may_lie_ahead = may_lie_ahead;
+        let can_be_sent_again = !is_first || (job.lighten() && !has_new_arena && may_lie_ahead);
         self.in_flight.push_back(InFlight { job: Some(job), beside, can_be_sent_again });
         self.board.ring().offer(self.sent);
         self.sent = self.sent.wrapping_add(1);
@@ -497,8 +500,11 @@ impl WorkerHandle {
 
     /// When it is dead: the job it died in, and those that can be given to another, in their order.
     pub(super) fn estate(&mut self) -> (Option<RemoteJob>, Vec<RemoteJob>) {
-        let first_was_begun = self.board.ring().was_claimed(self.taken)
-            || self.in_flight.front_mut().is_some_and(|first| !first.can_be_spared());
+        let was_claimed = self.board.ring().was_claimed(self.taken);
+        let first_was_begun = self.in_flight.front_mut().is_some_and(|first| {
+            let is_to_blame = |job: &mut RemoteJob| job.note_lost_worker();
+            was_claimed || !first.can_be_sent_again || first.job.as_mut().is_some_and(is_to_blame)
+        });
         let mut jobs = std::mem::take(&mut self.in_flight).into_iter();
         let victim = if first_was_begun { jobs.next().and_then(|first| first.job) } else { None };
         (victim, jobs.filter_map(|entry| entry.job).collect())

@@ -54,17 +54,19 @@ fn a_worker_that_claims_what_waits_is_not_relieved_again_and_again() {
 #[test]
 fn a_job_that_always_comes_next_in_those_who_die_is_to_blame_in_the_end() {
     let mut next = job(7);
-    for _ in 0..SPARED_AT_MOST {
+    let mut lost = 0;
+    loop {
         let mut worker = worker();
         send(&mut worker, next);
         send(&mut worker, job(8));
+        lost += 1;
         let (victim, mut rest) = worker.estate();
-        assert!(victim.is_none());
+        if let Some(victim) = victim {
+            assert_eq!((victim.id, rest.len()), (7, 1));
+            break;
+        }
         assert_eq!(rest.iter().map(|job| job.id).collect::<Vec<_>>(), [7, 8]);
         next = rest.remove(0);
     }
-    let mut worker = worker();
-    send(&mut worker, next);
-    let (victim, rest) = worker.estate();
-    assert_eq!((victim.map(|job| job.id), rest.len()), (Some(7), 0));
+    assert!((2..=10).contains(&lost), "{lost}");
 }

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::SeqCst};
 /// Where the ring says how many jobs are answered, and where its slots begin; their number and length, and
 /// where in one the answer lies.
 const ANSWERED: usize = 128;
+/// Where the states of the slots begin, each in a line of its own.
+const STATES: usize = 320;
+const LINE: usize = 64;
 const SLOTS: usize = 8192;
 const COUNT: u32 = 64;
 const SLOT: usize = 1024;
@@ -41,6 +44,15 @@ impl Board {
             // SAFETY: as above: the slot lies within the mapping.
             unsafe { (*place).store(byte, SeqCst) };
         }
+    }
+
+    /// Says that the job that runs has not begun.
+    pub(crate) fn unclaim(&self) {
+        const OFFERED: u32 = 1;
+        let at = self.0 + STATES + (self.slot() % COUNT) as usize * LINE;
+        let state = std::ptr::with_exposed_provenance::<AtomicU32>(at);
+        // SAFETY: as above.
+        unsafe { (*state).store(OFFERED, SeqCst) };
     }
 
     /// Says that so many more jobs are answered.

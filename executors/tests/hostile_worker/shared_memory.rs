@@ -24,6 +24,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
         let more = target.random.odd_number() as u32;
         answer_in_the_slot(target, more);
     }),
+    on(BOARD, "a claim that is taken back", |target| {
+        if let Some(board) = &target.board {
+            board.unclaim();
+        }
+    }),
     on(BOARD, "single bits of the ring", |target| flip_for_a_while(target, BOARD)),
     on(BOARD, "a ring that is cut short", |target| cut_short(target, BOARD)),
     on(BOARD, "holes in the ring", |target| punch_holes(target, BOARD)),

@@ -31,14 +31,21 @@ impl Manager {
     }
 
     pub(super) fn bring_back_held(&mut self) {
-        let Some(budget) = self.policy.memory_budget else { return };
-        while let Some(first) = self.parked.held.front()
-            && self.shares().saturating_add(first.terms.memory()) <= budget
+        while self.first_held_fits()
             && let Some(mut job) = self.parked.held.pop_front()
         {
             job.terms.has_share = true;
             self.stranded.push_back(job);
         }
+    }
+
+    /// Whether there is memory for the job whose turn it is.
+    pub(super) fn first_held_fits(&self) -> bool {
+        let fits = |budget| {
+            let first = self.parked.held.front()?;
+            Some(self.shares().saturating_add(first.terms.memory()) <= budget)
+        };
+        self.policy.memory_budget.and_then(fits).unwrap_or(false)
     }
 
     /// Rule 1: what is not to be given away.

@@ -31,7 +31,7 @@ impl Manager {
             return Some(job);
         };
         let is_busy = |worker: &WorkerHandle| {
-            worker.phase == Phase::Busy && worker.room() == 0 && !worker.ends()
+            worker.phase == Phase::Busy && !worker.takes(&job) && !worker.ends()
         };
         let kept = self.parked.kept.iter().filter(|kept| kept.serial == serial).count();
         if job.terms.was_kept()
@@ -52,7 +52,7 @@ impl Manager {
         while let Some(kept) = self.parked.kept.get(at) {
             let serial = kept.serial;
             let home = self.workers.get(&serial);
-            let has_room = home.is_some_and(|worker| worker.room() > 0);
+            let has_room = home.is_some_and(|worker| worker.takes(&kept.job));
             let is_free = has_room && !taken.contains(&serial);
             let is_there = |worker: &WorkerHandle| {
                 matches!(worker.phase, Phase::Busy | Phase::Idle) && !worker.ends()
@@ -80,7 +80,7 @@ impl Manager {
             {
                 return Some((self.idle.remove(place), true));
             }
-            let has_room = |worker: &WorkerHandle| worker.phase == Phase::Busy && worker.room() > 0;
+            let has_room = |worker: &WorkerHandle| worker.phase == Phase::Busy && worker.takes(job);
             if self.workers.get(&home).is_some_and(has_room) {
                 return Some((home, false));
             }

@@ -3,12 +3,13 @@
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use super::limits::moves_until;
 use super::snapshot::WorkerPhase;
 use crate::error::JobError;
 use crate::process::death;
 use crate::process::manager::Manager;
 use crate::process::remote_job::{RemoteJob, Reply};
-use crate::process::worker_handle::Phase;
+use crate::process::worker_handle::{Phase, WorkerHandle};
 
 impl Manager {
     /// Ends a job that a worker has: takes it back, or ends the worker if it has begun with it. The outcome does not
@@ -63,6 +64,14 @@ impl Manager {
         worker.kill_at = now.checked_add(self.policy.cancel_grace);
         self.silence(serial);
         true
+    }
+
+    /// Kills those from which all jobs were taken back and that have not moved since: nothing else would end them, and
+    /// they keep a place.
+    pub(super) fn kill_the_motionless(&mut self, now: Instant) {
+        let is_motionless =
+            |worker: &WorkerHandle| moves_until(worker).is_some_and(|until| until <= now);
+        self.let_go_of_all(is_motionless);
     }
 
     /// Kills those that have not heeded that.

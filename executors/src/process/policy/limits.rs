@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::error::JobError;
 use crate::process::manager::Manager;
 use crate::process::remote_job::{RemoteJob, Reply};
-use crate::process::worker_handle::WorkerHandle;
+use crate::process::worker_handle::{Phase, WorkerHandle};
 
 impl Manager {
     /// A job that comes out of the queue, or back from elsewhere, if it is to be given to a worker now.
@@ -55,6 +55,7 @@ impl Manager {
         self.watch_memory(now);
         self.end_late_jobs(now);
         self.kill_the_reluctant(now);
+        self.kill_the_motionless(now);
         self.review_tenures(now);
     }
 
@@ -77,10 +78,21 @@ impl Manager {
         let end = |worker: &WorkerHandle| end_of_first(worker, everybodys).map(|(_, end)| end);
         let ends = self.workers.values().filter_map(end);
         let kills = self.workers.values().filter_map(|worker| worker.kill_at);
+        let moves = self.workers.values().filter_map(moves_until);
         let stranded = self.stranded.iter().filter_map(|job| job.terms.waits_until());
         let others = [self.parked.next(), self.tenure_deadline()];
-        ends.chain(kills).chain(stranded).chain(others.into_iter().flatten()).min()
+        ends.chain(kills).chain(moves).chain(stranded).chain(others.into_iter().flatten()).min()
     }
+}
+
+/// How long a worker may take to pass over what was taken back from it. A moment, unless it is stopped, or is out to
+/// keep its place.
+const PASSES_OVER: Duration = Duration::from_secs(1);
+
+/// Until when a worker has to move that has no job, but has not said so.
+pub(super) fn moves_until(worker: &WorkerHandle) -> Option<Instant> {
+    let waits = worker.phase == Phase::Busy && !worker.has_jobs();
+    waits.then(|| worker.head_since + PASSES_OVER)
 }
 
 /// The first job of a worker, and by when it has to be done.

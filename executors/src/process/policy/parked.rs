@@ -68,11 +68,43 @@ impl Manager {
         if self.is_crowded() { 0 } else { self.room().saturating_sub(self.stranded.len()) }
     }
 
-    /// Whether there is room for others because jobs of the last orders did not go to a worker. To be acted on:
-    /// nobody who submits one knows of it.
+    /// Whether there is room for others because jobs of the last orders did not go to a worker, or were ended. To be
+    /// acted on: nobody who submits one knows of it, and nothing else announces it.
     pub(in crate::process) fn could_take_more(&mut self) -> bool {
         self.shared.metrics.parked.store(self.parked.len(), Relaxed);
-        std::mem::take(&mut self.parked.left_room) && self.appetite() > 0
+        std::mem::take(&mut self.parked.left_room)
+            && (self.appetite() > 0 || self.first_held_fits())
+    }
+
+    /// What callers of the pool have ended; and, when the pool is broken, what nobody will ever run.
+    pub(in crate::process) fn end_what_is_to_end(
+        &mut self,
+        cancels: &[u64],
+        all: bool,
+        all_parked: bool,
+        now: Instant,
+    ) {
+        for id in cancels {
+            self.cancel(*id, now);
+        }
+        if all {
+            self.kill_all(now);
+        }
+        if all_parked {
+            self.end_parked(JobError::cancelled);
+            let unbegun = self.workers.values_mut().flat_map(|worker| worker.take_back(false));
+            let unbegun = unbegun.collect();
+            self.strand(unbegun);
+            let stranded = std::mem::take(&mut self.stranded).into_iter();
+            let cancelled = |job| (job, Reply::Error(JobError::cancelled()));
+            self.finished.extend(stranded.map(cancelled));
+        }
+        // What was taken back from a worker after the others had failed.
+        if self.is_broken && self.stranded.len() + self.parked.len() > 0 {
+            let why = self.shared.why_broken();
+            self.fail_stranded(&why);
+        }
+        self.parked.left_room |= !cancels.is_empty() || all || all_parked;
     }
 
     /// Ends all that are parked.

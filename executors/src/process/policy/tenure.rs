@@ -2,7 +2,8 @@
 //!
 //! 1. A worker is let go only between two jobs.
 //! 2. One that has had its number of jobs takes no more. Its successor is started when it begins its last one.
-//! 3. One that is too old or too large works on until its successor is ready. There is one such at a time.
+//! 3. One that is too old or too large works on until its successor is ready. There is one such at a time; one that has
+//!    a successor, and a job that does not end, holds up nobody.
 //! 4. Both bounds are lowered by chance, for each worker by another bit, so that workers that were started together
 //!    don't go together.
 
@@ -74,9 +75,14 @@ impl Tenure {
 }
 
 impl WorkerHandle {
-    /// Whether it is on its way out, by rule 3, and still works.
+    /// Whether it is ready, and may go on for all that was decided.
+    fn is_in_office(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::Busy) && !self.tenure.is_discharged
+    }
+
+    /// Whether it waits for its successor, by rule 3, and works on.
     fn leaves(&self) -> bool {
-        self.tenure.is_leaving && matches!(self.phase, Phase::Idle | Phase::Busy)
+        self.tenure.is_leaving && self.is_in_office()
     }
 
     /// Whether it has no future after the jobs that it has, so that a successor is due.
@@ -132,8 +138,7 @@ impl Manager {
         if !self.somebody_leaves() {
             self.find_one_to_leave(now, bounds.memory);
         }
-        let leaves = |worker: &WorkerHandle| worker.leaves() && !worker.tenure.is_discharged;
-        let leaver = self.workers.iter().find(|(_, worker)| leaves(worker)).map(|(it, _)| *it);
+        let leaver = self.workers.iter().find(|(_, worker)| worker.leaves()).map(|(it, _)| *it);
         if let Some(serial) = leaver
             && self.successors() >= self.staffing.complement()
         {
@@ -146,7 +151,7 @@ impl Manager {
 
     fn find_one_to_leave(&mut self, now: Instant, memory: Option<u64>) {
         for worker in self.workers.values_mut() {
-            if !matches!(worker.phase, Phase::Idle | Phase::Busy) {
+            if !worker.is_in_office() {
                 continue;
             }
             let pid = worker.pid();
@@ -204,8 +209,7 @@ impl Manager {
         if unbounded || self.is_ending() || self.somebody_leaves() {
             return None;
         }
-        let ready = |worker: &&WorkerHandle| matches!(worker.phase, Phase::Idle | Phase::Busy);
-        let ready = self.workers.values().filter(ready);
+        let ready = self.workers.values().filter(|worker| worker.is_in_office());
         let times = |worker: &WorkerHandle| {
             let look = worker.tenure.next_look().filter(|_| bounds.memory.is_some());
             [worker.tenure.until, look]

@@ -53,10 +53,29 @@ pub(super) const FILE_WRITES: &[Call] = calls! {
     SYS_mkdirat
 };
 
-/// Owner, mode, times and attributes of files: Landlock does not know them.
+/// Owner, mode, times and attributes of files: Landlock does not know them. For some it is enough that the file is
+/// open for reading.
 pub(super) const FILE_ATTRIBUTES: &[Call] = calls! {
     SYS_fchmodat SYS_fchownat SYS_setxattr SYS_lsetxattr SYS_removexattr SYS_lremovexattr
-    SYS_utimensat
+    SYS_utimensat SYS_fchmod SYS_fchown SYS_fsetxattr SYS_fremovexattr
+};
+
+/// The same, of kernels that are younger than the C library's crate. All machines have these numbers.
+pub(super) const NEW_FILE_ATTRIBUTES: &[Call] = &[
+    (452, "SYS_fchmodat2"),
+    (463, "SYS_setxattrat"),
+    (466, "SYS_removexattrat"),
+    (469, "SYS_file_setattr"),
+];
+
+/// Where, when and how soon a process or thread runs: allowed to oneself. The first argument says whose.
+pub(super) const SCHEDULING: &[Call] = calls! {
+    SYS_sched_setaffinity SYS_sched_setscheduler SYS_sched_setparam SYS_sched_setattr
+};
+
+/// The same, of processes, groups or users: the first argument says which of them, the second whose.
+pub(super) const PRIORITIES: &[Call] = calls! {
+    SYS_setpriority SYS_ioprio_set
 };
 
 /// What looks for files by name, and does no harm once Landlock watches.
@@ -105,7 +124,10 @@ const ALL: &[&[Call]] = &[
     SIGNALS_BY_DESCRIPTOR,
     FILE_WRITES,
     FILE_ATTRIBUTES,
+    NEW_FILE_ATTRIBUTES,
     FILE_READS,
+    SCHEDULING,
+    PRIORITIES,
     COMPUTING,
     old::ADMINISTRATION,
     old::PROCESSES,

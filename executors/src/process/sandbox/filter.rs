@@ -4,8 +4,10 @@
 //! strictest answer:
 //! 1. *guard*: calls of the x32 kind, which have other numbers, are none of ours;
 //! 2. *fallback*: `clone3` hides its flags in memory; told that it does not exist (`ENOSYS`), C libraries take
-//!    `clone`, whose flags can be read;
-//! 3. *profile*: a list of what is allowed for [pure](super::Sandbox::pure) profiles, of what is denied for the
+//!    `clone`, whose flags can be read. The same for `openat2` where files may only be read;
+//! 3. *quiet*: where, when and how soon others run. Numeric libraries ask for that for their threads, which can't be told
+//!    from other processes, and take no for an answer; so this never kills;
+//! 4. *profile*: a list of what is allowed for [pure](super::Sandbox::pure) profiles, of what is denied for the
 //!    others.
 
 use std::collections::BTreeMap;
@@ -54,8 +56,12 @@ pub(super) fn is_there() -> bool {
 fn programs(sandbox: &Sandbox, circumstances: &Circumstances) -> Result<Vec<BpfProgram>, String> {
     let denial = denial(sandbox);
     let mut programs = vec![guard(&denial)];
-    let hidden = BTreeMap::from([(libc::SYS_clone3, vec![])]);
+    let mut hidden = BTreeMap::from([(libc::SYS_clone3, vec![])]);
+    if sandbox.files.as_ref().is_some_and(Files::are_read_only) {
+        hidden.insert(libc::SYS_openat2, vec![]);
+    }
     programs.push(compile(hidden, SeccompAction::Allow, errno(libc::ENOSYS))?);
+    programs.push(compile(quiet(circumstances.pid)?, SeccompAction::Allow, errno(libc::EPERM))?);
     let profile = if sandbox.is_pure() {
         compile(allowed(sandbox, circumstances.pid)?, denial, SeccompAction::Allow)
     } else {
@@ -112,7 +118,27 @@ fn add(rules: &mut Rules, lists: &[&[Call]]) {
     }
 }
 
-/// Filter 3 for pure profiles: what is allowed.
+/// For when the argument is neither 0 nor this process.
+fn others(index: u8, pid: u64) -> Result<SeccompRule, String> {
+    let is_not = |value| argument(index, SeccompCmpOp::Ne, value);
+    when(vec![is_not(0)?, is_not(pid)?])
+}
+
+/// Filter 3: what is denied and does not kill.
+fn quiet(pid: u32) -> Result<Rules, String> {
+    let pid = u64::from(pid);
+    let mut rules = Rules::new();
+    for (number, _) in calls::SCHEDULING {
+        rules.insert(*number, vec![others(0, pid)?]);
+    }
+    for (number, of_a_process) in calls::PRIORITIES.iter().map(|(it, _)| *it).zip(OF_A_PROCESS) {
+        let of_several = when(vec![argument(0, SeccompCmpOp::Ne, of_a_process)?])?;
+        rules.insert(number, vec![of_several, others(1, pid)?]);
+    }
+    Ok(rules)
+}
+
+/// Filter 4 for pure profiles: what is allowed.
 fn allowed(sandbox: &Sandbox, pid: u32) -> Result<Rules, String> {
     use SeccompCmpOp::{Eq, MaskedEq, Ne};
     let mut rules = Rules::new();
@@ -120,8 +146,18 @@ fn allowed(sandbox: &Sandbox, pid: u32) -> Result<Rules, String> {
     if !sandbox.has_no_files() {
         add(&mut rules, &[calls::FILE_READS, calls::old::FILE_READS]);
     }
-    if sandbox.files.as_ref().is_some_and(|files| !files.write.is_empty()) {
-        add(&mut rules, &[calls::FILE_WRITES, calls::old::FILE_WRITES]);
+    match &sandbox.files {
+        Some(files) if files.are_read_only() => {
+            let writing = libc::O_ACCMODE | OPENS_TO_CHANGE[0] | OPENS_TO_CHANGE[1];
+            for (number, flags) in OPENS {
+                let none = argument(*flags, MaskedEq(writing as u64), libc::O_RDONLY as u64)?;
+                rules.insert(*number, vec![when(vec![none])?]);
+            }
+        }
+        Some(files) if !files.is_empty() => {
+            add(&mut rules, &[calls::FILE_WRITES, calls::old::FILE_WRITES]);
+        }
+        _ => {}
     }
     // Threads only. (The second number is the flags on all machines of ours.)
     let thread = libc::CLONE_THREAD as u64;
@@ -142,32 +178,37 @@ fn allowed(sandbox: &Sandbox, pid: u32) -> Result<Rules, String> {
     let ioctls: Result<Vec<_>, _> =
         IOCTLS.into_iter().map(|request| when(vec![argument(1, Eq, request)?])).collect();
     rules.insert(libc::SYS_ioctl, ioctls?);
-    // A pair of the third kind can be connected again, to somebody else.
+    // A pair of another kind can be connected again, to somebody else.
     let kinds = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET];
     let kinds: Result<Vec<_>, _> = kinds
         .into_iter()
-        .map(|kind| when(vec![argument(1, MaskedEq(SOCKET_KIND), kind as u64)?]))
+        .map(|kind| {
+            let of_this_kind = argument(1, MaskedEq(SOCKET_KIND), kind as u64)?;
+            when(vec![argument(0, Eq, libc::AF_UNIX as u64)?, of_this_kind])
+        })
         .collect();
     rules.insert(libc::SYS_socketpair, kinds?);
     Ok(rules)
 }
 
-/// Filter 3 for the others: what is denied.
+/// Filter 4 for the others: what is denied.
 fn denied(sandbox: &Sandbox, circumstances: &Circumstances) -> Result<Rules, String> {
     use SeccompCmpOp::{MaskedEq, Ne};
     let mut rules = Rules::new();
     add(&mut rules, &[calls::ADMINISTRATION, calls::old::ADMINISTRATION]);
     let pid = u64::from(circumstances.pid);
-    let others = when(vec![argument(0, Ne, 0)?, argument(0, Ne, pid)?])?;
-    rules.insert(libc::SYS_prlimit64, vec![others]);
+    rules.insert(libc::SYS_prlimit64, vec![others(0, pid)?]);
     // In a user namespace of its own a process may do to the kernel what only administrators may otherwise.
     let namespace = libc::CLONE_NEWUSER as u64;
     let mut clones = vec![when(vec![argument(0, MaskedEq(namespace), namespace)?])?];
     if sandbox.denies_network {
         add(&mut rules, &[calls::NETWORK]);
-        // Such a one can be connected again, to somebody else.
-        let datagrams = argument(1, MaskedEq(SOCKET_KIND), libc::SOCK_DGRAM as u64)?;
-        rules.insert(libc::SYS_socketpair, vec![when(vec![datagrams])?]);
+        // Such a one can be connected again, to somebody else. (Of a raw one the kernel makes one of datagrams.)
+        let mut pairs = vec![when(vec![argument(0, Ne, libc::AF_UNIX as u64)?])?];
+        for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW] {
+            pairs.push(when(vec![argument(1, MaskedEq(SOCKET_KIND), kind as u64)?])?);
+        }
+        rules.insert(libc::SYS_socketpair, pairs);
     }
     if sandbox.denies_processes {
         add(&mut rules, &[calls::PROGRAMS, calls::PROCESSES, calls::old::PROCESSES]);
@@ -187,6 +228,7 @@ fn denied(sandbox: &Sandbox, circumstances: &Circumstances) -> Result<Rules, Str
             .map(|command| when(vec![argument(1, SeccompCmpOp::Eq, command)?]))
             .collect();
         rules.insert(libc::SYS_fcntl, owners?);
+        deny_ioctls(&mut rules, &OWNERS)?;
     }
     if let Some(files) = &sandbox.files {
         deny_files(&mut rules, files)?;
@@ -197,6 +239,8 @@ fn denied(sandbox: &Sandbox, circumstances: &Circumstances) -> Result<Rules, Str
 /// What Landlock does not know, or can't kill for.
 fn deny_files(rules: &mut Rules, files: &Files) -> Result<(), String> {
     add(rules, &[calls::PROGRAMS, calls::FILE_ATTRIBUTES, calls::old::FILE_ATTRIBUTES]);
+    add(rules, &[calls::NEW_FILE_ATTRIBUTES]);
+    deny_ioctls(rules, &FLAGS)?;
     if !files.write.is_empty() {
         return Ok(());
     }
@@ -212,10 +256,26 @@ fn deny_files(rules: &mut Rules, files: &Files) -> Result<(), String> {
                 argument(*flags, SeccompCmpOp::MaskedEq(libc::O_ACCMODE as u64), mode as u64)?;
             writing.push(when(vec![mode])?);
         }
+        for flag in OPENS_TO_CHANGE {
+            let flag = argument(*flags, SeccompCmpOp::MaskedEq(flag as u64), flag as u64)?;
+            writing.push(when(vec![flag])?);
+        }
         rules.insert(*number, writing);
     }
     Ok(())
 }
+
+/// Besides what is denied already.
+fn deny_ioctls(rules: &mut Rules, requests: &[u64]) -> Result<(), String> {
+    let denied = rules.entry(libc::SYS_ioctl).or_default();
+    for request in requests {
+        denied.push(when(vec![argument(1, SeccompCmpOp::Eq, *request)?])?);
+    }
+    Ok(())
+}
+
+/// What changes something even when a file is opened for reading.
+const OPENS_TO_CHANGE: [libc::c_int; 2] = [libc::O_TRUNC, libc::O_CREAT];
 
 /// Calls that open files, and which argument has the flags.
 #[cfg(target_arch = "x86_64")]
@@ -226,6 +286,15 @@ const OPENS: &[(libc::c_long, u8)] = &[(libc::SYS_openat, 2)];
 const F_SETOWN: u64 = 8;
 const F_SETSIG: u64 = 10;
 const F_SETOWN_EX: u64 = 15;
+
+/// FIOSETOWN and SIOCSPGRP: the same for sockets.
+const OWNERS: [u64; 2] = [0x8901, 0x8902];
+
+/// FS_IOC_SETFLAGS, its form for 32 bits, and FS_IOC_FSSETXATTR: attributes of a file that is open in any way.
+const FLAGS: [u64; 3] = [0x4008_6602, 0x4004_6602, 0x401c_5820];
+
+/// What [`calls::PRIORITIES`] take for a single process: PRIO_PROCESS and IOPRIO_WHO_PROCESS.
+const OF_A_PROCESS: [u64; 2] = [0, 1];
 
 /// TCGETS (whether it is a terminal), FIONBIO, FIONREAD, FIOCLEX and FIONCLEX: numbers, whose type is not the same in
 /// all C libraries.

@@ -96,6 +96,11 @@ impl Files {
         self.read.is_empty() && self.write.is_empty()
     }
 
+    /// Whether some may be read, and none written.
+    fn are_read_only(&self) -> bool {
+        self.write.is_empty() && !self.read.is_empty()
+    }
+
     fn all(&self) -> impl Iterator<Item = &Path> {
         self.read.iter().chain(&self.write).map(PathBuf::as_path)
     }
@@ -160,7 +165,8 @@ impl Sandbox {
     }
 
     /// These files may be read and written; in these directories files and directories may be made, renamed
-    /// and removed, too. Owner, mode and times of files stay as they are made.
+    /// and removed, too. Owner, mode and times of files stay as they are made; so [`std::fs::copy`], which copies the
+    /// mode as well, fails, and [`std::io::copy`] does not.
     pub fn allow_write<P: Into<PathBuf>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         let files = self.files.get_or_insert_default();
         files.write.extend(paths.into_iter().map(Into::into));
