@@ -17,7 +17,7 @@ use crate::process::Mapping;
 
 /// Blobs up to this size are cheaper to copy into the message than to lay beside it (a system call
 /// and a page fault each).
-const NEAR_LIMIT: usize = 4096;
+pub(crate) const NEAR_LIMIT: usize = 4096;
 
 /// A buffer of bytes that reaches another process without being run through the codec.
 ///

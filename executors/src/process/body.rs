@@ -180,6 +180,10 @@ pub(super) fn head(source: &dyn Source, span: Span) -> Result<Vec<u8>, String> {
 /// Reads the blobs of a result.
 pub(super) fn blobs(source: &dyn Source, spans: &[Span]) -> Result<Vec<Blob>, String> {
     source.check(spans)?;
+    // Shorter ones cross in the message: many that are empty would make much of little.
+    if spans.iter().any(|span| span.len <= blob::NEAR_LIMIT as u64) {
+        return Err("a blob that is too short to lie beside".to_owned());
+    }
     spans.iter().map(|span| source.read(*span).map(Blob::from)).collect()
 }
 
@@ -319,7 +323,8 @@ mod tests {
         file.set_len(1 << 40).unwrap();
         let file = ResultFile::of(file.into()).unwrap();
         let span = |offset, len| Span { offset, len };
-        assert_eq!(blobs(&file, &[span(0, 4096), span(4096, 4096)]).unwrap().len(), 2);
+        assert!(blobs(&file, &[span(0, 4097), span(4097, 4095)]).is_err(), "too short");
+        assert_eq!(blobs(&file, &[span(0, 4097)]).unwrap().len(), 1);
         for lie in [
             vec![span(0, 1 << 39)],
             vec![span(0, 1 << 41)],

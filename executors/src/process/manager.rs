@@ -491,6 +491,10 @@ impl Manager {
     /// Takes a worker's frames.
     fn hear(&mut self, serial: u64) {
         let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.is_empty() {
+            // Whoever listens to `tracing` has panicked, and it was lost.
+            buffer = vec![0; FRAME_LIMIT].into_boxed_slice();
+        }
         for _ in 0..FRAMES_A_TURN {
             let Some(worker) = self.workers.get(&serial).filter(|worker| !worker.is_silent) else {
                 break;

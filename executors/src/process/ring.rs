@@ -49,11 +49,11 @@ pub(super) struct Ring {
     worker_sleeps: Line<AtomicU32>,
     /// 1 while the bell is armed.
     bell: Line<AtomicU32>,
+    states: [Line<AtomicU32>; SLOTS as usize],
     /// How much of the worker's output the program has read, in bytes, twice; one more while it reads.
     output_read: Line<AtomicU32>,
     /// How much output the worker had written when it began with the job that it has.
     output_before: Line<AtomicU32>,
-    states: [Line<AtomicU32>; SLOTS as usize],
 }
 
 impl Ring {

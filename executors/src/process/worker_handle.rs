@@ -12,6 +12,7 @@ use super::body::{BoardResults, Plan, ResultFile, Source};
 use super::evidence::Evidence;
 use super::policy::{Entry, Tenure};
 use super::remote_job::{RemoteJob, Reply};
+use super::ring::SLOTS;
 use super::tail::{Output, OutputPipe};
 use super::watchdog::Watched;
 use super::window::{LONG, Window};
@@ -20,7 +21,7 @@ use super::{death, futex, socket};
 use crate::error::JobError;
 
 /// A worker that rings so often in a row without an answer is killed.
-const IDLE_RINGS: u32 = 64;
+const IDLE_RINGS: u32 = 2 * SLOTS;
 
 /// Arguments begin at multiples of this, in bytes.
 const ALIGN: u64 = 64;

@@ -36,7 +36,7 @@ impl Core {
             self.wait_for_events(Some(Duration::ZERO));
             return;
         }
-        if !self.shared.stands_alone() && self.search() {
+        if (!self.shared.stands_alone() && self.search()) || self.search_engines() {
             return;
         }
         self.park();
@@ -135,7 +135,7 @@ impl Core {
             // While we had the role nobody was woken for what was pushed: see to that now.
             self.pass_on();
         }
-        found || self.search_engines()
+        found
     }
 
     /// Looks for a while at the executors that this loop serves, if that has paid lately.
