@@ -23,6 +23,11 @@ const COURTESY: Duration = Duration::from_micros(2);
 /// So often the place in the output is looked for while the program reads there.
 const TRIES: u32 = 100;
 
+/// So long a worker looks for a job if the one before came as soon.
+const EAGERNESS: Duration = Duration::from_micros(20);
+/// A job that came within this time, its wake included, would have been found by looking.
+const SOON: Duration = Duration::from_micros(60);
+
 /// Results begin at multiples of this, in bytes.
 const ALIGN: u64 = 64;
 
@@ -38,6 +43,8 @@ pub(super) struct Desk {
     /// Where the next large result goes.
     next_result: u64,
     patience: Patience,
+    /// The last job came soon after the answer to the one before.
+    is_eager: bool,
 }
 
 impl Desk {
@@ -51,6 +58,7 @@ impl Desk {
             heard_of: 0,
             next_result: 0,
             patience: Patience::new(),
+            is_eager: false,
         })
     }
 
@@ -169,27 +177,46 @@ impl Desk {
 
     /// Waits for a job: looks for as long as that usually pays, then sleeps.
     fn wait(&mut self) {
-        let ring = self.board.ring();
-        let has_job = || ring.sent() != self.answered;
-        if self.heard_of != self.answered {
-            // Who asked may be looking, and then need not be rung for.
-            let since = Instant::now();
-            while !has_job() && ring.taken() != self.answered && since.elapsed() < COURTESY {
-                std::hint::spin_loop();
-            }
-            self.be_heard();
+        let since = Instant::now();
+        if self.look_briefly(since) {
+            return;
         }
+        self.be_heard();
         let ring = self.board.ring();
         let answered = self.answered;
         let rounds = self.patience.rounds();
         let look = |_| (ring.sent() != answered).then_some(());
-        if self.patience.look(rounds, look).is_some() {
-            return;
-        }
-        if let Some(bed) = ring.worker_may_sleep(answered) {
-            let since = Instant::now();
+        if self.patience.look(rounds, look).is_none()
+            && let Some(bed) = ring.worker_may_sleep(answered)
+        {
+            let asleep = Instant::now();
             futex::wait_while(bed, 1);
-            self.patience.slept(since.elapsed(), true);
+            self.patience.slept(asleep.elapsed(), true);
+        }
+        self.is_eager = since.elapsed() < SOON;
+    }
+
+    /// Looks for a job for a moment: while who asked may still take the answer, and, if the job before came soon after
+    /// the answer, for as long as that is likely to happen again. Lets others run in between.
+    fn look_briefly(&mut self, since: Instant) -> bool {
+        let limit = match (self.is_eager, self.heard_of != self.answered) {
+            (true, _) => EAGERNESS,
+            (false, true) => COURTESY,
+            (false, false) => return false,
+        };
+        loop {
+            let ring = self.board.ring();
+            if ring.sent() != self.answered {
+                return true;
+            }
+            let elapsed = since.elapsed();
+            if elapsed >= COURTESY || ring.taken() == self.answered {
+                self.be_heard();
+            }
+            if elapsed >= limit {
+                return false;
+            }
+            if elapsed < COURTESY { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
     }
 }
