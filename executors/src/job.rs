@@ -1,6 +1,6 @@
 //! [`Job`]: the handle of submitted work.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::JobError;
 use crate::patience::Patience;
-use crate::promise::{Cell, Outcome};
+use crate::promise::{Cell as PromiseCell, Outcome};
 use crate::shim::Arc;
 
 /// Submitted work: awaited, or waited on from a thread.
@@ -30,15 +30,15 @@ use crate::shim::Arc;
 /// ```
 #[must_use = "a job that is dropped goes on, but its outcome is lost"]
 pub struct Job<T> {
-    cell: Arc<Cell<T>>,
+    cell: Arc<PromiseCell<T>>,
 }
 
 impl<T> Job<T> {
-    pub(crate) fn new(cell: Arc<Cell<T>>) -> Self {
+    pub(crate) fn new(cell: Arc<PromiseCell<T>>) -> Self {
         Job { cell }
     }
 
-    pub(crate) fn cell(&self) -> &Cell<T> {
+    pub(crate) fn cell(&self) -> &PromiseCell<T> {
         &self.cell
     }
 
@@ -54,7 +54,7 @@ impl<T> Job<T> {
     /// ran out, or one with [`is_endless_wait`](JobError::is_endless_wait) when the job needs the very thread
     /// that would wait: with both the job goes on and may be asked again.
     pub fn result(&mut self, timeout: impl Into<Option<Duration>>) -> Outcome<T> {
-        self.wait_for(timeout.into(), Cell::try_take, Cell::poll_take)?
+        self.wait_for(timeout.into(), PromiseCell::try_take, PromiseCell::poll_take)?
     }
 
     /// Blocks as [`result`](Self::result) does, but takes only an error: a value stays, to be taken later.
@@ -79,8 +79,8 @@ impl<T> Job<T> {
         &mut self,
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Option<JobError>, JobError> {
-        let done = |cell: &Cell<T>| cell.is_done().then_some(());
-        let poll_done = |cell: &Cell<T>, waker: &Waker| cell.poll_done(waker).map(|_| ());
+        let done = |cell: &PromiseCell<T>| cell.is_done().then_some(());
+        let poll_done = |cell: &PromiseCell<T>, waker: &Waker| cell.poll_done(waker).map(|_| ());
         self.wait_for(timeout.into(), done, poll_done)?;
         Ok(self.cell.try_take_error())
     }
@@ -89,8 +89,8 @@ impl<T> Job<T> {
     fn wait_for<R>(
         &mut self,
         timeout: Option<Duration>,
-        look: impl Fn(&Cell<T>) -> Option<R>,
-        poll: impl Fn(&Cell<T>, &Waker) -> Poll<R>,
+        look: impl Fn(&PromiseCell<T>) -> Option<R>,
+        poll: impl Fn(&PromiseCell<T>, &Waker) -> Poll<R>,
     ) -> Result<R, JobError> {
         if let Some(found) = look(&self.cell) {
             return Ok(found);
@@ -99,9 +99,21 @@ impl<T> Job<T> {
             self.cell.before_wait()?;
         }
         let deadline = deadline_after(timeout);
-        if let Some(found) = self.look_for(deadline, look) {
-            return Ok(found);
-        }
+        let since = Instant::now();
+        let found = match self.look_for(deadline, look) {
+            Some(found) => Ok(found),
+            None => self.sleep_until(deadline, poll),
+        };
+        let _ = EAGER.try_with(|eager| eager.set(since.elapsed() < SOON));
+        found
+    }
+
+    /// Sleeps until `poll` finds something.
+    fn sleep_until<R>(
+        &self,
+        deadline: Option<Instant>,
+        poll: impl Fn(&PromiseCell<T>, &Waker) -> Poll<R>,
+    ) -> Result<R, JobError> {
         let waker = unpark_this_thread();
         if let Poll::Ready(found) = poll(&self.cell, &waker) {
             return Ok(found);
@@ -125,22 +137,25 @@ impl<T> Job<T> {
     fn look_for<R>(
         &self,
         deadline: Option<Instant>,
-        look: impl Fn(&Cell<T>) -> Option<R>,
+        look: impl Fn(&PromiseCell<T>) -> Option<R>,
     ) -> Option<R> {
+        let over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let look = |_| {
+            self.cell.while_looking();
+            if over() { Some(None) } else { look(&self.cell).map(Some) }
+        };
         with_patience(|patience| {
-            let rounds = patience.rounds();
-            let over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let look = |_| {
-                self.cell.while_looking();
-                if over() { Some(None) } else { look(&self.cell).map(Some) }
-            };
-            if rounds == 0 {
-                return None;
-            }
             self.cell.note_look(true);
-            let found = patience.look(rounds, look).flatten();
+            let found = match EAGER.try_with(Cell::get) {
+                Ok(true) => look_briefly(look),
+                _ => None,
+            };
+            let found = found.or_else(|| {
+                let rounds = patience.rounds();
+                patience.look(rounds, look)
+            });
             self.cell.note_look(false);
-            found
+            found.flatten()
         })
     }
 
@@ -230,6 +245,29 @@ impl<T> Future for CancelOnDrop<T> {
 impl<T> Drop for CancelOnDrop<T> {
     fn drop(&mut self) {
         self.job.cancel();
+    }
+}
+
+/// Who was given an outcome so soon, the wake included, looks for the next one for [`EAGERNESS`] at least.
+const SOON: Duration = Duration::from_micros(60);
+const EAGERNESS: Duration = Duration::from_micros(20);
+
+thread_local! {
+    /// Whether the last outcome that this thread waited for came soon.
+    static EAGER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Looks for a moment, letting others run in between.
+fn look_briefly<T>(look: impl Fn(bool) -> Option<T>) -> Option<T> {
+    let since = Instant::now();
+    loop {
+        if let Some(found) = look(false) {
+            return Some(found);
+        }
+        if since.elapsed() >= EAGERNESS {
+            return None;
+        }
+        std::thread::yield_now();
     }
 }
 
