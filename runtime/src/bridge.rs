@@ -22,6 +22,9 @@ use crate::yield_now;
 /// is killed, one that runs in a thread is asked to end ([`CancelToken`](crate::CancelToken)) and its outcome is
 /// dropped.
 ///
+/// A pool of processes is served by the loop that calls this, from the first call on until the loop ends: no other thread
+/// stands between it and the workers. While the only loop is blocked, its pool stands still.
+///
 /// ```
 /// use loopool::{CpuExecutor, run_in_executor};
 ///
