@@ -92,9 +92,9 @@ impl Ring {
         self.sent.0.store(sent, Ordering::Release);
         // Rule 3, with the fence in `worker_may_sleep`.
         fence(Ordering::SeqCst);
-        // Relaxed: the fence orders this; the mark carries nothing.
+        // Relaxed: the fence orders this. Release: with the swap in `worker_may_sleep`, whose mark comes after this one.
         self.worker_sleeps.0.load(Ordering::Relaxed) != 0
-            && self.worker_sleeps.0.swap(0, Ordering::Relaxed) != 0
+            && self.worker_sleeps.0.swap(0, Ordering::Release) != 0
     }
 
     /// Takes a job back, unless the worker has claimed it.
@@ -132,7 +132,8 @@ impl Ring {
     /// Wants to be rung for answers from now on. Look at [`answered`](Self::answered) after this, and before
     /// sleeping.
     pub(super) fn arm(&self) {
-        self.bell.0.store(1, Ordering::Relaxed);
+        // Acquire: with the swap in `must_ring`, after which this mark comes.
+        self.bell.0.swap(1, Ordering::Acquire);
         // Rule 3, with the fence in `must_ring`.
         fence(Ordering::SeqCst);
     }
@@ -200,13 +201,14 @@ impl Ring {
     pub(super) fn must_ring(&self) -> bool {
         // Rule 3, with the fence in `arm`.
         fence(Ordering::SeqCst);
-        // Relaxed: the fence orders this; the mark carries nothing.
-        self.bell.0.load(Ordering::Relaxed) != 0 && self.bell.0.swap(0, Ordering::Relaxed) != 0
+        // Relaxed: the fence orders this. Release: with the swap in `arm`, whose mark comes after this one.
+        self.bell.0.load(Ordering::Relaxed) != 0 && self.bell.0.swap(0, Ordering::Release) != 0
     }
 
     /// The worker has nothing to do. The word to wait on while it is 1, unless something has been sent meanwhile.
     pub(super) fn worker_may_sleep(&self, answered: u32) -> Option<&AtomicU32> {
-        self.worker_sleeps.0.store(1, Ordering::Relaxed);
+        // Acquire: with the swap in `send`, after which this mark comes.
+        self.worker_sleeps.0.swap(1, Ordering::Acquire);
         // Rule 3, with the fence in `send`.
         fence(Ordering::SeqCst);
         if self.sent() == answered {
