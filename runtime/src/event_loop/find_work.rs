@@ -223,8 +223,9 @@ impl Core {
         let Scratch { events, wakers, .. } = &mut *scratch;
         let waited = self.half().reactor.wait(events, limit, wakers);
         let notified = self.shared.idle.unpark(self.index);
-        self.patience.borrow_mut().slept(begun.elapsed(), notified);
-        self.engines.borrow_mut().slept(begun.elapsed());
+        let how_long = begun.elapsed();
+        self.patience.borrow_mut().slept(how_long, notified);
+        self.engines.borrow_mut().slept(how_long);
         drop(scratch);
         self.after_wait(waited);
         notified
