@@ -1,11 +1,16 @@
 //! What a job can do to its process, and that it costs exactly that job.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use loopool_executors::{
     CrashCause, CrashReport, Executor, Job, JobError, ProcessPoolExecutor, call,
 };
+
+#[allow(dead_code, unreachable_pub, reason = "other attacks use the rest")]
+#[path = "hostile_worker/board.rs"]
+mod board;
+
+use board::Board;
 
 /// No test comes near this unless something hangs.
 const HANG: Duration = Duration::from_secs(120);
@@ -356,7 +361,8 @@ fn answer(slot: u32, offset: u64, len: u64) -> Vec<u8> {
 /// What a worker may do to the program while it runs a job.
 fn attack(kind: u32) -> u32 {
     use std::os::fd::AsRawFd;
-    let (board, slot) = board();
+    let board = Board::find().unwrap();
+    let slot = board.slot();
     let mut random = 12345u64 + u64::from(kind);
     let mut next = || {
         random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -417,39 +423,18 @@ fn attack(kind: u32) -> u32 {
         }
     }
     if (2..=5).contains(&kind) {
-        say_by_socket(board, slot);
+        say_by_socket(&board);
     }
     std::thread::sleep(Duration::from_millis(20));
     // Too long for its slot, so it goes over the socket, too.
     panic!("{}", "x".repeat(2000));
 }
 
-/// Where the board keeps the number of answers, and where its slots begin.
-const ANSWERED: usize = 128;
-const SLOTS: usize = 8192;
-
-/// The board of this worker, and the number of the slot whose job runs.
-fn board() -> (*mut u8, u32) {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let is_board = |line: &&str| line.contains("loopool-board") && line.contains("rw-s");
-    let line = maps.lines().find(is_board).unwrap();
-    let start = usize::from_str_radix(line.split('-').next().unwrap(), 16).unwrap();
-    let board = std::ptr::with_exposed_provenance_mut::<u8>(start);
-    // SAFETY: the mapping is there for as long as the worker lives, and is longer than that.
-    let slot = unsafe { (*board.add(ANSWERED).cast::<AtomicU32>()).load(Ordering::SeqCst) };
-    (board, slot)
-}
-
 /// Writes into the slot, in place of the worker, that its answer came by the socket; and waits for what comes of it.
-fn say_by_socket(board: *mut u8, slot: u32) {
-    // SAFETY: as above.
-    unsafe {
-        let answer = board.add(SLOTS + (slot % 64) as usize * 1024 + 512);
-        for (at, byte) in [1, 0, 1].into_iter().enumerate() {
-            answer.add(at).write_volatile(byte);
-        }
-        (*board.add(ANSWERED).cast::<AtomicU32>()).store(slot + 1, Ordering::SeqCst);
-    }
+fn say_by_socket(board: &Board) {
+    const BY_SOCKET: u8 = 1;
+    board.answer(&[BY_SOCKET], 1);
+    board.count(1);
     loop {
         std::thread::sleep(Duration::from_secs(1));
     }
