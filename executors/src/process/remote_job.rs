@@ -109,13 +109,16 @@ impl Reply {
 }
 
 impl RemoteJob {
-    pub(super) fn new(
+    /// `read` makes the promise's outcome of a reply.
+    pub(super) fn new<T: Send + 'static>(
         id: u64,
         target: Target,
         body: Body,
         terms: Terms,
-        asker: Box<dyn Asker>,
+        promise: Promise<T>,
+        read: fn(Reply) -> Outcome<T>,
     ) -> Self {
+        let asker = Box::new(Asking { promise, read });
         RemoteJob { id, target, body, terms, lost_workers: 0, asker }
     }
 
@@ -168,7 +171,7 @@ impl Queued for RemoteJob {
 }
 
 /// Whoever waits for the job's outcome, whatever its type.
-pub(super) trait Asker: Send {
+trait Asker: Send {
     fn as_askable(&self) -> Arc<dyn Askable>;
     fn start(&self) -> bool;
     fn is_pending(&self) -> bool;
@@ -177,28 +180,34 @@ pub(super) trait Asker: Send {
     fn give_up(self: Box<Self>, error: JobError);
 }
 
-impl<R: DeserializeOwned + Send + 'static> Asker for Promise<R> {
+/// A promise, and how its outcome is read from a reply.
+struct Asking<T> {
+    promise: Promise<T>,
+    read: fn(Reply) -> Outcome<T>,
+}
+
+impl<T: Send + 'static> Asker for Asking<T> {
     fn as_askable(&self) -> Arc<dyn Askable> {
-        self.cell().clone()
+        self.promise.cell().clone()
     }
 
     fn start(&self) -> bool {
-        Promise::start(self)
+        self.promise.start()
     }
 
     fn is_pending(&self) -> bool {
-        Promise::is_pending(self)
+        self.promise.is_pending()
     }
 
     fn is_quiet(&self) -> bool {
-        self.cell().has_no_callbacks()
+        self.promise.cell().has_no_callbacks()
     }
 
     fn settle(self: Box<Self>, reply: Reply, counters: &Counters) {
-        self.finish_counted(reply.outcome(), counters);
+        self.promise.finish_counted((self.read)(reply), counters);
     }
 
     fn give_up(self: Box<Self>, error: JobError) {
-        self.set_exception(error);
+        self.promise.set_exception(error);
     }
 }

@@ -225,19 +225,18 @@ impl Shared {
                 let left = manager.turn(true);
                 (manager.hand_out(true), left)
             };
-            self.deliver(finished);
-            let mut turn = self.turn();
+            let mut turn = self.deliver(finished);
             let Some(manager) = turn.as_mut() else { return Turn::Over };
-            manager.delivered();
             if manager.is_over() {
                 return Turn::Over;
             }
-            if left || manager.has_outcomes() {
+            let left = left || manager.has_outcomes();
+            if left {
                 self.helm.want();
             }
             // What comes after epoll was found empty makes it readable again; what it still had would not.
             if count == 0
-                && let Some(next) = manager.may_rest(left || manager.has_outcomes())
+                && let Some(next) = manager.may_rest(left)
                 && !self.has_events()
             {
                 return Turn::Until(next);
@@ -245,9 +244,7 @@ impl Shared {
         }
         Turn::Again
     }
-}
 
-impl Shared {
     /// The pool's thread sleeps until there is something to hear, and takes that off epoll. How much it was.
     pub(super) fn sleep(
         &self,

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::body::Body;
 use super::policy::{StateRecipe, Terms};
 use super::pool::ProcessPoolExecutor;
-use super::remote_job::{Asker, RemoteJob, Target};
+use super::remote_job::{RemoteJob, Reply, Target};
 use crate::call_with::CallWith;
 use crate::engine::Serving;
 use crate::error::{JobError, RejectReason, Rejected};
@@ -87,7 +87,7 @@ impl ProcessPoolExecutor {
         &self,
         submission: Submission<'_>,
         argument: &A,
-        asker: impl FnOnce(Promise<T>) -> Box<dyn Asker>,
+        read: fn(Reply) -> Outcome<T>,
     ) -> Result<Job<T>, RejectReason> {
         let Submission { options, place, target, name, uses_state } = submission;
         let mut place = place.of(&*self.shared);
@@ -111,7 +111,7 @@ impl ProcessPoolExecutor {
         let id = self.shared.next_id();
         let (promise, job) = Promise::owned_by(self.shared.clone(), id);
         let terms = Terms::new(options, name, uses_state, &self.shared, &promise);
-        let remote = RemoteJob::new(id, target, body, terms, asker(promise));
+        let remote = RemoteJob::new(id, target, body, terms, promise, read);
         self.shared.push(remote, &mut place.ticket)?;
         Ok(job)
     }
@@ -131,7 +131,7 @@ where
         let target = Target::of(self.function);
         let name = std::any::type_name::<fn(A) -> R>();
         let submission = Submission { options, place, target, name, uses_state: false };
-        pool.take(submission, &self.argument, |promise| Box::new(promise))
+        pool.take(submission, &self.argument, Reply::outcome)
     }
 }
 
@@ -151,7 +151,7 @@ where
         let target = Target::with_state(self.function);
         let name = std::any::type_name::<fn(&mut S, A) -> R>();
         let submission = Submission { options, place, target, name, uses_state: true };
-        pool.take(submission, &self.argument, |promise| Box::new(promise))
+        pool.take(submission, &self.argument, Reply::outcome)
     }
 }
 
@@ -169,46 +169,16 @@ where
         let target = Target::of_each(*self.function());
         let name = std::any::type_name::<fn(A) -> R>();
         let submission = Submission { options, place, target, name, uses_state: false };
-        pool.take(submission, self.items(), |promise| Box::new(OfChunk(promise)))
+        pool.take(submission, self.items(), outcomes_of)
     }
 }
 
 /// What an item of a chunk came to: its value, or the message and the place of its panic.
 pub(super) type ItemOutcome<R> = Result<R, (String, Option<String>)>;
 
-/// Whoever waits for a chunk's outcomes.
-struct OfChunk<R>(Promise<Vec<Outcome<R>>>);
-
-impl<R: DeserializeOwned + Send + 'static> Asker for OfChunk<R> {
-    fn as_askable(&self) -> std::sync::Arc<dyn crate::cancel_token::Askable> {
-        self.0.cell().clone()
-    }
-
-    fn start(&self) -> bool {
-        self.0.start()
-    }
-
-    fn is_pending(&self) -> bool {
-        self.0.is_pending()
-    }
-
-    fn is_quiet(&self) -> bool {
-        self.0.cell().has_no_callbacks()
-    }
-
-    fn settle(
-        self: Box<Self>,
-        reply: super::remote_job::Reply,
-        counters: &crate::counters::Counters,
-    ) {
-        let panicked = |(message, place)| JobError::panicked_elsewhere(message, place);
-        let outcomes = reply.outcome::<Vec<ItemOutcome<R>>>().map(|outcomes| {
-            outcomes.into_iter().map(|outcome| outcome.map_err(panicked)).collect()
-        });
-        self.0.finish_counted(outcomes, counters);
-    }
-
-    fn give_up(self: Box<Self>, error: JobError) {
-        self.0.set_exception(error);
-    }
+/// The outcomes of a chunk's items.
+fn outcomes_of<R: DeserializeOwned>(reply: Reply) -> Outcome<Vec<Outcome<R>>> {
+    let panicked = |(message, place)| JobError::panicked_elsewhere(message, place);
+    let outcomes = reply.outcome::<Vec<ItemOutcome<R>>>()?;
+    Ok(outcomes.into_iter().map(|outcome| outcome.map_err(panicked)).collect())
 }

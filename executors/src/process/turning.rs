@@ -58,14 +58,8 @@ impl Shared {
                 manager.turn(false);
                 manager.hand_out(false)
             };
-            self.deliver(finished);
-            {
-                let mut turn = self.turn();
-                let Some(manager) = turn.as_mut() else { return };
-                manager.delivered();
-                if manager.is_over() {
-                    return;
-                }
+            if self.deliver(finished).as_mut().is_none_or(Manager::is_over) {
+                return;
             }
             if is_parked {
                 if std::mem::take(&mut has_heard) {
@@ -143,21 +137,24 @@ impl Shared {
         if left {
             self.helm.want();
         }
-        self.deliver(finished);
-        let mut turn = self.turn();
-        let Some(manager) = turn.as_mut() else { return };
-        manager.delivered();
-        let needed = manager.needs_its_thread(Instant::now());
+        let mut turn = self.deliver(finished);
+        let needed = turn.as_mut().is_some_and(|manager| manager.needs_its_thread(Instant::now()));
         drop(turn);
         if needed {
             self.ring();
         }
     }
 
-    pub(super) fn deliver(&self, finished: Finished) {
+    /// Delivers what was handed out, without the lock, and notes that under it.
+    pub(super) fn deliver(&self, finished: Finished) -> MutexGuard<'_, Option<Manager>> {
         for (job, reply) in finished {
             run_caught("whoever waits for a job", || job.settle(reply, &self.counters));
         }
+        let mut turn = self.turn();
+        if let Some(manager) = turn.as_mut() {
+            manager.delivered();
+        }
+        turn
     }
 }
 

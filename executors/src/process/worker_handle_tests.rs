@@ -8,7 +8,7 @@ use super::*;
 use crate::options::JobOptions;
 use crate::process::body::Body;
 use crate::process::policy::Terms;
-use crate::process::remote_job::{LOST_WORKERS_AT_MOST, Target};
+use crate::process::remote_job::{LOST_WORKERS_AT_MOST, Reply, Target};
 use crate::process::shared::Shared;
 use crate::process::tail::pipe;
 use crate::promise::Promise;
@@ -31,7 +31,7 @@ fn job(id: u64) -> RemoteJob {
     let (promise, _job) = Promise::<()>::owned_by(shared.clone(), id);
     let terms = Terms::new(&JobOptions::default(), "nothing", false, &shared, &promise);
     let target = Target::of::<u32, ()>(nothing).unwrap();
-    RemoteJob::new(id, target, Body::encode(&1u32).unwrap(), terms, Box::new(promise))
+    RemoteJob::new(id, target, Body::encode(&1u32).unwrap(), terms, promise, Reply::outcome)
 }
 
 fn send(worker: &mut WorkerHandle, job: RemoteJob) {
