@@ -7,11 +7,11 @@ use crate::pictures::{assert_thumbnail, jpeg};
 
 const QUICK: [&str; 5] = ["segfault", "abort", "exit", "panic", "stack-overflow"];
 
-/// Every 25th hangs and every 25th takes all memory, which takes long.
+/// One in fifty hangs and two in fifty take all memory, which takes long.
 fn fault(index: usize) -> &'static str {
-    match index % 25 {
+    match index % 50 {
         7 => "hang",
-        15 => "memory",
+        15 | 40 => "memory",
         other => QUICK[other % QUICK.len()],
     }
 }
