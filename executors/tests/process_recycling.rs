@@ -60,7 +60,9 @@ fn no_worker_runs_more_jobs_than_it_may_and_no_more_of_them_work_at_a_time() {
         assert!(inside == 0 && (1..=workers as i32).contains(&together), "{together}");
         let least = most - most / 8;
         let used_up = per_worker.values().filter(|jobs| **jobs >= least).count();
-        assert!(used_up + workers >= per_worker.len(), "each has had its time: {per_worker:?}");
+        // But for the last, and the successors that were ready for them.
+        let last = 2 * workers;
+        assert!(used_up + last >= per_worker.len(), "each has had its time: {per_worker:?}");
     }
 }
 
