@@ -55,7 +55,8 @@ impl Permit {
         });
         let one_more = |open| (open < most).then_some(open + 1);
         let taken = OPEN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        taken.is_ok().then_some(Permit)
+        // Not made, and dropped, when there is none.
+        taken.is_ok().then(|| Permit)
     }
 }
 
