@@ -68,6 +68,16 @@ enum Place {
     InEpoll,
 }
 
+/// Where the pool's thread sleeps.
+enum Bed {
+    /// In the manager's epoll.
+    InEpoll,
+    /// Rule 5: in [`Helm::bed`], because a loop serves.
+    Apart,
+    /// It is to be parked: a loop has begun to serve since it was last asked.
+    Nowhere,
+}
+
 #[derive(Default)]
 struct State {
     is_served: bool,
@@ -131,17 +141,21 @@ impl Helm {
         state.is_away()
     }
 
-    /// The pool's thread is about to sleep. Whether in [`bed`](Self::bed), because a loop serves.
-    pub(super) fn lie_down(&self) -> bool {
+    /// The pool's thread is about to sleep. Where.
+    fn lie_down(&self) -> Bed {
         let mut state = self.lock();
-        if !state.is_served {
-            state.place = Place::InEpoll;
+        if state.is_away() && !state.is_wanted {
+            return Bed::Nowhere;
         }
-        state.is_served
+        if state.is_served {
+            return Bed::Apart;
+        }
+        state.place = Place::InEpoll;
+        Bed::InEpoll
     }
 
     /// The pool's thread sleeps no more.
-    pub(super) fn get_up(&self) {
+    fn get_up(&self) {
         let mut state = self.lock();
         state.place = Place::AtWork;
         if state.is_served {
@@ -245,21 +259,25 @@ impl Shared {
         Turn::Again
     }
 
-    /// The pool's thread sleeps until there is something to hear, and takes that off epoll. How much it was.
+    /// The pool's thread sleeps until there is something to hear, and takes that off epoll. How much it was. Does not sleep
+    /// when it may be parked instead.
     pub(super) fn sleep(
         &self,
         events: &mut [EpollEvent],
         timeout: EpollTimeout,
     ) -> nix::Result<usize> {
-        let heard = if self.helm.lie_down() {
-            let mut calls = [EpollEvent::empty(); 2];
-            let called = self.helm.bed.wait(&mut calls, timeout);
-            if called.is_ok_and(|count| calls[..count].iter().any(|event| event.data() == CALL)) {
-                self.helm.forget_call();
+        let heard = match self.helm.lie_down() {
+            Bed::Nowhere => Ok(0),
+            Bed::Apart => {
+                let mut calls = [EpollEvent::empty(); 2];
+                let called = self.helm.bed.wait(&mut calls, timeout);
+                let is_call = |event: &EpollEvent| event.data() == CALL;
+                if called.is_ok_and(|count| calls[..count].iter().any(is_call)) {
+                    self.helm.forget_call();
+                }
+                called.and_then(|_| self.epoll.wait(events, EpollTimeout::ZERO))
             }
-            called.and_then(|_| self.epoll.wait(events, EpollTimeout::ZERO))
-        } else {
-            self.epoll.wait(events, timeout)
+            Bed::InEpoll => self.epoll.wait(events, timeout),
         };
         self.helm.get_up();
         heard

@@ -47,7 +47,7 @@ impl Shared {
     fn turn_until_over(&self) {
         let mut events = [EpollEvent::empty(); 64];
         let mut patience = Patience::new();
-        // Whether this thread has taken events off epoll, and neither slept since nor let anybody know.
+        // Whether this thread has taken events off epoll since it was last parked.
         let mut has_heard = false;
         loop {
             // While a loop turns, only for what it leaves (`serving`).
@@ -89,7 +89,7 @@ impl Shared {
                 }
             };
             patience.slept(since.elapsed(), count > 0);
-            has_heard = true;
+            has_heard |= count > 0;
             if let Some(manager) = self.turn().as_mut() {
                 manager.take_events(&events[..count]);
             }
