@@ -25,6 +25,7 @@ use crate::exit;
 use crate::job::Job;
 use crate::local_job::{LocalJob, LocalPool, new_job};
 use crate::options::{JobOptions, SubmitWith, With};
+use crate::origin::Origin;
 use crate::os;
 use crate::own_pool;
 use crate::place::{HasQueue, Place};
@@ -83,6 +84,7 @@ struct Shared {
     fewer: Condvar,
     counters: Counters,
     threads: usize,
+    origin: Origin,
 }
 
 struct State {
@@ -162,6 +164,7 @@ impl CpuExecutorBuilder {
             fewer: Condvar::new(),
             counters: Counters::default(),
             threads: self.threads,
+            origin: Origin::here(),
         });
         let (prefix, nice) = (self.name_prefix, self.nice);
         // It lives as long as the threads, and with it what they know their pool by.
@@ -207,6 +210,9 @@ impl CpuExecutor {
 
     /// What the pool is doing.
     pub fn stats(&self) -> ExecutorStats {
+        if self.shared.origin.is_left_behind() {
+            return self.shared.counters.stats(0, 0);
+        }
         let waiting = self.shared.lock().queue.waiting();
         self.shared.counters.stats(self.shared.threads, waiting)
     }
@@ -223,6 +229,9 @@ impl CpuExecutor {
     ///
     /// Tells what became of every job: after a `wait` none is waiting or running any more.
     pub fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
+        if self.shared.origin.is_left_behind() {
+            return self.stats();
+        }
         let mut leftovers = Leftovers::new();
         let mut state = self.shared.lock();
         state.shut_down = true;
@@ -253,6 +262,9 @@ impl<W: Work> SubmitWith<W> for CpuExecutor {
         place: Place,
         work: W,
     ) -> Result<Job<W::Output>, Rejected<W>> {
+        if self.shared.origin.is_left_behind() {
+            return Err(Rejected::new(work, RejectReason::Forked));
+        }
         let mut place = place.of(&*self.shared);
         let mut leftovers = Leftovers::new();
         let mut state = self.shared.lock();
@@ -338,6 +350,9 @@ impl Shared {
 
     /// No more work is taken.
     fn close(&self) {
+        if self.origin.is_left_behind() {
+            return;
+        }
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         state.shut_down = true;
@@ -415,6 +430,10 @@ impl Drop for UnderWay<'_> {
 }
 
 impl LocalPool for Shared {
+    fn origin(&self) -> Origin {
+        self.origin
+    }
+
     fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -442,6 +461,10 @@ impl LocalPool for Shared {
 
 impl HasQueue for Shared {
     type Entry = LocalJob;
+
+    fn is_left_behind(&self) -> bool {
+        self.origin.is_left_behind()
+    }
 
     fn with_queue<R>(&self, f: impl FnOnce(&mut JobQueue<LocalJob>) -> R) -> R {
         f(&mut self.lock().queue)

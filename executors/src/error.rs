@@ -292,6 +292,8 @@ pub enum RejectReason {
     ShuttingDown,
     /// The executor cannot run anything; the text says why.
     Broken(String),
+    /// This process is a fork of the one in which the executor was made. Make another one here.
+    Forked,
     /// The function does not live in the main program, so no worker process can call it.
     ForeignFunction,
     /// The work wants to find a state of another type in its worker, or any where there is none; the text says more.
@@ -341,6 +343,9 @@ impl fmt::Display for RejectReason {
                 f.write_str("the program is ending, and executors take no more work")
             }
             RejectReason::Broken(why) => write!(f, "the executor is broken: {why}"),
+            RejectReason::Forked => f.write_str(
+                "this process is a fork of the one in which the executor was made: make a new one here",
+            ),
             RejectReason::OverBudget { memory, budget } => write!(
                 f,
                 "the job needs {memory} bytes of memory, and the pool has {budget} for all of them"

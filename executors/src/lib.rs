@@ -29,6 +29,8 @@ pub mod jobs;
 mod local_job;
 mod not_started;
 mod options;
+#[doc(hidden)]
+pub mod origin;
 mod os;
 mod own_pool;
 #[doc(hidden)]

@@ -9,6 +9,7 @@ use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::job::Job;
 use crate::options::JobOptions;
+use crate::origin::Origin;
 use crate::own_pool;
 use crate::promise::{Cell, JobOwner, Promise};
 use crate::queue::{Leftovers, Queued};
@@ -39,6 +40,9 @@ impl Queued for LocalJob {
 
 /// A pool that queues such jobs.
 pub(crate) trait LocalPool: Send + Sync + 'static {
+    /// The process it was made in.
+    fn origin(&self) -> Origin;
+
     fn counters(&self) -> &Counters;
 
     /// A job that waited wants to be run no more, and is counted. What is to be done about that.
@@ -51,7 +55,9 @@ pub(crate) trait LocalPool: Send + Sync + 'static {
 impl<P: LocalPool> JobOwner for P {
     fn cancelled_while_pending(&self, _id: u64) {
         self.counters().record_cancelled();
-        self.note_gone().clear();
+        if !self.origin().is_left_behind() {
+            self.note_gone().clear();
+        }
     }
 
     /// The job's token asks it; nobody can say whether it will heed that.
@@ -61,6 +67,9 @@ impl<P: LocalPool> JobOwner for P {
 
     /// By the rules of `own_pool`.
     fn before_wait(&self, id: u64) -> Result<(), JobError> {
+        if self.origin().is_left_behind() {
+            return Err(JobError::rejected(RejectReason::Forked));
+        }
         if !own_pool::works_for(self) {
             return Ok(());
         }

@@ -39,6 +39,9 @@ pub(crate) trait HasPlaces: Send + Sync {
 pub(crate) trait HasQueue: Send + Sync {
     type Entry: Queued;
 
+    /// Whether this process has only a copy of it, which is not to be locked.
+    fn is_left_behind(&self) -> bool;
+
     /// Calls `f` under the executor's lock.
     fn with_queue<R>(&self, f: impl FnOnce(&mut JobQueue<Self::Entry>) -> R) -> R;
 
@@ -50,6 +53,9 @@ pub(crate) trait HasQueue: Send + Sync {
 
 impl<E: HasQueue> HasPlaces for E {
     fn poll_place(&self, ticket: &mut Ticket, waker: &Waker) -> Poll<()> {
+        if self.is_left_behind() {
+            return Poll::Ready(());
+        }
         let waker = waker.clone();
         let mut leftovers = Leftovers::new();
         self.with_queue(|queue| {
@@ -65,6 +71,9 @@ impl<E: HasQueue> HasPlaces for E {
     }
 
     fn give_back(&self, ticket: &mut Ticket) {
+        if self.is_left_behind() {
+            return;
+        }
         let mut leftovers = Leftovers::new();
         self.with_queue(|queue| queue.give_back(ticket, &mut leftovers));
     }

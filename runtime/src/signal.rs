@@ -10,7 +10,8 @@ use std::os::unix::net::UnixStream;
 use signal_hook::SigId;
 use signal_hook::low_level::{pipe, unregister};
 
-use crate::fork::Process;
+use loopool_executors::origin::Origin;
+
 use crate::reactor::registration::Done;
 use crate::reactor::{Direction, Registration};
 
@@ -36,7 +37,7 @@ pub use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2
 pub struct Signal {
     io: Registration<UnixStream>,
     id: SigId,
-    process: Process,
+    origin: Origin,
 }
 
 impl Signal {
@@ -53,7 +54,7 @@ impl Signal {
         let (receiver, sender) = UnixStream::pair()?;
         receiver.set_nonblocking(true)?;
         let id = pipe::register(signal, sender)?;
-        Ok(Signal { io: Registration::new(receiver), id, process: Process::current() })
+        Ok(Signal { io: Registration::new(receiver), id, origin: Origin::here() })
     }
 
     /// Waits for the signal.
@@ -75,7 +76,7 @@ impl Signal {
 impl Drop for Signal {
     fn drop(&mut self) {
         // A thread of the parent might have held a lock in there.
-        if !self.process.is_left_behind() {
+        if !self.origin.is_left_behind() {
             unregister(self.id);
         }
     }

@@ -8,7 +8,7 @@ use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,9 @@ use futures::{AsyncReadExt, AsyncWriteExt};
 use loopool::net::{TcpListener, TcpStream};
 use loopool::signal::{SIGUSR2, Signal};
 use loopool::{
-    EventLoop, Executor, Forked, JobOptions, Runtime, Thread, ThreadPoolExecutor, block_in_place,
-    create_task, get_running_loop, panic_message, sleep, spawn_on, timeout, to_thread, yield_now,
+    CpuExecutor, EventLoop, Executor, Forked, Job, JobOptions, ProcessPoolExecutor, RejectReason,
+    Rejected, Runtime, Thread, ThreadPoolExecutor, Work, block_in_place, call, create_task,
+    get_running_loop, panic_message, sleep, spawn_on, timeout, to_thread, yield_now,
 };
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -27,7 +28,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 const HANG: Duration = Duration::from_secs(30);
 
 fn main() {
-    let scenarios: [(&str, fn()); 10] = [
+    let scenarios: [(&str, fn()); 11] = [
         ("between_two_runs", between_two_runs),
         ("inside_a_task_of_the_main_loop", inside_a_task_of_the_main_loop),
         ("inside_a_callback", inside_a_callback),
@@ -40,6 +41,7 @@ fn main() {
         ("from_a_plain_thread", from_a_plain_thread),
         ("wakes_in_the_child_wake_nobody", wakes_in_the_child_wake_nobody),
         ("deadlines_ring_in_a_child", deadlines_ring_in_a_child),
+        ("executors_of_the_parent_refuse", executors_of_the_parent_refuse),
         ("while_threads_and_pools_come_and_go", while_threads_and_pools_come_and_go),
     ];
     let filter = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
@@ -507,6 +509,76 @@ fn a_deadline_rings() {
     assert!(!error.is_wait_timeout(), "{error}");
     drop(go);
     assert!(first.result(HANG).unwrap());
+}
+
+/// The parent's executors, each with a job that runs and one that waits.
+fn executors_of_the_parent_refuse() {
+    let (threads, cpu) = (ThreadPoolExecutor::new(1), CpuExecutor::new(1).unwrap());
+    let processes = ProcessPoolExecutor::new(1).unwrap();
+    let (go, gone) = mpsc::channel::<()>();
+    let gone = Arc::new(Mutex::new(gone));
+    let wait = || {
+        let gone = gone.clone();
+        move || u32::from(gone.lock().unwrap().recv().is_err())
+    };
+    let nap = |millis: u64| {
+        std::thread::sleep(Duration::from_millis(millis));
+        1
+    };
+    let mut jobs = vec![
+        threads.submit(wait()).unwrap(),
+        threads.submit(|| 1).unwrap(),
+        cpu.submit(wait()).unwrap(),
+        cpu.submit(|| 1).unwrap(),
+        processes.submit(call(nap, 100)).unwrap(),
+        processes.submit(call(nap, 0)).unwrap(),
+    ];
+    // Memory of its own: what the child drops, the parent has.
+    let mut pools = Some((threads, cpu, processes));
+    let child = forked(|| {
+        let (threads, cpu, processes) = pools.as_ref().unwrap();
+        fn refused<W: Work>(submission: Result<Job<W::Output>, Rejected<W>>) {
+            assert_eq!(*submission.unwrap_err().reason(), RejectReason::Forked);
+        }
+        refused(threads.submit(|| 1));
+        refused(threads.submit_wait(|| 1, None));
+        refused(block_on(threads.submit_async(|| 1)));
+        refused(cpu.submit(|| 1));
+        refused(cpu.submit_wait(|| 1, None));
+        refused(processes.submit(call(nap, 0)));
+        refused(processes.submit_wait(call(nap, 0), None));
+        for job in &mut jobs {
+            assert!(job.result(None).unwrap_err().is_rejected());
+            let error = job.result(Duration::from_millis(1)).unwrap_err();
+            assert!(error.is_rejected() || error.is_wait_timeout(), "{error}");
+            let _ = job.cancel();
+        }
+        assert_eq!(processes.snapshot().workers.len() + processes.worker_pids().len(), 0);
+        assert_eq!(threads.idle_workers(), 0);
+        for stats in [
+            threads.shutdown(true, true),
+            cpu.shutdown(true, true),
+            processes.kill_workers(),
+            processes.shutdown(true, true),
+        ] {
+            assert_eq!(stats.submitted, 2);
+        }
+        pools_and_threads();
+        jobs.clear();
+        drop(pools.take());
+    });
+    ended_well(child);
+    drop(go);
+    for job in &mut jobs {
+        assert_eq!(job.result(HANG).unwrap(), 1);
+    }
+    let (threads, cpu, processes) = pools.unwrap();
+    assert_eq!(processes.submit(call(nap, 0)).unwrap().result(HANG).unwrap(), 1);
+    for stats in
+        [threads.shutdown(true, false), cpu.shutdown(true, false), processes.shutdown(true, false)]
+    {
+        assert_eq!((stats.finished, stats.cancelled), (stats.submitted, 0));
+    }
 }
 
 /// How often the process is forked while its threads and pools come and go. Of the process-wide locks one is

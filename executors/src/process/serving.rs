@@ -202,6 +202,9 @@ impl Helm {
 impl Shared {
     /// The calling loop serves the pool from now on, unless one does.
     pub(super) fn serve(self: Arc<Self>) -> Option<Serving> {
+        if self.is_left_behind() {
+            return None;
+        }
         let (asks, serves) = (engine::runtime(), self.helm.runtime.load(Ordering::Relaxed));
         if serves == SEVERAL || serves != NOBODY && serves == asks {
             return None;
@@ -312,6 +315,9 @@ impl Engine for Shared {
     }
 
     fn release(&self) {
+        if self.is_left_behind() {
+            return;
+        }
         self.helm.change(|state| {
             (state.is_served, state.is_shared) = (false, false);
             self.helm.runtime.store(NOBODY, Ordering::Relaxed);

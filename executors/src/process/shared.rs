@@ -8,6 +8,8 @@
 //! 2. Whoever calls it takes the mark away, so that of many only the first makes the system call.
 //! 3. A new job is a reason to turn the manager only when it could be started at once (*hungry*); otherwise somebody
 //!    comes by himself, when a worker is done.
+//! 4. A child of `fork` has a copy of the books, and what the workers write to is the parent's as well. So there nobody
+//!    takes a lock or turns the manager: jobs are refused.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -27,6 +29,7 @@ use crate::caught::drop_each_caught;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason};
 use crate::exit::{self, Pool};
+use crate::origin::Origin;
 use crate::own_pool;
 use crate::place::HasQueue;
 use crate::promise::JobOwner;
@@ -55,6 +58,7 @@ pub(super) struct Shared {
     pub(super) manager: Mutex<Option<Manager>>,
     /// The pool's thread, once it has been started.
     pub(super) thread: OnceLock<ThreadId>,
+    origin: Origin,
 }
 
 struct State {
@@ -129,7 +133,13 @@ impl Shared {
             next_id: AtomicU64::new(1),
             manager: Mutex::new(None),
             thread: OnceLock::new(),
+            origin: Origin::here(),
         })
+    }
+
+    /// Rule 4.
+    pub(super) fn is_left_behind(&self) -> bool {
+        self.origin.is_left_behind()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -143,6 +153,9 @@ impl Shared {
 
     /// Whether a job would be taken now, as far as that is known.
     pub(super) fn admits(&self, ticket: &Ticket) -> Result<(), RejectReason> {
+        if self.is_left_behind() {
+            return Err(RejectReason::Forked);
+        }
         let state = self.lock();
         match state.refusal() {
             Some(reason) => Err(reason),
@@ -183,6 +196,9 @@ impl Shared {
     }
 
     pub(super) fn shut_down(&self, cancel_futures: bool) {
+        if self.is_left_behind() {
+            return;
+        }
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         state.shut_down = true;
@@ -198,6 +214,9 @@ impl Shared {
 
     /// Shuts down, and cancels all that runs.
     pub(super) fn kill_workers(&self) {
+        if self.is_left_behind() {
+            return;
+        }
         self.shut_down(true);
         let mut state = self.lock();
         state.kill_all = true;
@@ -206,6 +225,9 @@ impl Shared {
 
     /// Waits until the manager has ended, and every job is counted. Whether the manager can be joined.
     pub(super) fn wait(&self) -> bool {
+        if self.is_left_behind() {
+            return false;
+        }
         self.helm.note_sleep(true);
         let state = self.lock();
         let over = |state: &mut State| state.is_over && !state.queue.misses_a_note();
@@ -215,21 +237,24 @@ impl Shared {
     }
 
     pub(super) fn stats(&self) -> ExecutorStats {
+        if self.is_left_behind() {
+            return self.counters.stats(0, 0);
+        }
         let state = self.lock();
         let parked = self.metrics.parked.load(Relaxed);
         self.counters.stats(state.workers.len(), state.queue.waiting() + parked)
     }
 
     pub(super) fn workers(&self) -> Vec<u32> {
-        self.lock().workers.clone()
+        if self.is_left_behind() { Vec::new() } else { self.lock().workers.clone() }
     }
 
     pub(super) fn fork_server(&self) -> Option<u32> {
-        self.lock().fork_server
+        if self.is_left_behind() { None } else { self.lock().fork_server }
     }
 
     pub(super) fn enforced(&self) -> Option<Enforced> {
-        self.lock().enforced.clone()
+        if self.is_left_behind() { None } else { self.lock().enforced.clone() }
     }
 
     /// Rule 2.
@@ -380,10 +405,15 @@ impl Shared {
 impl JobOwner for Shared {
     fn cancelled_while_pending(&self, _id: u64) {
         self.counters.record_cancelled();
-        self.note_gone().clear();
+        if !self.is_left_behind() {
+            self.note_gone().clear();
+        }
     }
 
     fn cancel_running(&self, id: u64) -> bool {
+        if self.is_left_behind() {
+            return false;
+        }
         let mut state = self.lock();
         if state.is_over {
             return false;
@@ -394,6 +424,9 @@ impl JobOwner for Shared {
     }
 
     fn before_wait(&self, _id: u64) -> Result<(), JobError> {
+        if self.is_left_behind() {
+            return Err(JobError::rejected(RejectReason::Forked));
+        }
         if own_pool::works_for(self) {
             return Err(JobError::endless_wait("this is the thread that brings the job's outcome"));
         }
@@ -408,16 +441,24 @@ impl JobOwner for Shared {
     }
 
     fn look(&self) {
-        self.look_for_answers(false);
+        if !self.is_left_behind() {
+            self.look_for_answers(false);
+        }
     }
 
     fn note_sleep(&self, begins: bool) {
-        self.helm.note_sleep(begins);
+        if !self.is_left_behind() {
+            self.helm.note_sleep(begins);
+        }
     }
 }
 
 impl HasQueue for Shared {
     type Entry = RemoteJob;
+
+    fn is_left_behind(&self) -> bool {
+        Shared::is_left_behind(self)
+    }
 
     fn with_queue<R>(&self, f: impl FnOnce(&mut JobQueue<RemoteJob>) -> R) -> R {
         f(&mut self.lock().queue)

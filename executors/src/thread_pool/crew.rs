@@ -15,6 +15,7 @@ use crate::exit;
 use crate::job::Job;
 use crate::local_job::{LocalJob, LocalPool, new_job};
 use crate::options::JobOptions;
+use crate::origin::Origin;
 use crate::os;
 use crate::own_pool;
 use crate::place::{HasQueue, Place};
@@ -30,6 +31,7 @@ pub(super) struct Crew {
     pub(super) ended: Condvar,
     counters: Counters,
     pub(super) options: Options,
+    origin: Origin,
 }
 
 pub(super) struct Options {
@@ -111,6 +113,7 @@ impl Crew {
             ended: Condvar::new(),
             counters: Counters::default(),
             options,
+            origin: Origin::here(),
         }
     }
 
@@ -119,12 +122,15 @@ impl Crew {
     }
 
     pub(super) fn stats(&self) -> ExecutorStats {
+        if self.origin.is_left_behind() {
+            return self.counters.stats(0, 0);
+        }
         let state = self.lock();
         self.counters.stats(state.workers, state.queue.waiting())
     }
 
     pub(super) fn idle_workers(&self) -> usize {
-        self.lock().idle.len()
+        if self.origin.is_left_behind() { 0 } else { self.lock().idle.len() }
     }
 
     /// Rule 1.
@@ -134,6 +140,9 @@ impl Crew {
         place: Place,
         work: W,
     ) -> Result<Job<W::Output>, Rejected<W>> {
+        if self.origin.is_left_behind() {
+            return Err(Rejected::new(work, RejectReason::Forked));
+        }
         let mut place = place.of(&**self);
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
@@ -275,6 +284,9 @@ impl Crew {
 
     /// Waits for the workers: for those that do not wait here themselves, if the caller is one.
     pub(super) fn wait_for_all(&self) {
+        if self.origin.is_left_behind() {
+            return;
+        }
         if own_pool::works_for(self) {
             self.wait_inside();
         } else {
@@ -356,6 +368,9 @@ impl Crew {
     }
 
     pub(super) fn shut_down(&self, cancel_futures: bool) {
+        if self.origin.is_left_behind() {
+            return;
+        }
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         state.shut_down = true;
@@ -424,6 +439,10 @@ impl State {
 }
 
 impl LocalPool for Crew {
+    fn origin(&self) -> Origin {
+        self.origin
+    }
+
     fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -453,6 +472,10 @@ impl LocalPool for Crew {
 
 impl HasQueue for Crew {
     type Entry = LocalJob;
+
+    fn is_left_behind(&self) -> bool {
+        self.origin.is_left_behind()
+    }
 
     fn with_queue<R>(&self, f: impl FnOnce(&mut JobQueue<LocalJob>) -> R) -> R {
         f(&mut self.lock().queue)

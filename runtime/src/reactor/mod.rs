@@ -24,6 +24,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use loopool_executors::caught::drop_each_caught;
+use loopool_executors::origin::Origin;
 
 use self::driver::OPEN_TO_PEERS;
 pub(crate) use self::driver::{Events, SHORT_READ_DRAINS};
@@ -31,7 +32,7 @@ pub(crate) use self::registration::Registration;
 use self::slots::Slots;
 pub(crate) use self::source::{Direction, Ready, Source};
 use crate::context::wake_caught;
-use crate::fork::{Forked, Process};
+use crate::fork::Forked;
 use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 pub(crate) struct Reactor {
@@ -39,7 +40,7 @@ pub(crate) struct Reactor {
     sources: Slots<Source>,
     registered: AtomicUsize,
     closed: AtomicBool,
-    process: Process,
+    origin: Origin,
 }
 
 impl Reactor {
@@ -49,14 +50,14 @@ impl Reactor {
             sources: Slots::new(),
             registered: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
-            process: Process::current(),
+            origin: Origin::here(),
         })
     }
 
     /// Whether this process has only a copy of it. Then the descriptors in it are the parent's as well,
     /// and no call here does anything.
     pub(crate) fn is_forked(&self) -> bool {
-        self.process.is_left_behind()
+        self.origin.is_left_behind()
     }
 
     /// Ends the owner's wait, the present one or the next.

@@ -51,9 +51,10 @@ use self::stall::Stall;
 pub use self::stall::Stuck;
 use self::steward::Stewardship;
 pub(crate) use self::thrift::{PLENTY, Thrift};
+use loopool_executors::origin::Origin;
+
 use crate::context;
 use crate::event_loop::{Core, RemoteCallback};
-use crate::fork::Process;
 use crate::metrics::{Counters, PollTimeCounters};
 use crate::reactor::Reactor;
 use crate::runtime::{DefaultExecutor, LeftTask};
@@ -85,7 +86,7 @@ pub(crate) struct Shared {
     pub(crate) spares_alive: AtomicUsize,
     slow_poll_threshold: Duration,
     pub(crate) default_executor: DefaultExecutor,
-    process: Process,
+    origin: Origin,
 }
 
 /// The shared half of one loop. In this order: what every poll touches lies together.
@@ -138,7 +139,7 @@ impl Shared {
             spares_alive: AtomicUsize::new(0),
             slow_poll_threshold: plan.slow_poll_threshold,
             default_executor: DefaultExecutor::new(),
-            process: Process::current(),
+            origin: Origin::here(),
         };
         Ok((Arc::new(shared), deques))
     }
@@ -151,7 +152,7 @@ impl Shared {
     /// Whether this process has only a copy of it (`fork.rs`). Asked before every lock that a thread of
     /// the parent might have held, on the slow paths.
     pub(crate) fn is_forked(&self) -> bool {
-        self.process.is_left_behind()
+        self.origin.is_left_behind()
     }
 
     #[inline]

@@ -20,9 +20,9 @@ use std::task::Waker;
 use std::time::Instant;
 
 use loopool_executors::caught::drop_caught;
+use loopool_executors::origin::Origin;
 
 use super::wheel::{Action, Due, Pass, Progress, TimerKey, Wheel};
-use crate::fork::Process;
 use crate::short_lock::ShortLock;
 
 /// The runtime's hold.
@@ -42,7 +42,7 @@ pub(crate) enum TimerState {
 }
 
 struct Inner {
-    process: Process,
+    origin: Origin,
     wheel: ShortLock<Counted>,
 }
 
@@ -54,7 +54,7 @@ struct Counted {
 impl Timers {
     pub(crate) fn new() -> Self {
         let wheel = ShortLock::new(Counted { wheel: Wheel::new(), holders: 1 });
-        let inner = Box::new(Inner { process: Process::current(), wheel });
+        let inner = Box::new(Inner { origin: Origin::here(), wheel });
         Timers(Hold(NonNull::from(Box::leak(inner))))
     }
 
@@ -111,7 +111,7 @@ impl Timers {
 
 impl Drop for Timers {
     fn drop(&mut self) {
-        if !self.0.inner().process.is_left_behind() {
+        if !self.0.inner().origin.is_left_behind() {
             let ((), last) = self.0.leave(|_| ());
             self.0.free_if(last);
         }
@@ -121,7 +121,7 @@ impl Drop for Timers {
 impl Timer {
     #[inline]
     pub(crate) fn is_forked(&self) -> bool {
-        self.hold.inner().process.is_left_behind()
+        self.hold.inner().origin.is_left_behind()
     }
 
     /// Sees to it that `waker` is woken.

@@ -11,7 +11,7 @@ use crate::process::shared::Shared;
 use crate::stats::ExecutorStats;
 
 /// A moment's view of a pool of processes. Counts are since the pool was made.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PoolSnapshot {
     /// What became of the jobs.
@@ -103,6 +103,9 @@ pub struct CircuitSnapshot {
 
 impl Shared {
     pub(in crate::process) fn snapshot(&self) -> PoolSnapshot {
+        if self.is_left_behind() {
+            return PoolSnapshot { stats: self.stats(), ..PoolSnapshot::default() };
+        }
         let metrics = &self.metrics;
         PoolSnapshot {
             stats: self.stats(),
