@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use loopool::{
-    Blob, Executor, ProcessPoolExecutor, Runtime, call, create_task, run_in_executor, sleep,
+    Blob, Executor, JobOptions, ProcessPoolExecutor, Runtime, call, create_task, run_in_executor,
+    sleep,
 };
 
 /// Only a hang lasts so long.
@@ -148,11 +149,12 @@ fn long_answers_and_errors_come_back_to_the_loop() {
 }
 
 fn limits_are_kept_while_a_loop_serves() {
-    let limit = Duration::from_millis(100);
-    let pool = ProcessPoolExecutor::builder().workers(1).job_timeout(limit).build().unwrap();
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    let briefly = JobOptions::new().job_timeout(Duration::from_millis(100));
     one_loop().run(async {
         assert_eq!(run_in_executor(&pool, call(add_one, 1)).unwrap().await.unwrap(), 2);
-        let late = run_in_executor(&pool, call(pause, 60_000)).unwrap().await.unwrap_err();
+        let brief = pool.with(briefly);
+        let late = run_in_executor(&brief, call(pause, 60_000)).unwrap().await.unwrap_err();
         assert!(late.is_timeout());
         assert_eq!(run_in_executor(&pool, call(add_one, 2)).unwrap().await.unwrap(), 3);
     });
