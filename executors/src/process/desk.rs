@@ -133,6 +133,8 @@ impl Desk {
     fn tell(&mut self, worker: &mut Worker, answer: Answer, from_board: bool) -> Told {
         if self.board.ring().taken() == self.answered {
             self.next_result = 0;
+        } else {
+            worker.leave_results();
         }
         let mut room = Room { board: &self.board, next: &mut self.next_result };
         let mut told = worker.tell(answer, NEAR, Some(&mut room));

@@ -169,7 +169,10 @@ impl Manager {
 
     /// Takes in what epoll says.
     pub(super) fn take_events(&mut self, events: &[EpollEvent]) {
-        self.sleep = Sleep::Awake;
+        // Who has heard nothing may be parked next, while another one rests.
+        if !events.is_empty() {
+            self.sleep = Sleep::Awake;
+        }
         for event in events {
             match source(event.data()) {
                 Some((Source::Control, _)) => self.hear_server(),

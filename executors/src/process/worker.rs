@@ -178,6 +178,11 @@ impl Worker {
         Worker { socket, arena: None, results: None }
     }
 
+    /// What lies in the result file may not have been read: the next result that needs one gets another.
+    pub(super) fn leave_results(&mut self) {
+        self.results = None;
+    }
+
     /// Takes the arena that comes over the socket.
     pub(super) fn receive_arena(&mut self) -> Result<(), String> {
         let mut buffer = [0; 64];
