@@ -22,6 +22,7 @@ use crate::caught::report_panic;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::exit;
+use crate::in_hand;
 use crate::job::Job;
 use crate::local_job::{LocalJob, LocalPool, new_job};
 use crate::options::{JobOptions, SubmitWith, With};
@@ -240,9 +241,7 @@ impl CpuExecutor {
         self.shared.counters.record_unrun(cancelled.len(), true);
         drop(state);
         leftovers.clear();
-        for job in cancelled {
-            job.end(JobError::cancelled());
-        }
+        in_hand::for_each(cancelled, |job| job.end(JobError::cancelled()));
         if wait {
             self.shared.wait_for_jobs();
         }

@@ -188,7 +188,8 @@ impl<T> Job<T> {
     /// Callbacks run in order of registration in the thread that completes the job, before the
     /// outcome can be taken; on a job that is done, at once in the calling thread. (When the outcome
     /// was taken before that, the callback gets an error that says so.) A callback that panics is
-    /// reported through `tracing`, and the others still run.
+    /// reported through `tracing`, and the others still run. They do so, too, after one that [exits](crate::exit()),
+    /// with an error, which is the job's outcome from then on.
     pub fn add_done_callback(&self, callback: impl FnOnce(&Outcome<T>) + Send + 'static) {
         self.cell.add_done_callback(Box::new(callback));
     }

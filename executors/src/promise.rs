@@ -12,8 +12,9 @@
 //! 1. Everything lives under one lock; no foreign code (callbacks, wakers' clone, wake and drop,
 //!    destructors of values) runs while it is held.
 //! 2. Whoever moves the cell to *Settling* or *Lent* owns the outcome until it moves it to *Done*. It
-//!    runs the callbacks with a reference to the outcome, again and again until none is left, then
-//!    publishes. No panic keeps it from that: foreign code is run caught.
+//!    takes one callback after the other out and runs it with a reference to the outcome, until none is left, then
+//!    publishes. No panic keeps it from that: foreign code is run caught. If its thread exits in there, another one owns
+//!    the cell in its place, with an error for an outcome (`in_hand.rs`).
 //! 3. The outcome is put in once and taken out once.
 //! 4. A cell leaves *Pending* exactly once: by [`Promise::start`] (the executor took it out of its
 //!    queue), by `cancel` (the executor's [`JobOwner`] is told, once, that a place is free) or by `expire`
@@ -30,6 +31,7 @@
 //!
 //! Modelled in `loom-tests/tests/promise.rs`.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Poll, Waker};
 
@@ -37,6 +39,7 @@ use crate::cancel_token::{Askable, Heeded, while_current};
 use crate::caught::{drop_caught, run_caught};
 use crate::counters::Counters;
 use crate::error::JobError;
+use crate::in_hand::{InHand, with_in_hand};
 use crate::shim::atomic::{AtomicBool, Ordering};
 use crate::shim::{Arc, Mutex};
 
@@ -101,7 +104,7 @@ struct Inner<T> {
     /// The outcome is, or was, an error and no cancellation.
     failed: bool,
     outcome: Option<Outcome<T>>,
-    callbacks: Vec<Callback<T>>,
+    callbacks: VecDeque<Callback<T>>,
     waiter: Option<Waker>,
     /// Of those in the job who wait until it is asked to end (rule 8).
     heeding: Vec<Waker>,
@@ -157,19 +160,22 @@ impl<T> Cell<T> {
 
     /// Rule 2. Called by whoever owns *Settling* or *Lent*.
     fn publish(&self, mut outcome: Outcome<T>) {
-        while let Some((again, callbacks)) = self.try_publish(outcome) {
-            for callback in callbacks {
-                run_caught("a job's done-callback", || callback(&again));
-            }
+        while let Some((again, callback)) = self.try_publish(outcome) {
+            self.show(&again, callback);
             outcome = again;
         }
     }
 
-    /// Publishes unless there are callbacks, which come first.
-    fn try_publish(&self, outcome: Outcome<T>) -> Option<(Outcome<T>, Vec<Callback<T>>)> {
+    fn show(&self, outcome: &Outcome<T>, callback: Callback<T>) {
+        let call = || run_caught("a job's done-callback", || callback(outcome));
+        with_in_hand(&Owned(self), call);
+    }
+
+    /// Publishes unless there is a callback, which comes first.
+    fn try_publish(&self, outcome: Outcome<T>) -> Option<(Outcome<T>, Callback<T>)> {
         let mut inner = self.inner.lock();
-        if !inner.callbacks.is_empty() {
-            return Some((outcome, std::mem::take(&mut inner.callbacks)));
+        if let Some(callback) = inner.callbacks.pop_front() {
+            return Some((outcome, callback));
         }
         inner.outcome = Some(outcome);
         inner.state = State::Done;
@@ -185,7 +191,7 @@ impl<T> Cell<T> {
 
     pub(crate) fn add_done_callback(&self, callback: Callback<T>) {
         let mut inner = self.inner.lock();
-        inner.callbacks.push(callback);
+        inner.callbacks.push_back(callback);
         if inner.state != State::Done {
             return;
         }
@@ -270,7 +276,8 @@ impl<T> Cell<T> {
                 drop(inner);
                 if let Some((owner, id)) = &self.owner {
                     let tell = || owner.cancelled_while_pending(*id);
-                    run_caught("an executor that was told of a cancellation", tell);
+                    let what = "an executor that was told of a cancellation";
+                    with_in_hand(&Owned(self), || run_caught(what, tell));
                 }
                 self.publish(Err(JobError::cancelled()));
                 true
@@ -312,12 +319,10 @@ impl<T> Cell<T> {
             cell.ask_to_end();
         }
         free();
-        if let Some((outcome, callbacks)) = cell.try_publish(Err(error)) {
+        if let Some((outcome, callback)) = cell.try_publish(Err(error)) {
             let cell = cell.clone();
             elsewhere(Box::new(move || {
-                for callback in callbacks {
-                    run_caught("a job's done-callback", || callback(&outcome));
-                }
+                cell.show(&outcome, callback);
                 cell.publish(outcome);
             }));
         }
@@ -379,6 +384,24 @@ impl<T> Cell<T> {
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.inner.lock().cancelled
+    }
+}
+
+/// A cell in *Settling* or *Lent*, while foreign code runs on its owner's thread.
+struct Owned<'a, T>(&'a Cell<T>);
+
+// SAFETY: all that another thread does with it is to take it over, and that touches no value: the outcome is with the
+// owner, and what is put in its place is an error. Callbacks and wakers are `Send`.
+unsafe impl<T> Sync for Owned<'_, T> {}
+
+impl<T> InHand for Owned<'_, T> {
+    /// Rule 2. Callbacks that are left get the error, too.
+    fn take_over(&self) {
+        let mut inner = self.0.inner.lock();
+        inner.failed = !inner.cancelled;
+        let error = if inner.cancelled { JobError::cancelled() } else { JobError::abandoned() };
+        drop(inner);
+        self.0.publish(Err(error));
     }
 }
 
@@ -459,7 +482,7 @@ impl<T> Promise<T> {
             cancelled: false,
             failed: false,
             outcome: None,
-            callbacks: Vec::new(),
+            callbacks: VecDeque::new(),
             waiter: None,
             heeding: Vec::new(),
         };

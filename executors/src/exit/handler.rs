@@ -45,7 +45,8 @@ extern "C" fn at_exit() {
     }
     run_caught("the end of the program", || {
         let mut leavers = leaving::begin();
-        leavers.push(Leaver::this_thread());
+        // SAFETY: called by the C library's `exit`, which does not return.
+        leavers.push(unsafe { Leaver::this_thread() });
         let leavers = Arc::new(Mutex::new(leavers));
         let theirs = leavers.clone();
         let (progress, steps) = mpsc::channel();

@@ -3,8 +3,8 @@
 use std::thread::ThreadId;
 
 use super::POOLS;
-use crate::cancel_token::{CancelToken, current_jobs};
 use crate::forks;
+use crate::in_hand::{LeftBehind, leave_behind};
 use crate::shim::Mutex;
 use crate::thread::Last;
 
@@ -25,30 +25,40 @@ impl Leaving {
 pub(super) struct Leaver {
     thread: ThreadId,
     last: Option<Last>,
-    jobs: Vec<CancelToken>,
+    left_behind: Vec<LeftBehind>,
 }
 
 impl Leaver {
     /// The calling thread. Uses no thread-local with a destructor but by `try_with`.
-    pub(super) fn this_thread() -> Self {
-        let jobs = current_jobs().collect();
-        Leaver { thread: std::thread::current().id(), last: crate::thread::take_last(), jobs }
+    ///
+    /// # Safety
+    /// It exits: it neither returns nor unwinds from where that begins.
+    pub(super) unsafe fn this_thread() -> Self {
+        // SAFETY: the caller's word.
+        let left_behind = unsafe { leave_behind() };
+        Leaver {
+            thread: std::thread::current().id(),
+            last: crate::thread::take_last(),
+            left_behind,
+        }
     }
 
     /// Nobody waits for it any longer.
     pub(super) fn strike(self) {
         drop(self.last);
         POOLS.strike(self.thread);
-        for job in self.jobs {
-            job.abandon();
-        }
+        self.left_behind.into_iter().for_each(LeftBehind::take_over);
     }
 }
 
 /// The calling thread is about to exit. It is struck when the exit has begun.
-pub(super) fn leave() {
+///
+/// # Safety
+/// It does exit.
+pub(super) unsafe fn leave() {
     forks::watch();
-    let leaver = Leaver::this_thread();
+    // SAFETY: the caller's word.
+    let leaver = unsafe { Leaver::this_thread() };
     let mut leaving = LEAVING.lock();
     if leaving.has_begun {
         drop(leaving);

@@ -14,7 +14,7 @@
 //!
 //! # Rules
 //! 1. The thread that called exit never comes back, so nobody waits for it: it is struck off the roll and
-//!    off its pool's list before anything else, and the jobs that it is in fail. But not before the exit has begun:
+//!    off its pool's list before anything else, and the jobs that it has in hand fail (`in_hand.rs`). But not before the exit has begun:
 //!    whoever waits for it would go on, and might end the program first, with another code.
 //! 2. On that thread, thread-locals with destructors are gone. So the steps are a thread of their own, for
 //!    which it waits (`handler`). What it uses itself has been tried there: channels, spawning, try_with.
@@ -113,7 +113,8 @@ pub(crate) fn refusal() -> RejectReason {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn exit(code: i32) -> ! {
-    leaving::leave();
+    // SAFETY: the next call does not return.
+    unsafe { leaving::leave() };
     std::process::exit(code)
 }
 

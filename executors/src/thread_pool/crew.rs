@@ -12,6 +12,7 @@ use crate::caught::{drop_caught, tell, text_of};
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::exit;
+use crate::in_hand;
 use crate::job::Job;
 use crate::local_job::{LocalJob, LocalPool, new_job};
 use crate::options::JobOptions;
@@ -271,9 +272,7 @@ impl Crew {
             tell(|| tracing::error!(reason = why, "a pool of threads is broken"));
         }
         let reason = RejectReason::Broken(why);
-        for job in waiting {
-            job.end(JobError::rejected(&reason));
-        }
+        in_hand::for_each(waiting, |job| job.end(JobError::rejected(&reason)));
     }
 
     /// Runs a job that was started.
@@ -384,9 +383,7 @@ impl Crew {
         for worker in idle {
             worker.condvar.notify_one();
         }
-        for job in cancelled {
-            job.end(JobError::cancelled());
-        }
+        in_hand::for_each(cancelled, |job| job.end(JobError::cancelled()));
     }
 }
 

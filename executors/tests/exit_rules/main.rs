@@ -8,6 +8,7 @@
 
 #![allow(clippy::print_stdout, reason = "what a row says is what is tested")]
 
+mod callbacks;
 mod executors;
 mod gate;
 mod handlers;
@@ -30,6 +31,7 @@ use loopool_executors::{
     ThreadPoolExecutor, call, register_at_exit,
 };
 
+use callbacks::*;
 use executors::*;
 use gate::*;
 use handlers::*;
@@ -123,6 +125,18 @@ fn rows() -> impl Iterator<Item = Row> {
             "exit begins", "whoever was to do the job went away without doing it", "shut down"
         ], Code(6);
         limits_are_kept_to_the_end: ["main ends", "exit begins", "true"], Code(0);
+        // Done-callbacks.
+        a_callback_of_a_thread_pool_exits: ["exit begins", "next callback: failed", "goes on"], Code(6);
+        a_callback_of_a_cpu_pool_exits: ["exit begins", "next callback: failed", "goes on"], Code(6);
+        a_callback_of_a_job_that_is_late_exits: ["exit begins", "goes on"], Code(6);
+        a_callback_exits_while_a_thread_pool_cancels:
+            ["exit begins", "0 is cancelled", "1 is cancelled", "2 is cancelled"], Code(6);
+        a_callback_exits_while_a_cpu_pool_cancels:
+            ["exit begins", "0 is cancelled", "1 is cancelled", "2 is cancelled"], Code(6);
+        a_callback_exits_while_a_pool_breaks: [
+            "exit begins",
+            "the job was not run: the executor is broken: the initializer of its threads failed: no"
+        ], Code(6);
         // Threads.
         main_waits_for_a_thread_that_exits: [], Code(6);
         threads_of_threads_are_waited_for:

@@ -281,10 +281,20 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "the outcome is published before the callbacks that came meanwhile",
         file: PROMISE,
-        find: "if !inner.callbacks.is_empty() {",
-        replace: "if inner.callbacks.len() > 1 {",
+        find: "if let Some(callback) = inner.callbacks.pop_front() {",
+        replace: "if inner.callbacks.len() > 1
+            && let Some(callback) = inner.callbacks.pop_front()
+        {",
         test: "promise",
         model: "a_job_is_started_or_cancelled",
+    },
+    Bug {
+        what: "who takes a job over whose callback exits tells nobody",
+        file: PROMISE,
+        find: "        self.0.publish(Err(error));",
+        replace: "        self.0.inner.lock().outcome = Some(Err(error));",
+        test: "promise",
+        model: "a_job_whose_callback_exits_is_done",
     },
     Bug {
         what: "a push for one loop has no fence (F1)",
