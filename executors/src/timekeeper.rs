@@ -100,7 +100,8 @@ pub(crate) fn elsewhere(task: Call) {
         }
     };
     // One that the program's end waits for, as it does for the pool's.
-    if Thread::new(move || do_it(theirs)).name("loopool-late").start().is_err() {
+    let thread = Thread::new(move || do_it(theirs)).name("loopool-late").daemon(false);
+    if thread.start().is_err() {
         do_it(task);
     }
 }

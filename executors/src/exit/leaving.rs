@@ -7,6 +7,7 @@ use crate::forks;
 use crate::in_hand::{LeftBehind, leave_behind};
 use crate::shim::Mutex;
 use crate::thread::Last;
+use crate::timekeeper;
 
 pub(super) static LEAVING: Mutex<Leaving> = Mutex::new(Leaving::NEW);
 
@@ -43,11 +44,14 @@ impl Leaver {
         }
     }
 
-    /// Nobody waits for it any longer.
+    /// Nobody waits for it any longer. What that means to its jobs is foreign code, which may take its time and may
+    /// exit, too: so it is run elsewhere.
     pub(super) fn strike(self) {
         drop(self.last);
         POOLS.strike(self.thread);
-        self.left_behind.into_iter().for_each(LeftBehind::take_over);
+        for left in self.left_behind {
+            timekeeper::elsewhere(Box::new(move || left.take_over()));
+        }
     }
 }
 

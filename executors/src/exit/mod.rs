@@ -18,7 +18,9 @@
 //!    whoever waits for it would go on, and might end the program first, with another code.
 //! 2. On that thread, thread-locals with destructors are gone. So the steps are a thread of their own, for
 //!    which it waits (`handler`). What it uses itself has been tried there: channels, spawning, try_with.
-//! 3. No lock is held while anything of the above runs or is waited for: whoever is waited for may need it.
+//! 3. No lock is held while anything of the above runs or is waited for: whoever is waited for may need it. And of
+//!    what is foreign the thread of the steps runs the hooks alone: what a thread that is struck leaves behind (its jobs'
+//!    callbacks may block, or exit) is seen to elsewhere (`timekeeper`).
 //! 4. Somebody may hold the lock of the standard output for ever, so flushing it, and saying anything, is
 //!    waited for only so long, or not at all.
 //! 5. A process that was forked off has the handler, but none of the threads: there it does nothing, and the

@@ -486,10 +486,18 @@ impl Pool for Shared {
             state.is_struck = true;
             let taken = std::mem::take(&mut state.taken);
             drop(state);
-            // It runs foreign code there, so it does not hold this lock.
-            self.close_books();
-            self.end();
-            taken.iter().filter_map(Weak::upgrade).for_each(|job| job.abandon());
+            let steps: Vec<Box<dyn FnOnce() + Send>> = vec![
+                Box::new({
+                    let pool = self.clone();
+                    move || pool.close_books()
+                }),
+                Box::new(move || self.end()),
+                Box::new(move || {
+                    let jobs = taken.iter().filter_map(Weak::upgrade).collect();
+                    in_hand::for_each(jobs, |job| job.abandon());
+                }),
+            ];
+            timekeeper::elsewhere(Box::new(|| in_hand::for_each(steps, |step| step())));
         }
     }
 

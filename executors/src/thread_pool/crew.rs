@@ -24,6 +24,7 @@ use crate::queue::{JobQueue, Leftovers};
 use crate::shim::Mutex;
 use crate::starting;
 use crate::stats::ExecutorStats;
+use crate::timekeeper;
 use crate::work::Work;
 
 pub(super) struct Crew {
@@ -231,7 +232,7 @@ impl Crew {
             let worker = Worker::begin(&crew);
             match crew.initialize() {
                 Ok(()) => worker.work(),
-                Err(why) => crew.break_down(why),
+                Err(why) => crew.break_down(why)(),
             }
         })
     }
@@ -252,8 +253,9 @@ impl Crew {
         }
     }
 
-    /// Rule 7.
-    fn break_down(&self, why: String) {
+    /// Rule 7. What is left to be done runs foreign code.
+    #[must_use = "the jobs that waited are to be failed"]
+    fn break_down(&self, why: String) -> impl FnOnce() + Send + use<> {
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         let first = state.broken.is_none();
@@ -264,15 +266,17 @@ impl Crew {
         let idle = std::mem::take(&mut state.idle);
         state.coming += idle.len();
         drop(state);
-        leftovers.clear();
         for worker in idle {
             worker.condvar.notify_one();
         }
-        if first {
-            tell(|| tracing::error!(reason = why, "a pool of threads is broken"));
+        move || {
+            leftovers.clear();
+            if first {
+                tell(|| tracing::error!(reason = why, "a pool of threads is broken"));
+            }
+            let reason = RejectReason::Broken(why);
+            in_hand::for_each(waiting, |job| job.end(JobError::rejected(&reason)));
         }
-        let reason = RejectReason::Broken(why);
-        in_hand::for_each(waiting, |job| job.end(JobError::rejected(&reason)));
     }
 
     /// Runs a job that was started.
@@ -333,14 +337,16 @@ impl Crew {
         let Some(has_come) = state.end(thread) else { return };
         if !has_come {
             drop(state);
-            self.break_down("the initializer of its threads has ended the program".to_owned());
+            let why = "the initializer of its threads has ended the program".to_owned();
+            timekeeper::elsewhere(Box::new(self.break_down(why)));
         } else if state.queue.waiting() > 0
             // It may have been the last.
             && let Err(error) = self.start_first(&mut state)
             && state.workers == 0
         {
             drop(state);
-            self.break_down(format!("no thread could be started: {error}"));
+            let why = format!("no thread could be started: {error}");
+            timekeeper::elsewhere(Box::new(self.break_down(why)));
         } else {
             drop(state);
         }

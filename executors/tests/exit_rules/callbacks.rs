@@ -34,6 +34,62 @@ pub(super) fn a_callback_of_a_cpu_pool_exits() -> ExitCode {
     a_callback_exits(&CpuExecutor::new(1).unwrap())
 }
 
+/// The job exits, and its callback when it hears of that.
+pub(super) fn a_callback_exits_because_its_job_has() -> ExitCode {
+    let pool = ThreadPoolExecutor::new(1);
+    announce_exit();
+    let exits = || {
+        THERE.wait();
+        loopool_executors::exit(6)
+    };
+    let job: Job<()> = pool.submit(exits).unwrap();
+    for _ in 0..2 {
+        job.add_done_callback(|outcome| {
+            println!("{}", if outcome.is_err() { "failed" } else { "done" });
+            loopool_executors::exit(7)
+        });
+    }
+    THERE.open();
+    park()
+}
+
+/// What the callback waits for comes later at the program's end.
+pub(super) fn a_callback_waits_for_a_hook_because_its_job_has_exited() -> ExitCode {
+    static HOOK: Gate = Gate::new();
+    let pool = ThreadPoolExecutor::new(1);
+    let hook = || {
+        println!("hook");
+        HOOK.open();
+    };
+    register_at_exit(hook).unwrap_or_else(|_| panic!("refused"));
+    announce_exit();
+    let exits = || {
+        THERE.wait();
+        loopool_executors::exit(6)
+    };
+    let job: Job<()> = pool.submit(exits).unwrap();
+    job.add_done_callback(|_| {
+        HOOK.wait();
+        println!("callback");
+    });
+    THERE.open();
+    park()
+}
+
+/// The first one costs the pool its thread, so the other jobs fail.
+pub(super) fn every_callback_of_a_process_pool_exits() -> ExitCode {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    announce_exit();
+    let mut jobs = [0, 1, 2].map(|n| pool.submit(call(slower_in_a_worker, n)).unwrap());
+    jobs.iter().for_each(exits_in_a_callback);
+    let waits = move || {
+        jobs.iter_mut().for_each(|job| _ = job.result(None).unwrap_err());
+        println!("goes on");
+    };
+    Thread::new(waits).start().unwrap();
+    park()
+}
+
 /// It is none of the pool's threads that exits.
 pub(super) fn a_callback_of_a_job_that_is_late_exits() -> ExitCode {
     let pool = ThreadPoolExecutor::new(1);

@@ -259,7 +259,7 @@ pub(super) fn a_hook_submits_to_a_pool_whose_only_thread_exits() -> ExitCode {
 }
 
 /// Long enough for its callback to be there before.
-fn slower_in_a_worker(number: usize) -> usize {
+pub(super) fn slower_in_a_worker(number: usize) -> usize {
     std::thread::sleep(10 * MOMENT);
     number
 }
