@@ -239,6 +239,9 @@ impl CpuExecutor {
         state.queue.close(&mut leftovers);
         let cancelled = if cancel_futures { state.queue.drain(&mut leftovers) } else { Vec::new() };
         self.shared.counters.record_unrun(cancelled.len(), true);
+        if state.waiting > 0 {
+            self.shared.fewer.notify_all();
+        }
         drop(state);
         leftovers.clear();
         in_hand::for_each(cancelled, |job| job.end(JobError::cancelled()));
