@@ -120,6 +120,9 @@ fn rows() -> impl Iterator<Item = Row> {
             "the job was not run: the executor is broken: the initializer of its threads has ended the program"
         ], Code(4);
         a_stand_in_runs_what_its_jobs_wait_for: ["exit begins", "waited for 3"], Code(6);
+        a_stand_ins_job_exits_too: ["exit begins", "job 2"], Code(6);
+        a_cpu_pools_job_shuts_it_down_when_another_one_has_exited:
+            ["exit begins", "shut down"], Code(6);
         a_hook_submits_to_a_pool_whose_only_thread_exits: ["exit begins", "hook: 5"], Code(6);
         a_pool_of_processes_without_its_manager_fails_what_waits: [
             "exit begins", "whoever was to do the job went away without doing it", "shut down"
