@@ -109,7 +109,7 @@ impl fmt::Debug for CancelToken {
 
 struct Cancelled {
     token: CancelToken,
-    /// The one that was left.
+    /// The one that was left: every one that is left is forgotten, or taken by whoever wakes, and no other one.
     waker: Option<Waker>,
 }
 
@@ -124,8 +124,12 @@ impl Future for Cancelled {
         if self.waker.is_some() {
             return job.poll_asked(None);
         }
-        let waker = self.waker.insert(cx.waker().clone());
-        job.poll_asked(Some(waker))
+        let waker = cx.waker().clone();
+        let polled = job.poll_asked(Some(&waker));
+        if polled.is_pending() {
+            self.waker = Some(waker);
+        }
+        polled
     }
 }
 
@@ -203,4 +207,59 @@ pub(crate) fn while_current<T: Send + 'static, R>(
 /// Runs `work` as a job that is asked to end in another way.
 pub(crate) fn while_asked_by<R>(job: &Arc<dyn Askable>, work: impl FnOnce() -> R) -> R {
     with_in_hand(job, work)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::SeqCst};
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// Counts the wakers that were left and not forgotten.
+    #[derive(Default)]
+    struct Counting {
+        is_asked: AtomicBool,
+        left: AtomicIsize,
+    }
+
+    impl Askable for Counting {
+        fn is_asked(&self) -> bool {
+            self.is_asked.load(SeqCst)
+        }
+
+        fn poll_asked(&self, waker: Option<&Waker>) -> Poll<bool> {
+            if self.is_asked() {
+                return Poll::Ready(true);
+            }
+            self.left.fetch_add(isize::from(waker.is_some()), SeqCst);
+            Poll::Pending
+        }
+
+        fn forget(&self, _: &Waker) {
+            self.left.fetch_sub(1, SeqCst);
+        }
+
+        fn abandon(&self) {}
+    }
+
+    /// Both in one task, so with the same waker, which whoever asks is about to take.
+    #[test]
+    fn who_found_the_job_asked_at_the_first_look_took_anothers_waker_along() {
+        let job = Arc::new(Counting::default());
+        let token = CancelToken { job: job.clone() };
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut first = Box::pin(token.cancelled());
+        for _ in 0..2 {
+            assert!(first.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(job.left.load(SeqCst), 1, "one, however often it is polled");
+        }
+        job.is_asked.store(true, SeqCst);
+        let mut second = Box::pin(token.cancelled());
+        assert!(second.as_mut().poll(&mut cx).is_ready());
+        drop(second);
+        assert_eq!(job.left.load(SeqCst), 1);
+        drop(first);
+        assert_eq!(job.left.load(SeqCst), 0);
+    }
 }
