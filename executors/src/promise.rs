@@ -125,14 +125,15 @@ pub(crate) struct Cell<T> {
 }
 
 impl<T> Cell<T> {
-    /// One step out of *Pending*; false when somebody else was first.
-    fn start(&self) -> bool {
+    /// One step out of *Pending*, if that is what it finds.
+    #[must_use]
+    fn start(&self) -> State {
         let mut inner = self.inner.lock();
-        let pending = inner.state == State::Pending;
-        if pending {
+        let found = inner.state;
+        if found == State::Pending {
             inner.state = State::Running;
         }
-        pending
+        found
     }
 
     /// Moves to *Settling* if the outcome is still open, and finishes the job. `count` is called in
@@ -496,7 +497,7 @@ impl<T> Promise<T> {
     /// (`set_running_or_notify_cancel` in Python.)
     #[must_use = "a cancelled job must not be run"]
     pub fn start(&self) -> bool {
-        self.cell.start()
+        self.cell.start() == State::Pending
     }
 
     /// Whether the job was cancelled.
@@ -534,14 +535,32 @@ impl<T> Promise<T> {
         self.finish(Err(error));
     }
 
-    /// Finishes the job with what `work` returns, or with its panic. In `work`, the job's
-    /// [`CancelToken`](crate::CancelToken) is the current one.
+    /// [Starts](Self::start) the job, if nobody has, and finishes it with what `work` returns, or with its panic. In
+    /// `work`, the job's [`CancelToken`](crate::CancelToken) is the current one. When the job is over already (it was
+    /// cancelled), `work` is dropped instead.
+    ///
+    /// ```
+    /// use loopool_executors::Promise;
+    ///
+    /// let (promise, mut job) = Promise::new();
+    /// promise.fulfil(|| 6 * 7);
+    /// assert_eq!(job.result(None).unwrap(), 42);
+    ///
+    /// let (promise, job) = Promise::new();
+    /// job.cancel();
+    /// promise.fulfil(|| unreachable!("a cancelled job is not run"));
+    /// ```
     pub fn fulfil(self, work: impl FnOnce() -> T)
     where
         T: Send + 'static,
     {
-        let outcome = self.outcome_of(work);
-        self.finish(outcome);
+        match self.cell.start() {
+            State::Pending | State::Running => {
+                let outcome = self.outcome_of(work);
+                self.finish(outcome);
+            }
+            State::Settling | State::Done | State::Lent => drop_caught("a cancelled job", work),
+        }
     }
 
     /// As [`fulfil`](Self::fulfil), and counts what became of it, before anybody can see it.

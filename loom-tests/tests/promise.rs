@@ -319,6 +319,24 @@ fn a_job_is_started_or_cancelled() {
     });
 }
 
+/// As above, for an executor that leaves it to the promise to start the job.
+#[test]
+fn a_job_is_run_or_cancelled() {
+    model(BOUNDS, || {
+        let (promise, mut job) = Promise::new();
+        let ran = Count::default();
+        let executor = thread::spawn({
+            let ran = ran.clone();
+            move || promise.fulfil(move || ran.add())
+        });
+        let cancelled = job.cancel();
+        let outcome = join(&mut job);
+        executor.join().unwrap();
+        assert_eq!(ran.get(), usize::from(!cancelled));
+        assert_eq!(outcome.is_err_and(|error| error.is_cancelled()), cancelled);
+    });
+}
+
 /// As above, with the cancellations in two threads.
 #[test]
 fn two_who_cancel_tell_the_owner_once() {

@@ -216,6 +216,14 @@ pub(crate) const BUGS: &[Bug] = &[
         model: "a_job_is_started_or_cancelled",
     },
     Bug {
+        what: "a job is run that was cancelled meanwhile",
+        file: PROMISE,
+        find: "            State::Pending | State::Running => {\n",
+        replace: "            State::Pending | State::Running | State::Settling => {\n",
+        test: "promise",
+        model: "a_job_is_run_or_cancelled",
+    },
+    Bug {
         what: "an outcome is put in while another one is being published",
         file: PROMISE,
         find: "matches!(inner.state, State::Settling | State::Done | State::Lent)",
