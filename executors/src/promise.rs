@@ -269,30 +269,37 @@ impl<T> Cell<T> {
 
     /// Cancels a pending job at once; asks the owner to end a running one.
     pub(crate) fn cancel(&self) -> bool {
-        let mut inner = self.inner.lock();
-        match inner.state {
-            State::Pending => {
-                inner.state = State::Settling;
-                inner.cancelled = true;
-                drop(inner);
-                if let Some((owner, id)) = &self.owner {
-                    let tell = || owner.cancelled_while_pending(*id);
-                    let what = "an executor that was told of a cancellation";
-                    with_in_hand(&Owned(self), || run_caught(what, tell));
-                }
-                self.publish(Err(JobError::cancelled()));
-                true
-            }
-            State::Running => {
-                drop(inner);
-                self.ask_to_end();
-                match &self.owner {
-                    Some((owner, id)) => owner.cancel_running(*id),
-                    None => false,
-                }
-            }
-            State::Settling | State::Done | State::Lent => inner.cancelled,
+        if self.cancel_if_pending() {
+            return true;
         }
+        let inner = self.inner.lock();
+        if inner.state != State::Running {
+            return inner.cancelled;
+        }
+        drop(inner);
+        self.ask_to_end();
+        match &self.owner {
+            Some((owner, id)) => owner.cancel_running(*id),
+            None => false,
+        }
+    }
+
+    /// Cancels a job that has not started; whether it was one.
+    pub(crate) fn cancel_if_pending(&self) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.state != State::Pending {
+            return false;
+        }
+        inner.state = State::Settling;
+        inner.cancelled = true;
+        drop(inner);
+        if let Some((owner, id)) = &self.owner {
+            let tell = || owner.cancelled_while_pending(*id);
+            let what = "an executor that was told of a cancellation";
+            with_in_hand(&Owned(self), || run_caught(what, tell));
+        }
+        self.publish(Err(JobError::cancelled()));
+        true
     }
 
     /// Its time to wait is up, or to run if it has been `started`: fails, if it still does that. `count` is called

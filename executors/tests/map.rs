@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_core::Stream;
 use loopool_executors::jobs::map;
 use loopool_executors::{
-    CpuExecutor, Executor, ExecutorStats, Job, JobError, Promise, Rejected, ThreadPoolExecutor,
-    Work,
+    CancelToken, CpuExecutor, Executor, ExecutorStats, Job, JobError, Promise, Rejected,
+    ThreadPoolExecutor, Work,
 };
 
 /// Only a hang lasts so long.
@@ -176,6 +176,29 @@ fn what_has_not_started_is_cancelled_with_the_iterator() {
     pool.shutdown(true, false);
     assert_eq!(ran.load(Ordering::SeqCst), 2);
     assert!(pool.stats().cancelled >= 48);
+}
+
+#[test]
+fn what_runs_was_asked_to_end_with_the_iterator() {
+    let pool = ThreadPoolExecutor::new(2);
+    let (begin, begun) = mpsc::channel();
+    let (release, gate) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel();
+    let gate = std::sync::Mutex::new(gate);
+    let wait = move |n| {
+        if n == 1 {
+            begin.send(()).unwrap();
+            let _ = gate.lock().unwrap().recv_timeout(PATIENCE);
+            tell.send(CancelToken::current().unwrap().is_cancelled()).unwrap();
+        }
+    };
+    let mut results = map(&pool, wait, 0..2).into_iter();
+    results.next().unwrap().unwrap();
+    begun.recv_timeout(PATIENCE).unwrap();
+    drop(results);
+    release.send(()).unwrap();
+    assert!(!told.recv_timeout(PATIENCE).unwrap());
+    pool.shutdown(true, false);
 }
 
 #[test]
