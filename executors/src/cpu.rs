@@ -16,7 +16,7 @@ mod at_exit;
 
 use std::fmt;
 use std::sync::{Arc, Condvar, MutexGuard};
-use std::thread::{Builder, ThreadId};
+use std::thread::ThreadId;
 
 use crate::caught::report_panic;
 use crate::counters::Counters;
@@ -135,7 +135,7 @@ impl CpuExecutorBuilder {
         self
     }
 
-    /// What the threads' names begin with; a number follows.
+    /// What the threads' names begin with; a number follows. NUL characters are left out.
     pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.name_prefix = prefix.into();
         self
@@ -187,7 +187,7 @@ impl CpuExecutorBuilder {
             .panic_handler(|payload| report_panic("a closure given to rayon", payload))
             .spawn_handler(|thread| {
                 let name = thread.name().unwrap_or_default().to_owned();
-                starting::thread(Builder::new().name(name), || thread.run()).map(drop)
+                starting::thread(name, || thread.run()).map(drop)
             })
             .build()
             .map_err(std::io::Error::other)?;

@@ -12,7 +12,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Condvar, MutexGuard};
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crate::caught::{drop_caught, run_caught};
@@ -73,7 +72,7 @@ pub(crate) fn call_at(
     let call = Box::new(call);
     let mut state = lock();
     if !state.is_there {
-        starting::thread(Builder::new().name("loopool-time".to_owned()), keep_time)?;
+        starting::thread("loopool-time", keep_time)?;
         state.is_there = true;
     }
     let key = (time, state.next_number);

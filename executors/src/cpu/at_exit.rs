@@ -1,7 +1,7 @@
 //! What a CPU pool does at the program's end. Its threads are rayon's and stay; its jobs are waited for.
 
 use std::sync::{Arc, MutexGuard};
-use std::thread::{Builder, ThreadId};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use super::{Shared, State};
@@ -63,8 +63,7 @@ impl Shared {
             while pool.run_one() {}
             pool.note_end_of_stand_in(Some(me));
         };
-        let builder = Builder::new().name("loopool-stand-in".to_owned());
-        if starting::thread(builder, stand_in).is_err() {
+        if starting::thread("loopool-stand-in", stand_in).is_err() {
             // What waits is run by the pool's other threads, if there are any.
             self.note_end_of_stand_in(None);
         }

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use super::Nag;
@@ -57,7 +56,7 @@ extern "C" fn at_exit() {
             let _ = std::io::stdout().flush();
             let _ = progress.send(());
         };
-        match starting::thread(Builder::new().name("loopool-exit".to_owned()), work) {
+        match starting::thread("loopool-exit", work) {
             Ok(_) => {
                 // An error says that the thread has ended, by a panic that was told of.
                 let _ = steps.recv();

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, MutexGuard};
-use std::thread::{Builder, JoinHandle, ThreadId};
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
 use super::at_exit;
@@ -225,7 +225,7 @@ impl Crew {
 
     fn start(self: &Arc<Self>, name: &str) -> std::io::Result<JoinHandle<()>> {
         let crew = self.clone();
-        starting::thread(Builder::new().name(name.to_owned()), move || {
+        starting::thread(name, move || {
             at_exit::keep(&crew);
             os::lower_priority_of_this_thread(crew.options.nice);
             own_pool::work_for(&*crew);
