@@ -254,7 +254,17 @@ fn the_time_is_up_also_for_what_is_always_ready() {
         assert_eq!(Some(n), expected.next());
     }
     assert!(results.next().is_none());
-    assert_eq!(taken.load(Ordering::SeqCst), expected.start + 1, "those, and one more to see");
+    assert_eq!(taken.load(Ordering::SeqCst), expected.start, "those, and no more");
+}
+
+/// In an iterator that blocks it would have done so.
+#[test]
+fn when_the_time_was_up_a_whole_chunk_was_taken_and_dropped() {
+    let (taken, items) = counted(0..);
+    let mut results = map(&Inline, |n| n, items).chunksize(100).timeout(Duration::ZERO);
+    assert!(results.next().unwrap().unwrap_err().is_wait_timeout());
+    assert!(results.next().is_none());
+    assert_eq!(taken.load(Ordering::SeqCst), 0);
 }
 
 #[test]

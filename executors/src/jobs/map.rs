@@ -218,8 +218,8 @@ impl<'e, E: ?Sized, F, I: Iterator, R> Map<'e, E, F, I, R> {
 
     /// An iterator that gives up when so much time has passed from now. Then it takes no more items, gives what
     /// is done up to the first result that is not, then an error with
-    /// [`is_wait_timeout`](JobError::is_wait_timeout), and then nothing any more. What has not started is
-    /// cancelled; what runs goes on.
+    /// [`is_wait_timeout`](JobError::is_wait_timeout) (unless it is known that there are no more items), and then
+    /// nothing any more. What has not started is cancelled; what runs goes on.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -313,12 +313,12 @@ where
             let outcome = oldest.job.done().then(|| oldest.job.result(Duration::ZERO))?;
             return Some(self.take_oldest(outcome));
         }
-        if let Some(chunk) = self.next_chunk() {
-            // There would have been more.
-            self.next = Next::Chunk(chunk);
-            return None;
+        match self.next {
+            Next::Chunk(_) => None,
+            // To look at the next one might take any time.
+            Next::Items if self.items.size_hint() != (0, Some(0)) => None,
+            Next::Items | Next::Refusal(_) | Next::Nothing => Some(self.take_refusal().map(Err)),
         }
-        Some(self.take_refusal().map(Err))
     }
 
     fn oldest(&mut self) -> &mut Job<Vec<Outcome<R>>> {
