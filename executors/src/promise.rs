@@ -110,6 +110,20 @@ struct Inner<T> {
     heeding: Vec<Waker>,
 }
 
+impl<T> Inner<T> {
+    /// Fails when there is no knowing any more.
+    fn take_error(&mut self) -> Result<Option<JobError>, JobError> {
+        match self.outcome.take() {
+            Some(Err(error)) => Ok(Some(error)),
+            Some(value) => {
+                self.outcome = Some(value);
+                Ok(None)
+            }
+            None => Err(JobError::already_taken()),
+        }
+    }
+}
+
 impl<T> Drop for Inner<T> {
     /// Rule 7. Callbacks and waiter have gone by now: the promise sees to it that every job is settled.
     fn drop(&mut self) {
@@ -192,13 +206,18 @@ impl<T> Cell<T> {
 
     pub(crate) fn add_done_callback(&self, callback: Callback<T>) {
         let mut inner = self.inner.lock();
-        inner.callbacks.push_back(callback);
         if inner.state != State::Done {
+            inner.callbacks.push_back(callback);
             return;
         }
+        let Some(outcome) = inner.outcome.take() else {
+            drop(inner);
+            let taken = Err(JobError::already_taken());
+            return run_caught("a job's done-callback", || callback(&taken));
+        };
         // Late: own the outcome once more, so that nobody takes it while the callback looks at it.
-        let outcome = inner.outcome.take().unwrap_or_else(|| Err(JobError::already_taken()));
         inner.state = State::Lent;
+        inner.callbacks.push_back(callback);
         drop(inner);
         self.publish(outcome);
     }
@@ -252,19 +271,17 @@ impl<T> Cell<T> {
         Some(outcome.unwrap_or_else(|| Err(JobError::already_taken())))
     }
 
-    /// Takes the outcome if it is there and an error.
-    pub(crate) fn try_take_error(&self) -> Option<JobError> {
+    /// Whether it is an error, if it is done; takes that, and leaves a value.
+    pub(crate) fn try_take_error(&self) -> Option<Result<Option<JobError>, JobError>> {
         let mut inner = self.inner.lock();
-        if inner.state != State::Done {
-            return None;
-        }
-        match inner.outcome.take() {
-            Some(Err(error)) => Some(error),
-            other => {
-                inner.outcome = other;
-                None
-            }
-        }
+        (inner.state == State::Done).then(|| inner.take_error())
+    }
+
+    pub(crate) fn poll_take_error(
+        &self,
+        waker: &Waker,
+    ) -> Poll<Result<Option<JobError>, JobError>> {
+        self.poll_with(waker, |inner| (inner.state == State::Done).then(|| inner.take_error()))
     }
 
     /// Cancels a pending job at once; asks the owner to end a running one.

@@ -31,6 +31,31 @@ fn an_outcome_is_taken_once() {
 }
 
 #[test]
+fn an_error_that_was_taken_looked_like_a_value() {
+    let (promise, mut job) = Promise::<u8>::new();
+    promise.set_exception(JobError::rejected("no"));
+    assert!(job.exception(None).unwrap().is_some_and(|error| error.is_rejected()));
+    for _ in 0..2 {
+        let taken = job.exception(None).unwrap_err();
+        assert!(!taken.is_rejected() && !taken.is_wait_timeout(), "{taken}");
+        assert!(job.result(None).is_err());
+    }
+
+    let (promise, mut job) = Promise::new();
+    promise.set_result(1).unwrap();
+    assert!(job.exception(None).unwrap().is_none());
+    assert_eq!(job.result(None).unwrap(), 1);
+    assert!(job.exception(None).is_err());
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = seen.clone();
+    job.add_done_callback(move |outcome| {
+        count.fetch_add(usize::from(outcome.is_err()), Ordering::SeqCst);
+    });
+    assert_eq!(seen.load(Ordering::SeqCst), 1);
+    assert!(job.exception(None).is_err(), "as before");
+}
+
+#[test]
 fn awaiting_registers_the_latest_waker_and_wakes_it_once() {
     let (promise, job) = Promise::new();
     let mut job = pin!(job);
