@@ -264,15 +264,8 @@ fn check(row: &Row) {
     assert!((0..tries).any(is_right), "{}", row.name);
 }
 
-fn check_once(row: &Row) {
-    let errors = if row.name == "main_panics" || row.name == "a_thread_panics" {
-        Stdio::null()
-    } else {
-        Stdio::inherit()
-    };
-    let mut program = Program(play(row.name).stderr(errors).spawn().unwrap());
-    let expected: String = row.says.iter().map(|line| format!("{line}\n")).collect();
-    let output = program.0.stdout.take().unwrap();
+/// As they come.
+fn lines_of(output: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (say, said) = mpsc::channel();
     std::thread::spawn(move || {
         let mut output = BufReader::new(output);
@@ -281,6 +274,18 @@ fn check_once(row: &Row) {
             let _ = say.send(std::mem::take(&mut line));
         }
     });
+    said
+}
+
+/// Rows whose panics are told on the standard error. All others write nothing there, least of all about a crash at
+/// the very end.
+const LOUD: [&str; 2] = ["main_panics", "a_thread_panics"];
+
+fn check_once(row: &Row) {
+    let mut program = Program(play(row.name).stderr(Stdio::piped()).spawn().unwrap());
+    let expected: String = row.says.iter().map(|line| format!("{line}\n")).collect();
+    let said = lines_of(program.0.stdout.take().unwrap());
+    let errors = lines_of(program.0.stderr.take().unwrap());
     let started = Instant::now();
     let mut text = String::new();
     if matches!(row.ends, Never) {
@@ -298,6 +303,9 @@ fn check_once(row: &Row) {
     let late = started.elapsed() >= HANG;
     assert!(!late, "{} does not end; it said: {text}", row.name);
     let status = program.0.wait().unwrap();
+    let left = || HANG.saturating_sub(started.elapsed());
+    let errors: String = std::iter::from_fn(|| errors.recv_timeout(left()).ok()).collect();
+    assert!(errors.is_empty() || LOUD.contains(&row.name), "{}: {status}, {errors}", row.name);
     let missing = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
     assert_eq!(text + missing, expected, "{}, which ended with {status}", row.name);
     match row.ends {
