@@ -16,8 +16,8 @@
 //!    publishes. No panic keeps it from that: foreign code is run caught. If its thread exits in there, another one owns
 //!    the cell in its place, with an error for an outcome (`in_hand.rs`).
 //! 3. The outcome is put in once and taken out once.
-//! 4. A cell leaves *Pending* exactly once: by [`Promise::start`] (the executor took it out of its
-//!    queue), by `cancel` (the executor's [`JobOwner`] is told, once, that a place is free) or by `expire`
+//! 4. A cell leaves *Pending* exactly once: by [`Promise::start`] or [`Promise::fulfil`] (the executor took it out of
+//!    its queue), by `cancel` (the executor's [`JobOwner`] is told, once, that a place is free) or by `expire`
 //!    (whoever set the time is told).
 //! 5. The waiter's waker is published under the same lock as the check for *Done*, so either the
 //!    waiter sees *Done* or the settler sees the waker.
