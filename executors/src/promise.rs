@@ -236,11 +236,10 @@ impl<T> Cell<T> {
     }
 
     /// Rule 5: what `look` finds, or the waker is left.
-    fn poll_with<R>(
-        &self,
-        waker: &Waker,
-        look: impl FnOnce(&mut Inner<T>) -> Option<R>,
-    ) -> Poll<R> {
+    fn poll_with<R>(&self, waker: &Waker, look: impl Fn(&mut Inner<T>) -> Option<R>) -> Poll<R> {
+        if let Some(found) = look(&mut self.inner.lock()) {
+            return Poll::Ready(found);
+        }
         let waker = waker.clone();
         let mut inner = self.inner.lock();
         if let Some(found) = look(&mut inner) {
@@ -358,6 +357,11 @@ impl<T> Cell<T> {
         // Release: with the loads in `is_asked`, so that who heeds it sees what was done before.
         self.asked_to_end.store(true, Ordering::Release);
         wake_each(std::mem::take(&mut self.inner.lock().heeding));
+    }
+
+    /// Whether there is no outcome yet.
+    fn is_open(&self) -> bool {
+        matches!(self.inner.lock().state, State::Pending | State::Running)
     }
 
     /// Whether it still waits for its turn.
@@ -627,8 +631,10 @@ impl<T> Promise<T> {
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        // Refused in the usual case, in which the outcome is there already.
-        let _ = self.cell.settle(Err(JobError::abandoned()), |_| ());
+        if self.cell.is_open() {
+            // Refused when an outcome has come meanwhile.
+            let _ = self.cell.settle(Err(JobError::abandoned()), |_| ());
+        }
     }
 }
 
