@@ -154,7 +154,8 @@ impl Manager {
         let staffing = &self.staffing;
         let room = staffing.limit.saturating_sub(staying);
         // Those that are dying slowly must not pile up without bound.
-        let room = room.min((2 * staffing.limit + 8).saturating_sub(self.workers.len()));
+        let most = staffing.limit.saturating_mul(2).saturating_add(8);
+        let room = room.min(most.saturating_sub(self.workers.len()));
         let wanted = waiting.saturating_sub(self.idle() + coming);
         let replacing = !self.shut_down && staffing.crashes.is_over(now);
         let lost = match staffing.starts.failures {

@@ -61,6 +61,6 @@ impl Manager {
 
     /// Rule 3.
     pub(super) fn is_crowded(&self) -> bool {
-        self.parked.held.len() >= self.staffing.limit + MORE
+        self.parked.held.len() >= self.staffing.limit.saturating_add(MORE)
     }
 }
