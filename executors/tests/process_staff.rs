@@ -109,3 +109,24 @@ fn results_come_as_jobs_end_not_as_they_began() {
     }
     assert!(!parked.done() && parked.cancel());
 }
+
+#[test]
+fn as_many_workers_as_there_are_numbers_were_too_many() {
+    let pool = ProcessPoolExecutor::new(usize::MAX).unwrap();
+    let jobs: Vec<Job<u32>> = (0..3).map(|n| pool.submit(call(who, n)).unwrap()).collect();
+    jobs.into_iter().for_each(|mut job| assert!(job.result(HANG).is_ok()));
+}
+
+#[test]
+fn a_fork_server_could_not_have_all_the_time_there_is() {
+    let pool = ProcessPoolExecutor::builder()
+        .workers(1)
+        .handshake_timeout(Duration::MAX)
+        .build()
+        .unwrap();
+    let server = pool.fork_server_pid().unwrap();
+    // SAFETY: it was not reaped.
+    unsafe { libc::kill(server as i32, libc::SIGKILL) };
+    until("another fork server", || pool.fork_server_pid().is_some_and(|pid| pid != server));
+    assert!(pool.submit(call(who, 1)).unwrap().result(HANG).is_ok());
+}

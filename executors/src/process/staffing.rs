@@ -141,7 +141,7 @@ impl Manager {
         let asked =
             |worker: &&WorkerHandle| worker.phase == Phase::Asked && !self.is_orphan(worker);
         let asked = self.workers.values().filter(asked);
-        let answers = asked.map(|worker| worker.asked_at + self.recipe.limit()).min();
+        let answers = asked.filter_map(|worker| self.recipe.answers_until(worker.asked_at)).min();
         let all = [server, starts, crashes].map(|until| until.filter(|_| !ending));
         all.into_iter().chain([answers, staffing.greeting_until]).flatten()
     }
@@ -270,7 +270,7 @@ impl Manager {
         match started {
             Ok(()) => {
                 tracing::warn!("the fork server of a process pool is started again");
-                self.staffing.greeting_until = Some(Instant::now() + self.recipe.limit());
+                self.staffing.greeting_until = self.recipe.answers_until(Instant::now());
             }
             Err(error) => self.server_failed(&error.to_string()),
         }
@@ -428,11 +428,9 @@ impl Manager {
 
     /// Replaces a fork server that does not answer.
     fn enforce_answers(&mut self, now: Instant) {
-        let limit = self.recipe.limit();
+        let is_past = |asked_at| self.recipe.answers_until(asked_at).is_some_and(|end| end <= now);
         let late = |worker: &WorkerHandle| {
-            worker.phase == Phase::Asked
-                && !self.is_orphan(worker)
-                && worker.asked_at + limit <= now
+            worker.phase == Phase::Asked && !self.is_orphan(worker) && is_past(worker.asked_at)
         };
         let silent = self.staffing.greeting_until.is_some_and(|until| until <= now)
             || self.workers.values().any(late);
