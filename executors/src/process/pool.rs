@@ -228,8 +228,8 @@ impl ProcessPoolBuilder {
     ///
     /// When it gives an error or panics, the pool is broken for good: jobs that wait fail with that
     /// reason, and new ones are refused. When a worker *dies* in it another one is tried, with growing
-    /// pauses; after five in a row the jobs that wait fail, and a job that is submitted later is one
-    /// more try.
+    /// pauses; after five in a row the jobs that wait fail, unless there is another worker, and a job that is
+    /// submitted later is one more try.
     pub fn initializer(mut self, initializer: fn() -> Result<(), String>) -> Self {
         self.initializer = Some(initializer);
         self

@@ -8,8 +8,8 @@
 //! 4. starting the fork server again.
 //!
 //! After [`PATIENCE`] failures of 2, 3 or 4 in a row the jobs that wait fail, with the last failure as
-//! their reason. A job that is submitted later is one more try; a pool that has spares goes on trying for
-//! these. The first success ends that.
+//! their reason, unless there is a worker, which will come to them. A job that is submitted later is one more try; a
+//! pool that has spares goes on trying for these. The first success ends that.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -227,7 +227,7 @@ impl Manager {
             _ => tracing::debug!(why, failures, "a worker process did not start"),
         }
         if is_open {
-            self.fail_all(why);
+            self.give_up_jobs(why);
         }
     }
 
@@ -240,7 +240,13 @@ impl Manager {
         }
     }
 
-    fn fail_all(&mut self, why: &str) {
+    /// Fails what waits if nobody is there who could do it. (While there is somebody more are tried to be started; if he
+    /// goes, that fails once more.)
+    fn give_up_jobs(&mut self, why: &str) {
+        let works = |worker: &WorkerHandle| matches!(worker.phase, Phase::Idle | Phase::Busy);
+        if self.workers.values().any(works) {
+            return;
+        }
         self.fail_stranded(why);
         self.shared.fail_waiting(why);
         self.waiting = 0;
@@ -346,7 +352,7 @@ impl Manager {
             }
         }
         if self.staffing.server.is_hopeless() {
-            self.fail_all(&format!("the fork server cannot be started again: {why}"));
+            self.give_up_jobs(&format!("the fork server cannot be started again: {why}"));
         }
     }
 
