@@ -216,3 +216,21 @@ fn the_deadline_of_a_job_that_waited_for_another_attempt_was_not_watched() {
     let stats = pool.shutdown(true, false);
     assert_eq!((stats.submitted, stats.timed_out, stats.cancelled), (2, 1, 1));
 }
+
+#[test]
+fn a_shutdown_that_cancels_did_not_end_further_attempts() {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    let attempts = Attempts::new();
+    let options = JobOptions::new().retry(quickly(3).on_crash().idempotent());
+    let mut job = pool.with(options).submit(call(crash_when_told, attempts.path())).unwrap();
+    until("it has begun", || attempts.count() == 1);
+    pool.shutdown(false, true);
+    let go = format!("{}.go", attempts.path());
+    std::fs::write(&go, "").unwrap();
+    let error = take(&mut job).unwrap_err();
+    let stats = pool.shutdown(true, false);
+    std::fs::remove_file(go).unwrap();
+    // Cancelled if it crashed before the pool had heard of the shutdown.
+    assert!(error.quarantine().is_none(), "{error}");
+    assert_eq!((attempts.count(), stats.crashed + stats.cancelled), (1, 1));
+}

@@ -425,8 +425,8 @@ impl ProcessPoolExecutor {
         self.shared.enforced()
     }
 
-    /// Takes no more work. With `cancel_futures`, jobs that have not started are cancelled, else they
-    /// are still run. With `wait`, returns when all processes of the pool have ended (called in a
+    /// Takes no more work. With `cancel_futures`, jobs that have not started are cancelled and none is tried again,
+    /// else they are still run. With `wait`, returns when all processes of the pool have ended (called in a
     /// job's done-callback, it does not wait for that). May be called again.
     ///
     /// Tells what became of every job: after a `wait` none is waiting or running any more.

@@ -20,6 +20,8 @@ pub(in crate::process) struct Parked {
     pub(super) held: VecDeque<RemoteJob>,
     /// Whether a job was put here, or has ended unrun, since that was last asked: it has left its worker to another.
     pub(in crate::process) left_room: bool,
+    /// The pool was shut down, and what had not begun was cancelled: nothing is tried again.
+    is_cancelled: bool,
 }
 
 /// A job that waits for the worker with this number, for so long.
@@ -91,6 +93,7 @@ impl Manager {
             self.kill_all(now);
         }
         if all_parked {
+            self.parked.is_cancelled = true;
             self.end_parked(JobError::cancelled);
             let unbegun = self.workers.values_mut().flat_map(|worker| worker.take_back(false));
             let unbegun = unbegun.collect();
@@ -147,8 +150,9 @@ impl Manager {
 
     /// A job has ended in this way: that is its outcome, or it is tried again.
     pub(super) fn settle_or_repeat(&mut self, mut job: RemoteJob, reply: Reply) {
+        let may_go_on = !self.is_ending() && !self.parked.is_cancelled;
         let reply = match reply {
-            Reply::Error(error) if !self.is_ending() => match job.terms.judge(error) {
+            Reply::Error(error) if may_go_on => match job.terms.judge(error) {
                 Verdict::Again(at) => {
                     let (job_name, attempt) = (job.terms.name, job.terms.attempt());
                     tracing::debug!(job = job_name, attempt, "a job is tried again");
