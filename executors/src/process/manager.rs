@@ -15,6 +15,7 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::death;
 use super::fork_server::{ForkServer, Recipe};
+use super::orphans::Orphans;
 use super::policy::{Homes, Parked, Policy, WorkerPhase};
 use super::remote_job::{RemoteJob, Reply};
 use super::report::CrashReport;
@@ -87,6 +88,7 @@ pub(super) struct Manager {
     /// Lists of outcomes that are being delivered.
     delivering: usize,
     pub(super) staffing: Staffing,
+    orphans: Orphans,
     pub(super) memory: MemoryWatch,
     pub(super) policy: Policy,
     pub(super) parked: Parked,
@@ -137,6 +139,7 @@ impl Manager {
             finished: Vec::new(),
             delivering: 0,
             staffing: Staffing::new(workers, policy.min_workers),
+            orphans: Orphans::default(),
             memory,
             policy,
             parked: Parked::default(),
@@ -164,6 +167,7 @@ impl Manager {
         self.relieve(now);
         self.take_orders(now);
         self.staff(now);
+        self.orphans.reap(now);
         left
     }
 
@@ -614,6 +618,7 @@ impl Manager {
         let pid = process.pid as u32;
         let _ = worker.read_output(pid, LAST_OUTPUT);
         let remains = death::reap(process.pid, &process.pidfd);
+        self.orphans.take_over(process.pid, Instant::now());
         let _ = self.epoll.delete(&process.pidfd);
         let _ = self.epoll.delete(&worker.output.fd);
         if !worker.is_silent {
@@ -715,7 +720,7 @@ impl Manager {
         if !std::mem::replace(&mut self.is_closing, true) {
             self.let_go_of_all(|worker| worker.phase != Phase::Dying);
         }
-        self.workers.is_empty()
+        self.workers.is_empty() && !self.orphans.are_dying()
     }
 
     pub(super) fn is_ending(&self) -> bool {
@@ -746,7 +751,7 @@ impl Manager {
         let policy = self.policy_deadline().into_iter();
         let relief = self.workers.values().filter_map(WorkerHandle::relief);
         let looks = self.staffing_deadline(now).chain(self.next_look(now));
-        policy.chain(relief).chain(looks).min()
+        policy.chain(relief).chain(looks).chain(self.orphans.next()).min()
     }
 }
 

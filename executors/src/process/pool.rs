@@ -62,7 +62,8 @@ use crate::stats::ExecutorStats;
 ///   the program, and its end is part of the [crash report](crate::CrashReport).
 /// - No descriptor of the program is open there, and no signal handler set.
 /// - The process leads a group of its own. What a job starts is killed with the worker, unless it
-///   leaves the group.
+///   leaves the group; and reaped, where the program is the one that inherits it (the first process of a
+///   container, a subreaper).
 /// - It cannot make a process pool of its own, nor start a [`Process`](crate::Process).
 ///
 /// # How a job ends

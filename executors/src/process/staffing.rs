@@ -31,7 +31,7 @@ const PATIENCE: u32 = 5;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long to wait after so many failures: 10 ms, 20 ms, … 1 s.
-fn pause(failures: u32) -> Duration {
+pub(super) fn pause(failures: u32) -> Duration {
     let doubled = 1u32 << failures.saturating_sub(1).min(10);
     (Duration::from_millis(10) * doubled).min(LONGEST_PAUSE)
 }
