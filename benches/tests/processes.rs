@@ -54,6 +54,11 @@ fn cell(list: &[Value], pool: Name, row: Row, figure: &str) -> Option<Result<f64
     Some(entry["median"].as_f64().ok_or_else(word))
 }
 
+/// Figures that no other pool has.
+fn is_ours_alone(figure: &str) -> bool {
+    figure == "worker" || figure.starts_with("sealed_")
+}
+
 #[test]
 fn pools_that_are_rust_do_all_that_they_can() {
     let pools = [Name::Loopool, Name::Procspawn, Name::SocketPair, Name::Ring];
@@ -62,7 +67,7 @@ fn pools_that_are_rust_do_all_that_they_can() {
         for pool in pools.into_iter().filter(|&pool| row.runs_on(pool)) {
             for &(figure, _) in row.figures() {
                 let cell = cell(&list, pool, row, figure);
-                if figure == "worker" && pool != Name::Loopool {
+                if is_ours_alone(figure) && pool != Name::Loopool {
                     assert_eq!(cell, None);
                 } else {
                     let number = cell.unwrap().unwrap_or_else(|word| {
@@ -85,7 +90,7 @@ fn pools_of_python_do_all_that_they_can_or_are_missing() {
             let _ = writeln!(std::io::stderr(), "skipped: python3 has no {}", pool.name());
         }
         for row in rows() {
-            for &(figure, _) in row.figures().iter().filter(|(figure, _)| *figure != "worker") {
+            for &(figure, _) in row.figures().iter().filter(|(figure, _)| !is_ours_alone(figure)) {
                 let cell = cell(&list, pool, row, figure).unwrap();
                 match &numbers {
                     Err(word) => assert_eq!((cell, &**word), (Err(word.clone()), "missing")),

@@ -13,17 +13,23 @@ use std::sync::Arc;
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 use serde::ser::{Error as _, Serialize, Serializer};
 
-use crate::process::Mapping;
+use crate::process::{Mapping, Sealed};
 
 /// Blobs up to this size are cheaper to copy into the message than to lay beside it (a system call
 /// and a page fault each).
 pub(crate) const NEAR_LIMIT: usize = 4096;
+
+/// Blobs of a [`BlobBuf`](crate::BlobBuf) have a file of their own from this size on: for shorter ones the system calls
+/// for that, some ten on each side, take longer than to copy the bytes.
+pub(crate) const SEALED_FROM: usize = 64 * 1024;
 
 /// A buffer of bytes that reaches another process without being run through the codec.
 ///
 /// Anywhere in the argument or the result of a [`call`](crate::call), a `Vec<u8>` is encoded and
 /// decoded with everything else; a `Blob` is laid beside. A job reads its argument's blobs in place,
 /// in memory shared with the program; a result's blobs are copied once. Cloning is cheap.
+///
+/// One that was written in a [`BlobBuf`](crate::BlobBuf) is not copied at all, in neither direction.
 ///
 /// To any other serialiser it is a plain sequence of bytes.
 ///
@@ -51,14 +57,17 @@ enum Bytes {
         start: usize,
         len: usize,
     },
+    /// A file of its own, which nobody can change.
+    Sealed(Arc<Sealed>),
 }
 
 impl Blob {
-    /// The bytes as a vector; copied only when they are shared with a clone or with the program.
+    /// The bytes as a vector; copied when they are shared with a clone or with another process, as those of a
+    /// [`BlobBuf`](crate::BlobBuf) are.
     pub fn into_vec(self) -> Vec<u8> {
         match self.0 {
             Bytes::Owned(bytes) => Arc::try_unwrap(bytes).unwrap_or_else(|bytes| bytes.to_vec()),
-            Bytes::Mapped { .. } => self.to_vec(),
+            Bytes::Mapped { .. } | Bytes::Sealed(_) => self.to_vec(),
         }
     }
 
@@ -69,6 +78,14 @@ impl Blob {
         mapping.get(start..start.checked_add(len)?)?;
         Some(Blob(Bytes::Mapped { mapping: mapping.clone(), start, len }))
     }
+
+    /// The file that it has of its own.
+    pub(crate) fn sealed(&self) -> Option<&Arc<Sealed>> {
+        match &self.0 {
+            Bytes::Sealed(sealed) => Some(sealed),
+            Bytes::Owned(_) | Bytes::Mapped { .. } => None,
+        }
+    }
 }
 
 impl Deref for Blob {
@@ -78,6 +95,7 @@ impl Deref for Blob {
         match &self.0 {
             Bytes::Owned(bytes) => bytes,
             Bytes::Mapped { mapping, start, len } => &mapping[*start..*start + *len],
+            Bytes::Sealed(sealed) => sealed,
         }
     }
 }
@@ -91,6 +109,12 @@ impl AsRef<[u8]> for Blob {
 impl From<Vec<u8>> for Blob {
     fn from(bytes: Vec<u8>) -> Self {
         Blob(Bytes::Owned(Arc::new(bytes)))
+    }
+}
+
+impl From<Sealed> for Blob {
+    fn from(sealed: Sealed) -> Self {
+        Blob(Bytes::Sealed(Arc::new(sealed)))
     }
 }
 

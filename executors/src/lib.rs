@@ -13,6 +13,7 @@
 //! [`result`](Job::result). This crate knows nothing of any runtime; `loopool` builds on it.
 
 mod blob;
+mod blob_buf;
 mod call_with;
 mod cancel_token;
 #[doc(hidden)]
@@ -51,6 +52,7 @@ mod timekeeper;
 mod work;
 
 pub use blob::Blob;
+pub use blob_buf::BlobBuf;
 pub use call_with::{CallWith, call_with};
 pub use cancel_token::CancelToken;
 pub use cpu::{CpuExecutor, CpuExecutorBuilder};

@@ -293,7 +293,14 @@ impl<J> Leftovers<J> {
     }
 
     /// Does it.
+    #[inline]
     pub(crate) fn clear(&mut self) {
+        if !self.is_empty() {
+            self.clear_all();
+        }
+    }
+
+    fn clear_all(&mut self) {
         for waker in self.woken.drain(..) {
             run_caught("the waker of whoever waits for a place", || waker.wake());
         }

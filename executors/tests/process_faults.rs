@@ -355,7 +355,8 @@ fn number(value: u64) -> Vec<u8> {
 
 /// An answer for a slot whose value lies in a file at a place.
 fn answer(slot: u32, offset: u64, len: u64) -> Vec<u8> {
-    [&[5][..], &number(u64::from(slot)), &[0, 1], &number(offset), &number(len), &[1, 0]].concat()
+    [&[5][..], &number(u64::from(slot)), &[0, 1], &number(offset), &number(len), &[1, 0, 1]]
+        .concat()
 }
 
 /// What a worker may do to the program while it runs a job.

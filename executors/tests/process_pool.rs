@@ -1,8 +1,8 @@
 //! The process pool: what crosses, what waits, what is cancelled, what ends.
 
 use std::os::unix::fs::MetadataExt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use loopool_executors::{
@@ -467,4 +467,61 @@ fn stats_lagged_behind_the_outcome_of_jobs_that_shutdown_cancels() {
     pool.shutdown(false, true);
     assert_eq!(seen.load(Ordering::SeqCst), 1);
     outcome(running).unwrap();
+}
+
+/// Megabytes of it: too much for the board.
+fn much_of(n: u8) -> Blob {
+    vec![n; 3 << 20].into()
+}
+
+#[test]
+fn long_results_that_nobody_has_read_yet_are_each_ones_own() {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    let me = std::thread::current().id();
+    let mut tries_with_many = 0;
+    for round in 0.. {
+        assert!(round < 200, "no jobs are given ahead");
+        // So many short ones that the next are given ahead; and at the last the pool's thread is kept from reading.
+        let short: Vec<_> = (0..500).map(|n| pool.submit(call(|n: u32| n, n)).unwrap()).collect();
+        let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel::<()>());
+        short[499].add_done_callback(move |_| {
+            let is_kept = std::thread::current().id() != me;
+            begin.send(is_kept).unwrap();
+            if is_kept {
+                let _ = gone.recv();
+            }
+        });
+        if !begun.recv().unwrap() {
+            continue;
+        }
+        let long: Vec<_> = (1..=6).map(|n| pool.submit(call(much_of, n)).unwrap()).collect();
+        let given = pool.stats().running;
+        let worker = pool.worker_pids()[0];
+        until_asleep(worker);
+        drop(go);
+        for (n, job) in (0..).zip(short) {
+            assert_eq!(outcome(job).unwrap(), n);
+        }
+        for (n, job) in (1..).zip(long) {
+            let bytes = outcome(job).unwrap();
+            assert!(bytes.len() == 3 << 20 && bytes.iter().all(|byte| *byte == n), "{n}");
+        }
+        tries_with_many += u32::from(given > 2);
+        if tries_with_many == 3 {
+            return;
+        }
+    }
+}
+
+/// Until it has nothing to do.
+fn until_asleep(pid: u32) {
+    let begun = std::time::Instant::now();
+    let mut looks = 0;
+    while looks < 5 {
+        assert!(begun.elapsed() < HANG);
+        std::thread::sleep(Duration::from_millis(2));
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let is_asleep = stat.rsplit(')').next().unwrap().trim_start().starts_with('S');
+        looks = if is_asleep { looks + 1 } else { 0 };
+    }
 }

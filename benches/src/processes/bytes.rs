@@ -18,15 +18,26 @@ pub(super) const LARGE: u64 = 6;
 pub(super) fn measure<P: Pool>(mebibytes: usize, ops: u64) -> Result<Told, Error> {
     let pool = P::start(THREADS)?;
     let bytes: Vec<u8> = (0..mebibytes << 20).map(|index| (index / 4_096) as u8).collect();
-    let bytes = P::Bytes::from(bytes);
-    let (len, sum) = (bytes.len(), look_at(&bytes));
+    let sealed = P::sealed(&bytes);
+    let [there, and_back] = both(&pool, &P::Bytes::from(bytes), ops)?;
+    let mut figures = vec![("there", there), ("and_back", and_back)];
+    if let Some(sealed) = sealed {
+        let [there, and_back] = both(&pool, &sealed, ops)?;
+        figures.extend([("sealed_there", there), ("sealed_and_back", and_back)]);
+    }
+    pool.end();
+    Ok(Told::figures(figures))
+}
+
+/// There, and there and back.
+fn both<P: Pool>(pool: &P, bytes: &P::Bytes, ops: u64) -> Result<[f64; 2], Error> {
+    let (len, sum) = (bytes.len(), look_at(bytes));
     let one_way = median(ops, || Ok(pool.call(there, bytes.clone())? == sum))?;
     let both_ways = median(ops, || {
         let back = pool.call(and_back, bytes.clone())?;
         Ok(back.len() == len && look_at(&back) == sum)
     })?;
-    pool.end();
-    Ok(Told::figures([("there", one_way), ("and_back", both_ways)]))
+    Ok([one_way, both_ways])
 }
 
 /// In microseconds.

@@ -1,6 +1,6 @@
 //! Ours.
 
-use loopool::{Blob, Executor, Job, ProcessPoolExecutor, call};
+use loopool::{Blob, BlobBuf, Executor, Job, ProcessPoolExecutor, call};
 
 use super::pool::{Message, Pool};
 use crate::Error;
@@ -27,6 +27,12 @@ impl Pool for ProcessPoolExecutor {
 
     fn result<R: Message>(mut job: Job<R>) -> Result<R, Error> {
         job.result(None).map_err(|error| error.to_string().into())
+    }
+
+    fn sealed(bytes: &[u8]) -> Option<Blob> {
+        let mut sealed = BlobBuf::zeroed(bytes.len());
+        sealed.copy_from_slice(bytes);
+        Some(sealed.freeze())
     }
 
     fn end(self) {

@@ -46,6 +46,11 @@ pub(super) trait Pool: Sized {
         Self::result(self.submit(function, argument)?)
     }
 
+    /// The same bytes as something that need not be copied on its way, where there is such a thing.
+    fn sealed(_bytes: &[u8]) -> Option<Self::Bytes> {
+        None
+    }
+
     /// Ends the workers and waits for that, where one can.
     fn end(self) {}
 }

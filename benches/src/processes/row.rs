@@ -86,7 +86,12 @@ impl Row {
             }
             Row::Throughput => &[("", "jobs/s"), ("cpu", "CPU µs")],
             Row::Map => &[("single", "items/s"), ("chunks", "items/s")],
-            Row::Bytes1 | Row::Bytes64 => &[("there", "µs"), ("and_back", "µs")],
+            Row::Bytes1 | Row::Bytes64 => &[
+                ("there", "µs"),
+                ("and_back", "µs"),
+                ("sealed_there", "µs"),
+                ("sealed_and_back", "µs"),
+            ],
             Row::Start | Row::StartLarge => &[("", "µs"), ("worker", "µs")],
             Row::Kill => &[("", "µs")],
             Row::Memory => &[("pss", "KiB"), ("private", "KiB"), ("total", "KiB")],

@@ -60,7 +60,7 @@ impl Told {
         Told { word: Some(word), ..Told::default() }
     }
 
-    pub(super) fn figures<const N: usize>(figures: [(&str, f64); N]) -> Told {
+    pub(super) fn figures<'a>(figures: impl IntoIterator<Item = (&'a str, f64)>) -> Told {
         let figures = figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Told { figures, word: None }
     }

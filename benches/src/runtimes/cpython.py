@@ -42,6 +42,13 @@ def throughput(pool, ops):
     in_flight(pool, ops, job, IN_FLIGHT)
 
 
+def mapped(pool, ops):
+    total = 0
+    for first in range(0, ops, IN_FLIGHT):
+        total += sum(pool.map(job, range(first, min(ops, first + IN_FLIGHT)), chunksize=64))
+    assert total == ops * (ops - 1) // 2
+
+
 def naps(pool, ops):
     in_flight(pool, ops, nap, ops)
 
@@ -50,6 +57,7 @@ def naps(pool, ops):
 WORKLOADS = {
     "blocking_lat": (latency, None),
     "blocking_tput": (throughput, None),
+    "blocking_map": (mapped, None),
     "blocking_naps": (naps, ASLEEP),
 }
 

@@ -52,7 +52,7 @@ mod tests {
             let _ = writeln!(std::io::stderr(), "skipped: there is no python3 that starts");
             return;
         }
-        for workload in ["blocking_lat", "blocking_tput", "blocking_naps"] {
+        for workload in ["blocking_lat", "blocking_tput", "blocking_map", "blocking_naps"] {
             let cost = measure(workload, 1, 20).unwrap();
             assert!(cost.wall > Duration::ZERO && cost.cpu > Duration::ZERO);
         }

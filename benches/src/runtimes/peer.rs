@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::{Network, Primitives};
@@ -60,6 +61,23 @@ pub trait Peer: Network + Primitives + Sized + 'static {
     fn spawn_blocking<T: Send + 'static>(
         function: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = T> + Send + 'static;
+
+    /// Calls `function` with each of `numbers` where the runtime lets functions block, and adds up what it gives; with
+    /// whatever the runtime has for many. Inside a task only.
+    fn map_blocking(
+        function: fn(u64) -> u64,
+        numbers: Range<u64>,
+    ) -> impl Future<Output = u64> + Send {
+        let spawn = move |number| Self::spawn_blocking(move || function(number));
+        let jobs: Vec<_> = numbers.map(spawn).collect();
+        async {
+            let mut sum = 0;
+            for job in jobs {
+                sum += job.await;
+            }
+            sum
+        }
+    }
 
     /// Lets at least so many functions block at a time; inside a task only. Without effect where that is the
     /// default, or can't be had.

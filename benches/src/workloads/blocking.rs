@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use futures::channel::oneshot;
+use futures::executor::block_on;
+
 use super::spin;
 use crate::runtimes::Peer;
 
@@ -61,6 +64,15 @@ pub(super) async fn naps<P: Peer>(ops: u64) {
     assert_eq!(sum, ops * (ops - 1) / 2);
 }
 
+/// The same jobs without a handle for each.
+pub(super) async fn map<P: Peer>(ops: u64) {
+    let mut sum = 0;
+    for first in (0..ops).step_by(IN_FLIGHT as usize) {
+        sum += P::map_blocking(job, first..ops.min(first + IN_FLIGHT)).await;
+    }
+    assert_eq!(sum, ops * (ops - 1) / 2);
+}
+
 fn job(number: u64) -> u64 {
     spin(STEPS);
     number
@@ -73,8 +85,28 @@ pub(super) fn latency_on_rayon(pool: &rayon::ThreadPool, ops: u64) {
     }
 }
 
-/// Short jobs with rayon; each leaves its number in a place of its own.
+/// Short jobs with rayon, with a one-shot channel each: who spawns one there has no handle otherwise.
 pub(super) fn throughput_on_rayon(pool: &rayon::ThreadPool, ops: u64) {
+    let mut sum = 0;
+    let mut results = Vec::with_capacity(IN_FLIGHT as usize);
+    for first in (0..ops).step_by(IN_FLIGHT as usize) {
+        results.extend((first..ops.min(first + IN_FLIGHT)).map(|number| {
+            let (done, result) = oneshot::channel();
+            pool.spawn_fifo(move || {
+                // Nobody waits any more when the program ends.
+                let _ = done.send(job(number));
+            });
+            result
+        }));
+        for result in results.drain(..) {
+            sum += block_on(result).expect("the pool drops no job");
+        }
+    }
+    assert_eq!(sum, ops * (ops - 1) / 2);
+}
+
+/// The same jobs in a scope; each leaves its number in a place of its own.
+pub(super) fn map_on_rayon(pool: &rayon::ThreadPool, ops: u64) {
     let mut sum = 0;
     let mut numbers = vec![0; IN_FLIGHT as usize];
     for first in (0..ops).step_by(IN_FLIGHT as usize) {

@@ -56,6 +56,8 @@ pub enum Timed {
     BlockingLatency,
     /// Ten thousand of those at a time.
     BlockingThroughput,
+    /// The same without a handle for each.
+    BlockingMap,
     /// A thousand that block.
     BlockingNaps,
     /// Forks and joins on several cores.
@@ -68,7 +70,7 @@ pub enum Timed {
 
 impl Timed {
     /// In the order of the table.
-    pub(super) const ALL: [Timed; 25] = [
+    pub(super) const ALL: [Timed; 26] = [
         Timed::SpawnJoin,
         Timed::SpawnMany,
         Timed::SpawnRemote,
@@ -90,6 +92,7 @@ impl Timed {
         Timed::Bridge,
         Timed::BlockingLatency,
         Timed::BlockingThroughput,
+        Timed::BlockingMap,
         Timed::BlockingNaps,
         Timed::ComputeJoins,
         Timed::ComputeSorts,
@@ -120,6 +123,7 @@ impl Timed {
             Timed::Bridge => "bridge",
             Timed::BlockingLatency => "blocking_lat",
             Timed::BlockingThroughput => "blocking_tput",
+            Timed::BlockingMap => "blocking_map",
             Timed::BlockingNaps => "blocking_naps",
             Timed::ComputeJoins => "compute_join",
             Timed::ComputeSorts => "compute_sort",
@@ -147,7 +151,7 @@ impl Timed {
             Timed::TimeoutReady => timers::TIMEOUTS,
             Timed::Bridge => bridge::OPS,
             Timed::BlockingLatency => blocking::ROUND_TRIPS,
-            Timed::BlockingThroughput => blocking::JOBS,
+            Timed::BlockingThroughput | Timed::BlockingMap => blocking::JOBS,
             Timed::BlockingNaps => blocking::NAPS,
             Timed::ComputeJoins => compute::JOINS,
             Timed::ComputeSorts => compute::SORTS,
@@ -164,7 +168,10 @@ impl Timed {
             _ if runtime.is_for_processes() => false,
             Name::CPython => matches!(
                 self,
-                Timed::BlockingLatency | Timed::BlockingThroughput | Timed::BlockingNaps
+                Timed::BlockingLatency
+                    | Timed::BlockingThroughput
+                    | Timed::BlockingMap
+                    | Timed::BlockingNaps
             ),
             // On a pool with as many threads for all of them; so once is enough.
             _ if computes => runtime.is_ranked(),
@@ -177,6 +184,7 @@ impl Timed {
                     | Timed::ForkJoin
                     | Timed::BlockingLatency
                     | Timed::BlockingThroughput
+                    | Timed::BlockingMap
             ),
             _ => true,
         }
@@ -214,6 +222,7 @@ impl Timed {
             Timed::Bridge => Box::pin(bridge::run::<P>(ops)),
             Timed::BlockingLatency => Box::pin(blocking::latency::<P>(ops)),
             Timed::BlockingThroughput => Box::pin(blocking::throughput::<P>(ops)),
+            Timed::BlockingMap => Box::pin(blocking::map::<P>(ops)),
             Timed::BlockingNaps => Box::pin(blocking::naps::<P>(ops)),
             Timed::ComputeJoins => Box::pin(compute::joins::<P>(ops)),
             Timed::ComputeSorts => Box::pin(compute::sorts::<P>(ops)),
@@ -233,6 +242,7 @@ impl Timed {
             Timed::ForkJoin => pool.install(|| fork_join::run_on_rayon(ops)),
             Timed::BlockingLatency => blocking::latency_on_rayon(pool, ops),
             Timed::BlockingThroughput => blocking::throughput_on_rayon(pool, ops),
+            Timed::BlockingMap => blocking::map_on_rayon(pool, ops),
             Timed::ComputeJoins => compute::joins_on_rayon(pool, ops),
             Timed::ComputeSorts => compute::sorts_on_rayon(pool, ops),
             Timed::ComputeSums => compute::sums_on_rayon(pool, ops),

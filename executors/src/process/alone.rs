@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::body::TAIL_LIMIT;
+use super::sealed::MOST_SEALED;
 use super::trampoline::Answer;
 use super::wire::Order;
 use super::worker::Worker;
@@ -47,9 +48,9 @@ fn run(control: OwnedFd, order: Order, tail: &[u8], fds: Vec<OwnedFd>) -> io::Re
     let forever = unsafe { BorrowedFd::borrow_raw(control.as_raw_fd()) };
     panics::watch(forever);
     fault::watch(forever)?;
-    let mut worker = std::mem::ManuallyDrop::new(Worker::new(control));
+    let mut worker = std::mem::ManuallyDrop::new(Worker::new(control, MOST_SEALED));
     let answer = worker
-        .take_arena(order.arena, fds.collect())
+        .take_files(order.arena, fds.collect())
         .and_then(|()| worker.run(order.trampoline, order.function, order.head, tail, None))
         .unwrap_or_else(Answer::BadArgument);
     let code = if matches!(answer, Answer::Value(_)) { 0 } else { PANICKED };

@@ -3,20 +3,24 @@
 //! The *head* is the table of the blobs' places and after it the value, encoded. A head that is short
 //! travels in the frame or slot; a long one, and every blob, lies *beside*: on the board, or in a file in memory (the
 //! arena on the way to a worker, the worker's result file on the way back). There the blobs come first, in the order
-//! of their numbers and without overlap, and the head comes last.
+//! of their numbers and without overlap, and the head comes last. A [sealed](super::sealed) blob has a file of its own,
+//! whose descriptor travels with the message.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::board::{Area, Board, RESULTS};
-use super::wire::{Place, Span};
+use super::sealed::Sealed;
+use super::wire::{BlobPlace, Place, Span};
 use crate::blob::{self, Blob};
 use crate::caught::text_of;
 
@@ -31,7 +35,7 @@ const ALIGN: u64 = 64;
 pub(super) const KEEP_AT_MOST: u64 = 72 << 20;
 
 /// The largest message, both ways.
-const BODY_LIMIT: u64 = 64 << 30;
+pub(super) const BODY_LIMIT: u64 = 64 << 30;
 
 /// An encoded value.
 #[derive(Default)]
@@ -51,17 +55,25 @@ impl Body {
         }
     }
 
-    /// Decides where everything goes: a head of more than `near` bytes goes beside.
-    pub(super) fn plan(&self, near: usize) -> Plan {
+    /// Decides where everything goes: a head of more than `near` bytes goes beside, and at most `most_sealed` files
+    /// come with it.
+    pub(super) fn plan(&self, near: usize, most_sealed: usize) -> Plan {
         let mut end = 0;
-        let mut spans = Vec::with_capacity(self.blobs.len());
+        let mut places = Vec::with_capacity(self.blobs.len());
+        let mut sealed = Vec::new();
         for blob in &self.blobs {
+            if let Some(number) =
+                blob.sealed().and_then(|file| number(file, &mut sealed, most_sealed))
+            {
+                places.push(BlobPlace::Sealed(number));
+                continue;
+            }
             let span = Span { offset: end, len: blob.len() as u64 };
             end = (span.offset + span.len).next_multiple_of(ALIGN);
-            spans.push(span);
+            places.push(BlobPlace::Beside(span));
         }
         // Encoding numbers into a growing vector cannot fail.
-        let table = postcard::to_stdvec(&spans).unwrap_or_default();
+        let table = postcard::to_stdvec(&places).unwrap_or_default();
         let head_len = table.len() + self.value.len();
         let place = if head_len <= near {
             Place::Tail
@@ -70,7 +82,7 @@ impl Body {
             end += span.len;
             Place::Beside(span)
         };
-        Plan { spans, table, place, len: end }
+        Plan { places, table, place, len: end, sealed }
     }
 
     /// What goes into the frame after its header.
@@ -81,7 +93,7 @@ impl Body {
         }
     }
 
-    /// Lets go of the blobs, which were copied already.
+    /// Lets go of the blobs, which were copied already, or are in the plan.
     pub(super) fn drop_blobs(&mut self) {
         self.blobs.clear();
     }
@@ -107,8 +119,10 @@ impl Body {
         plan: &Plan,
         mut write: impl FnMut(&[u8], u64) -> io::Result<()>,
     ) -> io::Result<()> {
-        for (blob, span) in self.blobs.iter().zip(&plan.spans) {
-            write(blob, span.offset)?;
+        for (blob, place) in self.blobs.iter().zip(&plan.places) {
+            if let BlobPlace::Beside(span) = place {
+                write(blob, span.offset)?;
+            }
         }
         if let Place::Beside(span) = plan.place {
             write(&plan.table, span.offset)?;
@@ -125,16 +139,41 @@ impl Body {
 
 /// Where the parts of a [`Body`] go.
 pub(super) struct Plan {
-    spans: Vec<Span>,
+    places: Vec<BlobPlace>,
     table: Vec<u8>,
+    /// What comes with the message, in the order of the numbers.
+    sealed: Vec<Arc<Sealed>>,
     /// Where the head goes.
     pub(super) place: Place,
     /// How much goes beside.
     pub(super) len: u64,
 }
 
+impl Plan {
+    /// Whether there are descriptors to be sent.
+    pub(super) fn has_sealed(&self) -> bool {
+        !self.sealed.is_empty()
+    }
+
+    /// The descriptors that come with the message.
+    pub(super) fn sealed(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sealed.iter().map(|file| file.as_fd())
+    }
+}
+
+/// The number of `file` among those that are sent, of which there may be `most`.
+fn number(file: &Arc<Sealed>, sent: &mut Vec<Arc<Sealed>>, most: usize) -> Option<u32> {
+    let number = sent.iter().position(|other| Arc::ptr_eq(other, file)).or_else(|| {
+        (sent.len() < most).then(|| {
+            sent.push(file.clone());
+            sent.len() - 1
+        })
+    });
+    number.map(|number| number as u32)
+}
+
 /// Splits a head into the blobs' places and the encoded value.
-pub(super) fn open(head: &[u8]) -> Result<(Vec<Span>, &[u8]), String> {
+pub(super) fn open(head: &[u8]) -> Result<(Vec<BlobPlace>, &[u8]), String> {
     postcard::take_from_bytes(head).map_err(|error| format!("its table of blobs: {error}"))
 }
 
@@ -177,14 +216,55 @@ pub(super) fn head(source: &dyn Source, span: Span) -> Result<Vec<u8>, String> {
     source.read(span)
 }
 
-/// Reads the blobs of a result.
-pub(super) fn blobs(source: &dyn Source, spans: &[Span]) -> Result<Vec<Blob>, String> {
-    source.check(spans)?;
+/// Reads the blobs of a result. `sealed` came with it.
+pub(super) fn blobs(
+    source: Option<&dyn Source>,
+    places: &[BlobPlace],
+    sealed: &[Blob],
+) -> Result<Vec<Blob>, String> {
+    check_numbers(places, sealed.len())?;
+    let span = |place: &BlobPlace| match place {
+        BlobPlace::Beside(span) => Some(*span),
+        BlobPlace::Sealed(_) => None,
+    };
+    let spans: Vec<Span> = places.iter().filter_map(span).collect();
+    if !spans.is_empty() {
+        source.ok_or(NO_FILE)?.check(&spans)?;
+    }
     // Shorter ones cross in the message: many that are empty would make much of little.
     if spans.iter().any(|span| span.len <= blob::NEAR_LIMIT as u64) {
         return Err("a blob that is too short to lie beside".to_owned());
     }
-    spans.iter().map(|span| source.read(*span).map(Blob::from)).collect()
+    let blob = |place: &BlobPlace| match place {
+        BlobPlace::Beside(span) => source.ok_or(NO_FILE)?.read(*span).map(Blob::from),
+        BlobPlace::Sealed(number) => Ok(sealed.get(*number as usize).ok_or(MISSING)?.clone()),
+    };
+    places.iter().map(blob).collect()
+}
+
+/// What is said of a result that lies in no file.
+pub(super) const NO_FILE: &str = "a result without its file";
+
+/// What is said of a sealed blob that did not come.
+const MISSING: &str = "a blob without its file";
+
+/// Refuses numbers of sealed files that are not there, and files that no blob is in.
+fn check_numbers(places: &[BlobPlace], sealed: usize) -> Result<(), String> {
+    let mut next = 0;
+    for place in places {
+        if let BlobPlace::Sealed(number) = place {
+            match (*number as usize).cmp(&next) {
+                Ordering::Less => {}
+                Ordering::Equal => next += 1,
+                Ordering::Greater => return Err("numbers of blobs that make no sense".to_owned()),
+            }
+        }
+    }
+    match next.cmp(&sealed) {
+        Ordering::Less => Err("files that no blob is in".to_owned()),
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(MISSING.to_owned()),
+    }
 }
 
 /// Refuses stretches that overlap, or end beyond `end`. Gives the sum of their lengths.
@@ -290,10 +370,12 @@ fn read_more(file: &File, bytes: &mut Vec<u8>, len: usize, offset: u64) -> io::R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BlobBuf;
+    use crate::process::sealed::{self, MOST_SEALED};
 
     fn there_and_back(value: &(Vec<u8>, Vec<Blob>)) -> (Vec<u8>, Vec<Blob>) {
         let body = Body::encode(value).unwrap();
-        let plan = body.plan(TAIL_LIMIT);
+        let plan = body.plan(TAIL_LIMIT, MOST_SEALED);
         let file = new_file("test").unwrap();
         body.store(&plan, &file).unwrap();
         let file = ResultFile::of(file.into()).unwrap();
@@ -301,16 +383,26 @@ mod tests {
             Place::Tail => body.tail(&plan).concat(),
             Place::Beside(span) => super::head(&file, span).unwrap(),
         };
-        let (spans, bytes) = open(&head).unwrap();
-        decode(bytes, blobs(&file, &spans).unwrap()).unwrap()
+        let (places, bytes) = open(&head).unwrap();
+        let sealed = plan.sealed().map(|fd| fd.try_clone_to_owned().unwrap());
+        let sealed = sealed::receive(sealed).unwrap();
+        decode(bytes, blobs(Some(&file), &places, &sealed).unwrap()).unwrap()
     }
 
     #[test]
     fn values_of_all_shapes_cross() {
         for head in [0, 10, TAIL_LIMIT, 100_000] {
             for blobs in [vec![], vec![5000], vec![10, 4097, 1 << 20]] {
-                let blobs = blobs.into_iter().map(|len| Blob::from(vec![len as u8; len])).collect();
-                let value = (vec![3; head], blobs);
+                let plain = blobs.iter().map(|len| Blob::from(vec![*len as u8; *len]));
+                let value = (vec![3; head], plain.clone().collect());
+                assert_eq!(there_and_back(&value), value);
+                let mixed = blobs.iter().zip(plain).flat_map(|(len, plain)| {
+                    let mut buf = BlobBuf::zeroed(len * 20);
+                    buf.fill(*len as u8);
+                    let sealed = buf.freeze();
+                    [sealed.clone(), plain, sealed]
+                });
+                let value = (vec![3; head], mixed.collect());
                 assert_eq!(there_and_back(&value), value);
             }
         }
@@ -322,7 +414,8 @@ mod tests {
         file.write_all_at(&[1; 8192], 0).unwrap();
         file.set_len(1 << 40).unwrap();
         let file = ResultFile::of(file.into()).unwrap();
-        let span = |offset, len| Span { offset, len };
+        let span = |offset, len| BlobPlace::Beside(Span { offset, len });
+        let blobs = |file: &ResultFile, places: &[BlobPlace]| blobs(Some(file), places, &[]);
         assert!(blobs(&file, &[span(0, 4097), span(4097, 4095)]).is_err(), "too short");
         assert_eq!(blobs(&file, &[span(0, 4097)]).unwrap().len(), 1);
         for lie in [
@@ -333,6 +426,33 @@ mod tests {
             vec![span(0, 8192), span(8192, 8192)],
         ] {
             assert!(blobs(&file, &lie).is_err(), "{lie:?}");
+        }
+    }
+
+    #[test]
+    fn sealed_files_and_their_numbers_must_fit() {
+        let sealed: Vec<Blob> = (0..2).map(|_| BlobBuf::zeroed(1 << 20).freeze()).collect();
+        let blobs = |numbers: &[u32], files: usize| {
+            let places: Vec<_> = numbers.iter().copied().map(BlobPlace::Sealed).collect();
+            blobs(None, &places, &sealed[..files]).map(|blobs| blobs.len())
+        };
+        assert_eq!(
+            (blobs(&[], 0), blobs(&[0, 1], 2), blobs(&[0, 0, 1, 0], 2)),
+            (Ok(0), Ok(2), Ok(4))
+        );
+        for (numbers, files) in [(&[0][..], 0), (&[], 1), (&[0, 1], 1), (&[0, 0], 2), (&[1, 0], 2)]
+        {
+            assert!(blobs(numbers, files).is_err(), "{numbers:?} of {files}");
+        }
+    }
+
+    #[test]
+    fn as_many_files_come_with_a_message_as_may_and_the_others_are_copied() {
+        let value: Vec<Blob> = (0..4).map(|_| BlobBuf::zeroed(1 << 20).freeze()).collect();
+        let body = Body::encode(&value).unwrap();
+        for (most, len) in [(0, 4 << 20), (3, 1 << 20), (4, 0), (MOST_SEALED, 0)] {
+            let plan = body.plan(TAIL_LIMIT, most);
+            assert_eq!((plan.sealed().count(), plan.len), (most.min(4), len));
         }
     }
 

@@ -15,13 +15,15 @@ use super::arena::Arena;
 use super::body::{Body, ResultFile, Source, TAIL_LIMIT};
 use super::environment::Environment;
 use super::evidence::Evidence;
+use super::files::Files;
 use super::fork_server::Recipe;
 use super::offspring::Offspring;
 use super::pool::check_this_process;
 use super::pool_error::ProcessPoolError;
 use super::remote_job::{Reply, Target};
+use super::sealed::MOST_SEALED;
 use super::socket::{self, FRAME_LIMIT};
-use super::wire::{FromWorker, Order, ToServer, Verdict, WorkerSettings};
+use super::wire::{FromWorker, Order, Place, ToServer, Verdict, WorkerSettings};
 use super::{death, takeover};
 use crate::error::JobError;
 use crate::exit;
@@ -154,7 +156,7 @@ where
         let recipe = Recipe::new(None, &environment, WorkerSettings::default(), HANDSHAKE);
         let server = recipe.start_and_wait().map_err(StartError::Process)?;
         let pid = server.pid() as i32;
-        let plan = body.plan(TAIL_LIMIT);
+        let plan = body.plan(TAIL_LIMIT, MOST_SEALED);
         let go = || {
             let arena = match plan.len {
                 0 => None,
@@ -181,8 +183,12 @@ where
             let standard = [stdout.as_fd(), stderr.as_fd()];
             let lifeline_end = lifeline_end.as_ref().map(AsFd::as_fd);
             let arena = arena.as_ref().map(|arena| arena.file.as_fd());
-            let fds: Vec<BorrowedFd<'_>> =
-                standard.into_iter().chain(lifeline_end).chain(arena).collect();
+            let fds: Vec<BorrowedFd<'_>> = standard
+                .into_iter()
+                .chain(lifeline_end)
+                .chain(arena)
+                .chain(plan.sealed())
+                .collect();
             let pidfd = death::pidfd_of(pid)?;
             let control = server.control.try_clone()?;
             // The last thing that may fail: after it the process runs.
@@ -326,8 +332,9 @@ impl<R: DeserializeOwned> ProcessHandle<R> {
                 Ok((FromWorker::Dying { panic: message, location }, _)) => {
                     panic = Some((message, location));
                 }
-                Ok((FromWorker::Done(_, done), tail)) if received.whole => {
-                    return reply(done.verdict, tail, received.fds.into_iter().next()).outcome();
+                Ok((FromWorker::Done { done, has_new_file, .. }, tail)) if received.whole => {
+                    return reply(done.verdict, tail, Files::of(has_new_file, received.fds))
+                        .outcome();
                 }
                 _ => return Err(JobError::codec("result", "the process sent nonsense")),
             }
@@ -339,21 +346,22 @@ impl<R: DeserializeOwned> ProcessHandle<R> {
     }
 }
 
-fn reply(verdict: Verdict, tail: &[u8], file: Option<OwnedFd>) -> Reply {
+fn reply(verdict: Verdict, tail: &[u8], files: Result<Files, String>) -> Reply {
     Reply::Error(match verdict {
-        Verdict::Value(place) => {
-            let file = file.map(ResultFile::of).transpose();
-            match file.and_then(|file| {
-                Reply::read(place, tail, file.as_ref().map(|file| file as &dyn Source))
-            }) {
-                Ok(reply) => return reply,
-                Err(why) => JobError::codec("result", why),
-            }
-        }
+        Verdict::Value(place) => match files.and_then(|files| value(place, tail, files)) {
+            Ok(reply) => return reply,
+            Err(why) => JobError::codec("result", why),
+        },
         Verdict::Panicked { message, location } => JobError::panicked_elsewhere(message, location),
         Verdict::BadArgument(why) => JobError::codec("argument", why),
         Verdict::BadResult(why) => JobError::codec("result", why),
     })
+}
+
+fn value(place: Place, tail: &[u8], files: Files) -> Result<Reply, String> {
+    let results = files.results.map(ResultFile::of).transpose()?;
+    let results = results.as_ref().map(|file| file as &dyn Source);
+    Reply::read(place, tail, results, &files.sealed)
 }
 
 impl<R> AsFd for ProcessHandle<R> {

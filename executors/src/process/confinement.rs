@@ -114,7 +114,7 @@ impl ProcessPoolBuilder {
     }
 
     /// The most descriptors that a worker may have open (`RLIMIT_NOFILE`); at least 16, since it needs some
-    /// itself. Default: as the program.
+    /// itself. Default: as the program. None are spent on a [`BlobBuf`](crate::BlobBuf)'s bytes then: they are copied.
     ///
     /// ```
     /// use loopool_executors::{Executor, ProcessPoolExecutor, call};

@@ -116,8 +116,8 @@ impl Desk {
             Ok(parts) => parts,
             Err(error) => return (Answer::BadArgument(error.to_string()), false),
         };
-        if task.has_new_arena
-            && let Err(why) = worker.receive_arena()
+        if task.has_files
+            && let Err(why) = worker.receive_files()
         {
             return (Answer::BadArgument(why), false);
         }
@@ -133,6 +133,8 @@ impl Desk {
     fn tell(&mut self, worker: &mut Worker, answer: Answer, from_board: bool) -> Told {
         if self.board.ring().taken() == self.answered {
             self.next_result = 0;
+        } else {
+            worker.leave_results();
         }
         let mut room = Room { board: &self.board, next: &mut self.next_result };
         let mut told = worker.tell(answer, NEAR, Some(&mut room));
@@ -151,7 +153,7 @@ impl Desk {
         let fits = postcard::to_slice(&here, &mut header).ok().map(|header| header.len());
         let tail = told.tail();
         if let Some(len) = fits
-            && !told.has_new_file()
+            && !told.has_files()
             && len + tail[0].len() + tail[1].len() <= MESSAGE_LIMIT
         {
             self.board.put(place, &[&header[..len], tail[0], tail[1]]);

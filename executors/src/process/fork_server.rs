@@ -130,6 +130,11 @@ impl Recipe {
         self.settings.sandbox.is_some()
     }
 
+    /// How many sealed blobs may go with a message to a worker.
+    pub(super) fn most_sealed(&self) -> usize {
+        self.settings.most_sealed()
+    }
+
     /// What this program is, for comparison.
     pub(super) fn build(&self) -> &str {
         &self.build

@@ -15,8 +15,11 @@ use super::board::{Board, RESULTS};
 use super::body::{self, BoardResults, ResultFile, Source, new_file};
 use super::mapping::Mapping;
 use super::remote_job::Reply;
-use super::wire::{AnswerInSlot, Done, FromServer, FromWorker, Place, Task, ToServer, ToWorker};
-use crate::blob::Blob;
+use super::wire::{
+    AnswerInSlot, BlobPlace, Done, FromServer, FromWorker, Place, Task, ToServer, ToWorker,
+};
+use crate::BlobBuf;
+use crate::blob::{Blob, SEALED_FROM};
 
 /// What a decoder reads.
 const SURFACES: [fn(&[u8]); 10] = [
@@ -97,9 +100,19 @@ fn result_on_the_board(data: &[u8]) {
 }
 
 fn result_from(place: Place, tail: &[u8], beside: Option<&dyn Source>) {
-    if let Ok(reply) = Reply::read(place, tail, beside) {
-        let _ = reply.outcome::<Sample>();
+    for count in 0..=2 {
+        if let Ok(reply) = Reply::read(place, tail, beside, &sealed()[..count]) {
+            let _ = reply.outcome::<Sample>();
+        }
     }
+}
+
+/// Two sealed blobs.
+fn sealed() -> [Blob; 2] {
+    thread_local! {
+        static SEALED: [Blob; 2] = [(); 2].map(|()| BlobBuf::zeroed(SEALED_FROM).freeze());
+    }
+    SEALED.with(Clone::clone)
 }
 
 /// The program reads what lies in a slot of the ring once a job is over.
@@ -119,9 +132,13 @@ fn argument_of_a_job(data: &[u8]) {
             arena.get(usize::try_from(span.offset).ok()?..usize::try_from(span.end()?).ok()?)
         }),
     };
-    let Some(Ok((spans, value))) = head.map(body::open) else { return };
-    let blob = |span: &super::wire::Span| Blob::mapped(arena.as_ref()?, span.offset, span.len);
-    if let Some(blobs) = spans.iter().map(blob).collect::<Option<Vec<Blob>>>() {
+    let Some(Ok((places, value))) = head.map(body::open) else { return };
+    let sealed = sealed();
+    let blob = |place: &BlobPlace| match place {
+        BlobPlace::Beside(span) => Blob::mapped(arena.as_ref()?, span.offset, span.len),
+        BlobPlace::Sealed(number) => sealed.get(*number as usize).cloned(),
+    };
+    if let Some(blobs) = places.iter().map(blob).collect::<Option<Vec<Blob>>>() {
         let _ = body::decode::<Sample>(value, blobs);
     }
 }
@@ -159,7 +176,7 @@ mod tests {
     /// A value as it crosses: place, length of the tail, tail, file.
     fn crossing(index: u8, value: &Sample) -> Vec<u8> {
         let body = Body::encode(value).unwrap();
-        let plan = body.plan(body::TAIL_LIMIT);
+        let plan = body.plan(body::TAIL_LIMIT, 2);
         let file = new_file("test").unwrap();
         body.store(&plan, &file).unwrap();
         let tail = body.tail(&plan).concat();
@@ -183,6 +200,13 @@ mod tests {
         Sample::Nested(Box::new(inner), map)
     }
 
+    /// With blobs in sealed files, and beside them.
+    fn mixed() -> Sample {
+        let [one, other] = sealed();
+        let more = vec![Some(Blob::from(vec![5; 9000])), Some(other), Some(one.clone())];
+        Sample::Blobs { one, more }
+    }
+
     /// One of each, as it should be.
     fn messages() -> Vec<Vec<u8>> {
         let place = Place::Beside(Span { offset: 64, len: 300 });
@@ -199,9 +223,10 @@ mod tests {
             arena: Some(1 << 20),
         };
         let ended = |verdict| Done { verdict, beside: Beside::Board(64), keeps_argument: true };
-        let done = |verdict| FromWorker::Done(1, ended(verdict));
+        let done =
+            |verdict| FromWorker::Done { number: 1, done: ended(verdict), has_new_file: true };
         let task =
-            |head, beside| Task { trampoline: 1, function: 2, head, beside, has_new_arena: true };
+            |head, beside| Task { trampoline: 1, function: 2, head, beside, has_files: true };
         let panicked = Verdict::Panicked { message: "no".to_owned(), location: None };
         let hello = ToServer::Hello {
             magic: *b"loopool\0",
@@ -217,7 +242,7 @@ mod tests {
             surface(0, &FromWorker::Dying { panic: "p".to_owned(), location: Some(build.clone()) }),
             surface(0, &done(Verdict::Value(place))),
             surface(0, &done(panicked)),
-            surface(1, &ToWorker::Arena { len: u64::MAX }),
+            surface(1, &ToWorker::Files { arena: Some(u64::MAX) }),
             surface(6, &task(Place::Tail, Beside::File)),
             surface(6, &task(place, Beside::Board(1 << 20))),
             surface(7, &ended(Verdict::BadResult("r".to_owned()))),
@@ -229,6 +254,9 @@ mod tests {
             surface(3, &ToServer::Run(order)),
             crossing(4, &sample()),
             crossing(4, &texts),
+            crossing(4, &mixed()),
+            crossing(5, &mixed()),
+            on_the_board(&mixed()),
             crossing(4, &Sample::Numbers(1, -1, 0.5, Some(u128::MAX))),
             crossing(4, &Sample::Nothing),
             crossing(5, &sample()),
@@ -245,7 +273,7 @@ mod tests {
             .unwrap();
         let len = usize::from(u16::from_le_bytes([rest[0], rest[1]]));
         let file = ResultFile::of(file_of(&rest[2 + len..]).unwrap().into()).unwrap();
-        let reply = Reply::read(place, &rest[2..2 + len], Some(&file)).unwrap();
+        let reply = Reply::read(place, &rest[2..2 + len], Some(&file), &[]).unwrap();
         assert_eq!(reply.outcome::<Sample>().unwrap(), sample());
         messages().iter().for_each(|message| read_anything(message));
     }

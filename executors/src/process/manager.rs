@@ -14,6 +14,7 @@ use std::time::Instant;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::death;
+use super::files::Files;
 use super::fork_server::{ForkServer, Recipe};
 use super::orphans::Orphans;
 use super::policy::{Homes, Parked, Policy, WorkerPhase};
@@ -173,7 +174,10 @@ impl Manager {
 
     /// Takes in what epoll says.
     pub(super) fn take_events(&mut self, events: &[EpollEvent]) {
-        self.sleep = Sleep::Awake;
+        // Who has heard nothing may be parked next, while another one rests.
+        if !events.is_empty() {
+            self.sleep = Sleep::Awake;
+        }
         for event in events {
             match source(event.data()) {
                 Some((Source::Control, _)) => self.hear_server(),
@@ -560,10 +564,10 @@ impl Manager {
             FromWorker::Dying { panic, location } if worker.was_ready => {
                 worker.last_words = Some((panic, location));
             }
-            FromWorker::Done(number, done) if worker.was_ready => {
-                let file = received.fds.into_iter().next();
+            FromWorker::Done { number, done, has_new_file } if worker.was_ready => {
+                let files = Files::of(has_new_file, received.fds)?;
                 let tail = tail.to_vec();
-                worker.keep_answer(AnswerBySocket { number, done, tail, file })?;
+                worker.keep_answer(AnswerBySocket { number, done, tail, files })?;
             }
             _ => return Err("a message that is not its turn".to_owned()),
         }

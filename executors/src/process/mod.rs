@@ -7,6 +7,7 @@
 //!                        ├──────────── board: ring, arguments ─────────────▶ run
 //!                        ◀──────────── board: answers, results; bell ─────────┤
 //!                        ├─ arena ─── socket ─── result file, last words ─────┤
+//!                        ◀─ sealed ── socket ─── sealed blobs ────────────────▶
 //!                        ◀──────────── output pipe ───────────────────────────┤
 //!                        └──────────── lifeline ───────────────────── (kernel kills)
 //! ```
@@ -56,6 +57,7 @@ mod desk;
 mod environment;
 mod evidence;
 mod fault;
+mod files;
 mod force;
 mod fork_server;
 mod futex;
@@ -78,6 +80,7 @@ mod remote_job;
 mod report;
 mod ring;
 mod sandbox;
+mod sealed;
 mod serving;
 mod shared;
 mod socket;
@@ -107,4 +110,5 @@ pub use pool::{ProcessPoolBuilder, ProcessPoolExecutor, worker_main};
 pub use pool_error::ProcessPoolError;
 pub use report::{CrashCause, CrashReport};
 pub use sandbox::{Enforced, MemoryGuard, Sandbox, SystemCall};
+pub(crate) use sealed::{Sealed, Unsealed};
 pub use submission::RemoteWork;

@@ -79,21 +79,21 @@ pub(super) struct RemoteJob {
 }
 
 impl Reply {
-    /// Reads a value that a worker has put into the frame's `tail` or beside. The error says in what way it makes
-    /// no sense.
+    /// Reads a value that a worker has put into the frame's `tail` or beside, or in `sealed` files that came with it. The
+    /// error says in what way it makes no sense.
     pub(super) fn read(
         place: Place,
         tail: &[u8],
         beside: Option<&dyn Source>,
+        sealed: &[Blob],
     ) -> Result<Reply, String> {
-        let beside = || beside.ok_or_else(|| "a result without its file".to_owned());
         let head = match place {
             Place::Tail => tail.to_vec(),
-            Place::Beside(span) => body::head(beside()?, span)?,
+            Place::Beside(span) => body::head(beside.ok_or(body::NO_FILE)?, span)?,
         };
-        let (spans, value) = body::open(&head)?;
+        let (places, value) = body::open(&head)?;
         let start = head.len() - value.len();
-        let blobs = if spans.is_empty() { Vec::new() } else { body::blobs(beside()?, &spans)? };
+        let blobs = body::blobs(beside, &places, sealed)?;
         Ok(Reply::Value { head, start, blobs })
     }
 

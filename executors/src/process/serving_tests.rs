@@ -89,7 +89,7 @@ fn the_pools_thread_goes_on_where_a_loop_ends_that_has_heard_something() {
     shared.helm.note_sleep(true);
     wait_until("the pool's thread turns, too", || rests(&shared));
     // As if it had turned, and had had no time to look whether it may sleep.
-    shared.turn().as_mut().unwrap().take_events(&[]);
+    shared.turn().as_mut().unwrap().take_events(&[EpollEvent::new(EpollFlags::EPOLLIN, u64::MAX)]);
     assert!(!rests(&shared));
     drop(serving);
     wait_until("the pool's thread has turned", || rests(&shared));

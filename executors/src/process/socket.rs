@@ -8,18 +8,23 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use serde::Serialize;
 
+use super::sealed::MOST_SEALED;
+
 /// The longest frame, header and tail together.
 pub(super) const FRAME_LIMIT: usize = 64 * 1024;
 
 /// The most descriptors that any frame of ours carries.
-pub(super) const MOST_FDS: usize = 5;
+pub(super) const MOST_FDS: usize = 4 + MOST_SEALED;
 
 /// Room for the control messages of one frame, aligned as the kernel wants them.
 #[repr(C)]
 union Control {
     _align: libc::cmsghdr,
-    bytes: [MaybeUninit<u8>; 64],
+    bytes: [MaybeUninit<u8>; CONTROL],
 }
+
+// SAFETY: `CMSG_SPACE` only computes.
+const CONTROL: usize = unsafe { libc::CMSG_SPACE((MOST_FDS * size_of::<RawFd>()) as u32) } as usize;
 
 /// The two ends of a new connection. Neither is inherited by other programs.
 pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -41,10 +46,10 @@ pub(super) fn send(
     if parts.iter().map(|part| part.len()).sum::<usize>() > FRAME_LIMIT || fds.len() > MOST_FDS {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let mut control = Control { bytes: [MaybeUninit::uninit(); 64] };
+    let mut control = Control { bytes: [MaybeUninit::uninit(); CONTROL] };
     // SAFETY: an all-zero `msghdr` is a valid empty one. `IoSlice` has the layout of `iovec`, and
     // `parts` and `control` outlive the call. The control buffer is aligned and, by the check above,
-    // long enough for one header and `MOST_FDS` descriptors (asserted below).
+    // long enough for one header and `MOST_FDS` descriptors.
     let sent = unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = parts.as_ptr().cast_mut().cast();
@@ -68,10 +73,6 @@ pub(super) fn send(
     Ok(())
 }
 
-// SAFETY: `CMSG_SPACE` only computes.
-const _: () =
-    assert!(unsafe { libc::CMSG_SPACE((MOST_FDS * size_of::<RawFd>()) as u32) } as usize <= 64);
-
 /// A frame that arrived.
 pub(super) struct Received {
     /// Its length in the buffer.
@@ -84,7 +85,7 @@ pub(super) struct Received {
 
 /// Takes the next frame; none at the end of the connection.
 pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Received>> {
-    let mut control = Control { bytes: [MaybeUninit::uninit(); 64] };
+    let mut control = Control { bytes: [MaybeUninit::uninit(); CONTROL] };
     let mut iov = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut fds = Vec::new();
     // SAFETY: an all-zero `msghdr` is a valid empty one; buffer, vector and control space outlive the

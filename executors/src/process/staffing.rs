@@ -209,6 +209,7 @@ impl Manager {
         let output = OutputPipe::new(output);
         let mut worker = WorkerHandle::new(number, ours, lifeline, output, board, bell);
         worker.seat = seat;
+        worker.most_sealed = self.recipe.most_sealed();
         worker.evidence.is_confined = self.recipe.confines();
         self.shared.metrics.table.add(&worker.entry);
         self.workers.insert(serial, worker);

@@ -58,16 +58,22 @@ impl Shared {
                 manager.turn(false);
                 manager.hand_out(false)
             };
-            if self.deliver(finished).as_mut().is_none_or(Manager::is_over) {
+            let mut turn = self.deliver(finished);
+            let Some(manager) = turn.as_mut() else { return };
+            if manager.is_over() {
                 return;
             }
             if is_parked {
-                if std::mem::take(&mut has_heard) {
+                // Who turns now may sleep, and too long for what was given out here (rule 4).
+                let is_needed = manager.needs_its_thread(Instant::now());
+                drop(turn);
+                if std::mem::take(&mut has_heard) || is_needed {
                     // What it has heard was perhaps meant for who turns now, and whose bells it has not armed.
                     self.ring();
                 }
                 continue;
             }
+            drop(turn);
             let others_look = self.lookers.load(Relaxed) > 0;
             let rounds = if others_look { 0 } else { patience.rounds() };
             if patience.look(rounds, |_| self.is_needed().then_some(())).is_some() {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::placement::Placement;
 use super::policy::PolicySettings;
 use super::sandbox::{Enforced, Sandbox};
+use super::sealed::MOST_SEALED;
 
 /// The version of the handshake and everything after it.
 pub(super) const PROTOCOL: u32 = 1;
@@ -33,7 +34,7 @@ pub(super) enum ToServer {
     /// board and the bell that it rings, in this order.
     Spawn { serial: u64, seat: u32 },
     /// Be no fork server, but a process that does this and ends. With its standard output, its standard
-    /// error, its lifeline if it is a daemon, and its arena if it has one, in this order.
+    /// error, its lifeline if it is a daemon, its arena if it has one, and the sealed blobs of its argument, in this order.
     Run(Order),
 }
 
@@ -65,6 +66,13 @@ pub(super) struct WorkerSettings {
     pub(super) policy: PolicySettings,
 }
 
+impl WorkerSettings {
+    /// How many sealed blobs may go with a message. With few descriptors to be had there might be none left for them.
+    pub(super) fn most_sealed(&self) -> usize {
+        if self.open_files.is_some() { 0 } else { MOST_SEALED }
+    }
+}
+
 /// The fork server to the program.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromServer {
@@ -81,8 +89,9 @@ pub(super) enum FromServer {
 /// The program to a worker, over the socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToWorker {
-    /// A new arena, whose descriptor comes with this, for the next job that says so.
-    Arena { len: u64 },
+    /// Descriptors for the next job that says so: of a new arena, if it has this length, and of the sealed blobs of the
+    /// argument.
+    Files { arena: Option<u64> },
 }
 
 /// What a slot of the ring begins with: a job. The head of its argument is the rest of the slot, or lies beside.
@@ -92,8 +101,8 @@ pub(super) struct Task {
     pub(super) function: i64,
     pub(super) head: Place,
     pub(super) beside: Beside,
-    /// A new arena comes over the socket before this job can be run.
-    pub(super) has_new_arena: bool,
+    /// Descriptors come over the socket before this job can be run.
+    pub(super) has_files: bool,
 }
 
 /// The head of an argument or result up to this size travels in its slot, with a [`Task`] or a [`Done`] before it.
@@ -122,8 +131,9 @@ pub(super) enum FromWorker {
     Faulted(Fault),
     /// The last words of a panic that ends the process.
     Dying { panic: String, location: Option<String> },
-    /// The job in the slot with this number is over. A new result file's descriptor may come with this.
-    Done(u32, Done),
+    /// The job in the slot with this number is over. With the descriptor of a new result file, if it says so, and those of
+    /// the sealed blobs of the result.
+    Done { number: u32, done: Done, has_new_file: bool },
     /// Before `Ready`: the sandbox is on, and this is in force.
     Confined(Enforced),
     /// Instead of `Ready`: the sandbox can't be put on.
@@ -206,6 +216,16 @@ pub(super) enum Place {
     Tail,
     /// Beside.
     Beside(Span),
+}
+
+/// Where a blob of a message lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum BlobPlace {
+    /// Beside.
+    Beside(Span),
+    /// In the sealed file with this number among those that come with the message. The numbers are given out as they are
+    /// needed, from 0 on; a file may be several blobs.
+    Sealed(u32),
 }
 
 /// A stretch of a file, or of an area of the board.

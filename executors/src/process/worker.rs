@@ -14,8 +14,10 @@ use super::image::Offset;
 use super::mapping::Mapping;
 use super::socket;
 use super::trampoline::{Answer, Trampoline};
-use super::wire::{Beside, Done, FromWorker, Place, ToWorker, Verdict, WorkerSettings, clip};
-use super::{child, cpu_limit, fault, panics, policy, sandbox};
+use super::wire::{
+    Beside, BlobPlace, Done, FromWorker, Place, ToWorker, Verdict, WorkerSettings, clip,
+};
+use super::{child, cpu_limit, fault, panics, policy, sandbox, sealed};
 use crate::blob::Blob;
 use crate::caught::text_of;
 
@@ -42,7 +44,7 @@ pub(super) fn live(belongings: Belongings, settings: &WorkerSettings, seat: u32)
         let Belongings { socket, lifeline, output, board, bell } = belongings;
         let ready = get_ready(&socket, &lifeline, output, (board, bell), settings, seat);
         match ready {
-            Ok(desk) => desk.work(&mut Worker::new(socket)),
+            Ok(desk) => desk.work(&mut Worker::new(socket, settings.most_sealed())),
             Err(error) => {
                 // While the socket is open: the program kills who has closed it.
                 complain(&error);
@@ -152,6 +154,10 @@ pub(super) struct Worker {
     socket: OwnedFd,
     arena: Option<Arc<Mapping>>,
     results: Option<File>,
+    /// The sealed blobs of the next argument.
+    sealed: Vec<Blob>,
+    /// How many of them may go with an answer.
+    most_sealed: usize,
 }
 
 /// An answer that is ready to be told of.
@@ -163,8 +169,9 @@ pub(super) struct Told {
 }
 
 impl Told {
-    pub(super) fn has_new_file(&self) -> bool {
-        self.new_file.is_some()
+    /// Whether there are descriptors to be sent with it.
+    pub(super) fn has_files(&self) -> bool {
+        self.new_file.is_some() || self.value.as_ref().is_some_and(|(_, plan)| plan.has_sealed())
     }
 
     /// What goes into the frame or slot after the [`Done`].
@@ -174,41 +181,58 @@ impl Told {
 }
 
 impl Worker {
-    pub(super) fn new(socket: OwnedFd) -> Self {
-        Worker { socket, arena: None, results: None }
+    pub(super) fn new(socket: OwnedFd, most_sealed: usize) -> Self {
+        Worker { socket, arena: None, results: None, sealed: Vec::new(), most_sealed }
     }
 
-    /// Takes the arena that comes over the socket.
-    pub(super) fn receive_arena(&mut self) -> Result<(), String> {
+    /// What lies in the result file may not have been read: the next result that needs one gets another.
+    pub(super) fn leave_results(&mut self) {
+        self.results = None;
+    }
+
+    /// Takes the descriptors that come over the socket.
+    pub(super) fn receive_files(&mut self) -> Result<(), String> {
         let mut buffer = [0; 64];
         let received = socket::receive(self.socket.as_fd(), &mut buffer);
         let received =
             received.map_err(|error| error.to_string())?.ok_or("the program has gone")?;
-        let ToWorker::Arena { len } = postcard::from_bytes(&buffer[..received.len])
+        let ToWorker::Files { arena } = postcard::from_bytes(&buffer[..received.len])
             .map_err(|error| format!("a frame from the program: {error}"))?;
-        self.take_arena(Some(len), received.fds)
+        if !received.whole {
+            return Err("there are too few descriptors left for its blobs".to_owned());
+        }
+        self.take_files(arena, received.fds)
     }
 
-    pub(super) fn take_arena(&mut self, len: Option<u64>, fds: Vec<OwnedFd>) -> Result<(), String> {
-        let Some(len) = len else { return Ok(()) };
-        // The old one first, so that both need not fit into the memory limit.
-        self.arena = None;
-        let file = fds.into_iter().next().ok_or("the arena is missing")?;
-        let mapping = Mapping::of(&file.into(), 0, len)
-            .map_err(|error| format!("its arena could not be mapped: {error}"))?;
-        self.arena = Some(Arc::new(mapping));
+    /// Takes the descriptor of an arena of this length, if there is a new one, and those of sealed blobs.
+    pub(super) fn take_files(
+        &mut self,
+        arena: Option<u64>,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), String> {
+        let mut fds = fds.into_iter();
+        if let Some(len) = arena {
+            // The old one first, so that both need not fit into the memory limit.
+            self.arena = None;
+            let file = fds.next().ok_or("the arena is missing")?;
+            let mapping = Mapping::of(&file.into(), 0, len)
+                .map_err(|error| format!("its arena could not be mapped: {error}"))?;
+            self.arena = Some(Arc::new(mapping));
+        }
+        self.sealed = sealed::receive(fds)?;
         Ok(())
     }
 
     /// Runs a job. What of its argument lies beside is in `beside`, from `start` on; without that, in the arena.
     pub(super) fn run(
-        &self,
+        &mut self,
         trampoline: i64,
         function: i64,
         head: Place,
         tail: &[u8],
         beside: Option<(&Arc<Mapping>, u64)>,
     ) -> Result<Answer, String> {
+        let sealed = std::mem::take(&mut self.sealed);
         let beside = beside.or(self.arena.as_ref().map(|arena| (arena, 0)));
         let head = match head {
             Place::Tail => Some(tail),
@@ -217,13 +241,17 @@ impl Worker {
                 mapping.get(first..first.checked_add(usize::try_from(span.len).ok()?)?)
             }),
         };
-        let (spans, argument) = body::open(head.ok_or("it does not lie where it should")?)?;
-        let blob = |span: &super::wire::Span| {
-            let (mapping, start) = beside?;
-            Blob::mapped(mapping, start.checked_add(span.offset)?, span.len)
+        let (places, argument) = body::open(head.ok_or("it does not lie where it should")?)?;
+        let blob = |place: &BlobPlace| match place {
+            BlobPlace::Beside(span) => {
+                let (mapping, start) = beside?;
+                Blob::mapped(mapping, start.checked_add(span.offset)?, span.len)
+            }
+            BlobPlace::Sealed(number) => sealed.get(*number as usize).cloned(),
         };
-        let blobs: Option<Vec<Blob>> = spans.iter().map(blob).collect();
+        let blobs: Option<Vec<Blob>> = places.iter().map(blob).collect();
         let blobs = blobs.ok_or("a blob does not lie where it should")?;
+        drop(sealed);
         let (Some(trampoline), Some(function)) =
             (Offset(trampoline).resolve(), Offset(function).resolve())
         else {
@@ -252,13 +280,13 @@ impl Worker {
         };
         told.done.verdict = match answer {
             Answer::Value(mut body) => {
-                let plan = body.plan(near);
+                let plan = body.plan(near, self.most_sealed);
                 match self.store(&body, &plan, room) {
                     Ok((beside, file)) => {
                         told.done.beside = beside;
                         told.new_file = file;
                         let place = plan.place;
-                        // They were copied out. If they were the argument's, its memory is free again.
+                        // They were copied out, or are in the plan. If they were the argument's, its memory is free again.
                         body.drop_blobs();
                         told.value = Some((body, plan));
                         Verdict::Value(place)
@@ -278,9 +306,13 @@ impl Worker {
 
     /// Tells the program over the socket what became of the job in slot `number`.
     pub(super) fn send(&self, number: u32, told: Told) -> io::Result<()> {
-        let file: Vec<BorrowedFd<'_>> = told.new_file.iter().map(AsFd::as_fd).collect();
+        let sealed = told.value.iter().flat_map(|(_, plan)| plan.sealed());
+        let fds: Vec<BorrowedFd<'_>> =
+            told.new_file.iter().map(AsFd::as_fd).chain(sealed).collect();
+        let has_new_file = told.new_file.is_some();
         let tail = told.value.as_ref().map_or([&[][..], &[]], |(body, plan)| body.tail(plan));
-        socket::send(self.socket.as_fd(), &FromWorker::Done(number, told.done), tail, &file)
+        let frame = FromWorker::Done { number, done: told.done, has_new_file };
+        socket::send(self.socket.as_fd(), &frame, tail, &fds)
     }
 
     /// Whether somebody (a static, a thread the job started) still has a blob of the arena. If not,

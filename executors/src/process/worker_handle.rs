@@ -2,17 +2,19 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::arena::Arena;
 use super::board::{self, ARGUMENTS, Board, MESSAGE_LIMIT};
-use super::body::{BoardResults, Plan, ResultFile, Source};
+use super::body::{BoardResults, Body, Plan, ResultFile, Source};
 use super::evidence::Evidence;
+use super::files::Files;
 use super::policy::{Entry, Tenure};
 use super::remote_job::{RemoteJob, Reply};
 use super::ring::SLOTS;
+use super::sealed::MOST_SEALED;
 use super::tail::{Output, OutputPipe};
 use super::watchdog::Watched;
 use super::window::{LONG, Window};
@@ -97,6 +99,8 @@ pub(super) struct WorkerHandle {
     pub(super) watched: Watched,
     /// See [`Placement`](super::placement::Placement).
     pub(super) seat: u32,
+    /// How many sealed blobs may go with a job.
+    pub(super) most_sealed: usize,
     pub(super) last_words: Option<(String, Option<String>)>,
     arena: Option<Arena>,
     results: Option<ResultFile>,
@@ -122,7 +126,7 @@ pub(super) struct AnswerBySocket {
     pub(super) number: u32,
     pub(super) done: Done,
     pub(super) tail: Vec<u8>,
-    pub(super) file: Option<OwnedFd>,
+    pub(super) files: Files,
 }
 
 /// Why a job could not be handed to a worker.
@@ -178,6 +182,7 @@ impl WorkerHandle {
             evidence: Evidence::new(false),
             watched: Watched::default(),
             seat: 0,
+            most_sealed: MOST_SEALED,
             last_words: None,
             arena: None,
             results: None,
@@ -227,24 +232,14 @@ impl WorkerHandle {
         mut job: RemoteJob,
         now: Instant,
     ) -> Result<(), (RemoteJob, SendError)> {
-        let plan = job.body.plan(NEAR);
         let is_first = self.in_flight.is_empty();
-        if is_first {
-            self.next_argument = 0;
-        }
-        let beside = match plan.len {
-            0 => Ok((Beside::File, false)),
-            len => match self.room_on_board(len) {
-                Some(start) => {
-                    job.body.place(&plan, &self.board, ARGUMENTS, start);
-                    Ok((Beside::Board(start), false))
-                }
-                None if !is_first => Err(SendError::NotNow),
-                None => self.store(&job, &plan).map(|is_new| (Beside::File, is_new)),
-            },
+        let laid_out = match self.lay_out(&job.body, is_first, self.most_sealed) {
+            // Of whatever the system is short, there may be enough to copy.
+            Err(SendError::NoRoom(_)) if is_first => self.lay_out(&job.body, is_first, 0),
+            laid_out => laid_out,
         };
-        let (beside, has_new_arena) = match beside {
-            Ok(beside) => beside,
+        let (plan, beside, has_files) = match laid_out {
+            Ok(parts) => parts,
             Err(error) => return Err((job, error)),
         };
         let task = Task {
@@ -252,7 +247,7 @@ impl WorkerHandle {
             function: job.target.function.0,
             head: plan.place,
             beside,
-            has_new_arena,
+            has_files,
         };
         let mut header = [0; MESSAGE_LIMIT - NEAR];
         let Ok(header) = postcard::to_slice(&task, &mut header) else {
@@ -269,7 +264,7 @@ impl WorkerHandle {
         // Those behind the first are kept whole: they must not suffer for what it does.
         let may_lie_ahead = self.may_lie_ahead(&job);
         self.last_may_lie_ahead = may_lie_ahead;
-        let can_be_sent_again = !is_first || (job.lighten() && !has_new_arena && may_lie_ahead);
+        let can_be_sent_again = !is_first || (job.lighten() && !has_files && may_lie_ahead);
         self.in_flight.push_back(InFlight { job: Some(job), beside, can_be_sent_again });
         self.board.ring().offer(self.sent);
         self.sent = self.sent.wrapping_add(1);
@@ -277,6 +272,39 @@ impl WorkerHandle {
             futex::wake(self.board.ring().worker_bed());
         }
         Ok(())
+    }
+
+    /// Puts what goes beside there. Says where that is, and whether descriptors were sent, which must not happen while
+    /// other jobs are there that may be taken back.
+    fn lay_out(
+        &mut self,
+        body: &Body,
+        is_first: bool,
+        most_sealed: usize,
+    ) -> Result<(Plan, Beside, bool), SendError> {
+        let plan = body.plan(NEAR, most_sealed);
+        if is_first {
+            self.next_argument = 0;
+        }
+        if plan.has_sealed() && !is_first {
+            return Err(SendError::NotNow);
+        }
+        let (beside, has_new_arena) = match plan.len {
+            0 => (Beside::File, false),
+            len => match self.room_on_board(len) {
+                Some(start) => {
+                    body.place(&plan, &self.board, ARGUMENTS, start);
+                    (Beside::Board(start), false)
+                }
+                None if !is_first => return Err(SendError::NotNow),
+                None => (Beside::File, self.store(body, &plan)?),
+            },
+        };
+        let has_files = has_new_arena || plan.has_sealed();
+        if has_files {
+            self.send_files(has_new_arena, &plan)?;
+        }
+        Ok((plan, beside, has_files))
     }
 
     /// Where so many bytes of an argument may go.
@@ -290,35 +318,39 @@ impl WorkerHandle {
         Some(start)
     }
 
-    /// Puts what goes beside into the arena; says whether that is a new one, which the worker was sent.
-    fn store(&mut self, job: &RemoteJob, plan: &Plan) -> Result<bool, SendError> {
+    /// Puts what goes beside into the arena; says whether that is a new one, of which the worker is to be told.
+    fn store(&mut self, body: &Body, plan: &Plan) -> Result<bool, SendError> {
         let is_new = !self.arena.as_ref().is_some_and(|arena| arena.has_room_for(plan));
         if is_new {
             self.arena = None;
             self.arena = Some(Arena::with_room_for(plan.len).map_err(SendError::NoRoom)?);
         }
         let Some(arena) = &self.arena else { return Ok(false) };
-        let stored = arena.store(&job.body, plan).map_err(SendError::NoRoom);
-        let sent = stored.and_then(|()| {
-            if !is_new {
-                return Ok(());
-            }
-            let frame = ToWorker::Arena { len: arena.len };
-            let file = [arena.file.as_fd()];
-            let sent = socket::send(self.socket.as_fd(), &frame, [&[], &[]], &file);
-            sent.map_err(|error| match error.kind() {
-                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::WouldBlock => {
-                    SendError::Deaf
-                }
-                // The system is short of something.
-                _ => SendError::NoRoom(error),
-            })
-        });
-        if sent.is_err() {
-            // The worker may not know this arena; the next job gets another.
+        if let Err(error) = arena.store(body, plan) {
+            // The worker does not know this arena; the next job gets another.
+            self.arena = None;
+            return Err(SendError::NoRoom(error));
+        }
+        Ok(is_new)
+    }
+
+    /// Sends the descriptors that come with a job.
+    fn send_files(&mut self, has_new_arena: bool, plan: &Plan) -> Result<(), SendError> {
+        let arena = self.arena.as_ref().filter(|_| has_new_arena);
+        let frame = ToWorker::Files { arena: arena.map(|arena| arena.len) };
+        let arena = arena.map(|arena| arena.file.as_fd());
+        let fds: Vec<BorrowedFd<'_>> = arena.into_iter().chain(plan.sealed()).collect();
+        let sent = socket::send(self.socket.as_fd(), &frame, [&[], &[]], &fds);
+        if sent.is_err() && has_new_arena {
             self.arena = None;
         }
-        sent.map(|()| is_new)
+        sent.map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::WouldBlock => {
+                SendError::Deaf
+            }
+            // The system is short of something.
+            _ => SendError::NoRoom(error),
+        })
     }
 
     /// Whether there are answers to be taken.
@@ -360,9 +392,11 @@ impl WorkerHandle {
         }
         let by_socket = self.take_by_socket();
         let reply = match (postcard::take_from_bytes::<AnswerInSlot>(&slot), by_socket) {
-            (Ok((AnswerInSlot::Here(done), tail)), None) => self.reply(done, tail, None),
+            (Ok((AnswerInSlot::Here(done), tail)), None) => {
+                self.reply(done, tail, Files::default())
+            }
             (Ok((AnswerInSlot::BySocket, _)), Some(answer)) => {
-                self.reply(answer.done, &answer.tail, answer.file)
+                self.reply(answer.done, &answer.tail, answer.files)
             }
             (Ok((AnswerInSlot::BySocket, _)), None) => Err("an answer that never came".to_owned()),
             (Ok((AnswerInSlot::Here(_), _)), Some(_)) => Err("two answers to one job".to_owned()),
@@ -400,9 +434,14 @@ impl WorkerHandle {
         Ok(())
     }
 
-    fn reply(&mut self, done: Done, tail: &[u8], file: Option<OwnedFd>) -> Result<Reply, String> {
+    fn reply(&mut self, done: Done, tail: &[u8], files: Files) -> Result<Reply, String> {
+        if matches!(done.verdict, Verdict::BadArgument(_)) {
+            // It may not have got the arena.
+            self.arena = None;
+        }
         let reply = match done.verdict {
-            Verdict::Value(place) => self.value(place, done.beside, tail, file)?,
+            Verdict::Value(place) => self.value(place, done.beside, tail, files)?,
+            _ if !files.sealed.is_empty() => return Err("blobs that belong to nothing".to_owned()),
             Verdict::Panicked { message, location } => {
                 Reply::Error(JobError::panicked_elsewhere(message, location))
             }
@@ -425,9 +464,9 @@ impl WorkerHandle {
         place: Place,
         beside: Beside,
         tail: &[u8],
-        file: Option<OwnedFd>,
+        files: Files,
     ) -> Result<Reply, String> {
-        if let Some(file) = file {
+        if let Some(file) = files.results {
             self.results = Some(ResultFile::of(file)?);
         }
         let on_board;
@@ -438,7 +477,7 @@ impl WorkerHandle {
             }
             Beside::File => self.results.as_ref().map(|file| file as &dyn Source),
         };
-        let reply = Reply::read(place, tail, source)?;
+        let reply = Reply::read(place, tail, source, &files.sealed)?;
         if self.results.as_ref().is_some_and(|file| !file.is_worth_keeping()) {
             self.results = None;
         }

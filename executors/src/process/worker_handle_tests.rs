@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::eventfd::EventFd;
 
 use super::*;
+use crate::BlobBuf;
 use crate::options::JobOptions;
 use crate::process::body::Body;
 use crate::process::policy::Terms;
@@ -26,12 +27,16 @@ fn worker() -> WorkerHandle {
 }
 
 fn job(id: u64) -> RemoteJob {
+    job_with(id, &1u32)
+}
+
+fn job_with(id: u64, argument: &impl serde::Serialize) -> RemoteJob {
     fn nothing(_: u32) {}
     let shared = Arc::new(Shared::new(None).unwrap());
     let (promise, _job) = Promise::<()>::owned_by(shared.clone(), id);
     let terms = Terms::new(&JobOptions::default(), "nothing", false, &shared, &promise);
     let target = Target::of::<u32, ()>(nothing).unwrap();
-    RemoteJob::new(id, target, Body::encode(&1u32).unwrap(), terms, promise, Reply::outcome)
+    RemoteJob::new(id, target, Body::encode(argument).unwrap(), terms, promise, Reply::outcome)
 }
 
 fn send(worker: &mut WorkerHandle, job: RemoteJob) {
@@ -67,4 +72,22 @@ fn a_job_that_always_comes_next_in_those_who_die_is_to_blame_in_the_end() {
     send(&mut worker, next);
     let (victim, rest) = worker.estate();
     assert_eq!((victim.map(|job| job.id), rest.len()), (Some(7), 0));
+}
+
+#[test]
+fn a_job_whose_descriptors_go_over_the_socket_is_sent_only_as_the_first() {
+    let blob = BlobBuf::zeroed(1 << 20).freeze();
+    let mut worker = worker();
+    send(&mut worker, job(1));
+    let (sealed, error) = worker.send(job_with(2, &blob), Instant::now()).unwrap_err();
+    assert!(matches!(error, SendError::NotNow));
+    assert_eq!(worker.in_flight(), 1);
+    // Nobody is at the other end.
+    let mut worker = self::worker();
+    let (_, error) = worker.send(sealed, Instant::now()).unwrap_err();
+    assert!(matches!(error, SendError::Deaf));
+    // Where none may be sent there is nothing to be said over the socket.
+    worker.most_sealed = 0;
+    send(&mut worker, job_with(3, &blob));
+    send(&mut worker, job_with(4, &blob));
 }

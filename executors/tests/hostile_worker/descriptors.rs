@@ -20,7 +20,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
 ];
 
 /// One of everything that has a descriptor. They stay open: the process ends soon.
-fn descriptor(kind: usize, socket: RawFd) -> Option<RawFd> {
+pub(crate) fn descriptor(kind: usize, socket: RawFd) -> Option<RawFd> {
     let file = |path: &str| File::open(path).ok().map(IntoRawFd::into_raw_fd);
     let memory = || memfd_create("attack", MFdFlags::MFD_ALLOW_SEALING).ok();
     // SAFETY: plain system calls; what they open belongs to nobody else.
@@ -74,7 +74,7 @@ fn descriptor(kind: usize, socket: RawFd) -> Option<RawFd> {
     }
 }
 
-const KINDS: usize = 22;
+pub(crate) const KINDS: usize = 22;
 
 fn any_kind(target: &mut Target<'_>) {
     let kind = target.random.below(KINDS);
@@ -90,6 +90,8 @@ fn lying_places(target: &mut Target<'_>) {
     let table = |spans: &[(u64, u64)]| {
         let mut table = varint(spans.len() as u64);
         for (offset, len) in spans {
+            // Beside.
+            table.push(0);
             table.extend([varint(*offset), varint(*len)].concat());
         }
         table
@@ -130,7 +132,7 @@ fn shrinks(target: &mut Target<'_>) {
 /// The kernel takes 253 at most.
 fn too_many(target: &mut Target<'_>) {
     let file = File::open("/dev/null").unwrap();
-    for count in [5, 16, 17, 100, 253] {
+    for count in [5, 68, 69, 100, 253] {
         let fds = vec![file.as_raw_fd(); count];
         let message = answer_in_file(nobodys(target.random), 0, 1);
         target.socket.send(&message, &fds);

@@ -24,20 +24,20 @@ fn text(value: &str) -> Vec<u8> {
     [varint(value.len() as u64), value.as_bytes().to_vec()].concat()
 }
 
-/// The answer to the job in a slot, with a value that lies in a file.
+/// The answer to the job in a slot, with a value that lies in a file, whose descriptor is the first one.
 pub(crate) fn answer_in_file(slot: u64, offset: u64, len: u64) -> Vec<u8> {
-    [&[5][..], &varint(slot), &[0, 1], &varint(offset), &varint(len), &[1, 0]].concat()
+    [&[5][..], &varint(slot), &[0, 1], &varint(offset), &varint(len), &[1, 0, 1]].concat()
 }
 
 /// The same, with a value that lies on the board, from `start` on.
 fn answer_on_the_board(slot: u64, start: u64, offset: u64, len: u64) -> Vec<u8> {
     let span = [varint(offset), varint(len)].concat();
-    [&[5][..], &varint(slot), &[0, 1], &span, &[0], &varint(start), &[0]].concat()
+    [&[5][..], &varint(slot), &[0, 1], &span, &[0], &varint(start), &[0, 0]].concat()
 }
 
 /// The same, with a value that follows.
 pub(crate) fn answer_with_tail(slot: u64, tail: &[u8]) -> Vec<u8> {
-    [&[5][..], &varint(slot), &[0, 0, 1, 0], tail].concat()
+    [&[5][..], &varint(slot), &[0, 0, 1, 0, 0], tail].concat()
 }
 
 /// No job is in such a slot.
@@ -48,7 +48,7 @@ pub(crate) fn nobodys(random: &mut Random) -> u64 {
 /// A message of each kind that a worker may ever send, as the codec writes it. The jobs in it are nobody's.
 fn samples(random: &mut Random) -> Vec<Vec<u8>> {
     let id = nobodys(random);
-    let done = |verdict: Vec<u8>| [&[5][..], &varint(id), &verdict, &[1, 1]].concat();
+    let done = |verdict: Vec<u8>| [&[5][..], &varint(id), &verdict, &[1, 1, 0]].concat();
     vec![
         vec![0, 2],
         vec![1],
@@ -167,7 +167,7 @@ fn own_answers(target: &mut Target<'_>) {
         0 => answer_with_tail(target.slot, &tail),
         // A table of blobs that are nowhere.
         1 => {
-            let table = [&[1][..], &varint(offset), &varint(len), &[1, 0]].concat();
+            let table = [&[1, 0][..], &varint(offset), &varint(len), &[1, 0]].concat();
             answer_with_tail(target.slot, &table)
         }
         2 => answer_in_file(target.slot, offset, len),

@@ -10,6 +10,7 @@ mod descriptors;
 mod floods;
 mod frames;
 mod random;
+mod sealed;
 mod shared_memory;
 mod socket;
 mod streams;
@@ -73,6 +74,7 @@ fn attacks() -> impl Iterator<Item = &'static Attack> {
         .chain(floods::ATTACKS)
         .chain(streams::ATTACKS)
         .chain(shared_memory::ATTACKS)
+        .chain(sealed::ATTACKS)
 }
 
 impl Target<'_> {

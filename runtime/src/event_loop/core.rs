@@ -410,8 +410,7 @@ impl Core {
         if !self.half().mailbox.is_empty() {
             self.read_mailbox();
         }
-        if let Some(task) = self.shared.take_injected(&self.deque) {
-            self.deque.push(task);
+        if self.shared.take_injected(&self.deque) {
             self.pass_on();
         }
         // With no descriptor to ask for there are only timers.

@@ -60,14 +60,15 @@ impl Core {
         if self.shared.stands_alone() {
             return false;
         }
-        let task = self.shared.take_injected(&self.deque).or_else(|| {
-            let count = self.shared.loops.len();
-            let first = self.next_random() as usize % count;
-            (0..count)
-                .map(|offset| (first + offset) % count)
-                .filter(|&victim| victim != self.index)
-                .find_map(|victim| self.take_from(victim))
-        });
+        if self.shared.take_injected(&self.deque) {
+            return true;
+        }
+        let count = self.shared.loops.len();
+        let first = self.next_random() as usize % count;
+        let task = (0..count)
+            .map(|offset| (first + offset) % count)
+            .filter(|&victim| victim != self.index)
+            .find_map(|victim| self.take_from(victim));
         match task {
             Some(task) => {
                 self.deque.push(task);

@@ -139,9 +139,7 @@ impl<'a> Spare<'a> {
     /// Looks after the loops, and takes what there is to run.
     fn help(&self) {
         let (core, now) = (self.core, Instant::now());
-        if let Some(task) = core.shared().take_injected(&core.deque) {
-            core.deque.push(task);
-        }
+        core.shared().take_injected(&core.deque);
         for index in 0..core.shared().loop_count {
             core.serve(index, now);
         }

@@ -19,9 +19,29 @@ pub(crate) struct DefaultExecutor {
 
 enum State {
     Unset,
-    Set(Arc<dyn Executor<BoxedWork>>),
+    Set(Chosen),
     /// The one that was set, if there was one.
-    Closed(Option<Arc<dyn Executor<BoxedWork>>>),
+    Closed(Option<Chosen>),
+}
+
+#[derive(Clone)]
+enum Chosen {
+    /// The runtime's own, which takes work of any type as it is.
+    Own(Arc<ThreadPoolExecutor>),
+    /// Somebody's, behind `dyn`: it takes boxes.
+    Given(Arc<dyn Executor<BoxedWork>>),
+}
+
+impl Chosen {
+    /// An executor is foreign code.
+    fn shut_down(&self, cancel: bool) {
+        run_caught("an executor that was shut down", || {
+            let _stats = match self {
+                Chosen::Own(executor) => executor.shutdown(false, cancel),
+                Chosen::Given(executor) => executor.shutdown(false, cancel),
+            };
+        });
+    }
 }
 
 /// What becomes of the jobs. Under a lock, which is little against what a job costs.
@@ -45,30 +65,38 @@ impl DefaultExecutor {
         let mut state = self.state.lock();
         let previous = match &mut *state {
             State::Closed(_) => return,
-            other => std::mem::replace(other, State::Set(executor)),
+            other => std::mem::replace(other, State::Set(Chosen::Given(executor))),
         };
         drop(state);
         drop(previous);
     }
 
-    fn get(&self) -> Option<Arc<dyn Executor<BoxedWork>>> {
+    fn get(&self) -> Option<Chosen> {
         let mut state = self.state.lock();
         if let State::Unset = *state {
-            *state = State::Set(Arc::new(ThreadPoolExecutor::default()));
+            *state = State::Set(Chosen::Own(Arc::default()));
         }
         match &*state {
-            State::Set(executor) => Some(executor.clone()),
+            State::Set(chosen) => Some(chosen.clone()),
             _ => None,
         }
     }
 
     /// Runs `work`; whatever is in the way becomes the job's error.
     pub(crate) fn submit<W: Work>(&self, work: W) -> Job<W::Output> {
-        let Some(executor) = self.get() else { return refused(RejectReason::ShutDown) };
+        let Some(chosen) = self.get() else { return refused(RejectReason::ShutDown) };
+        self.jobs.lock().waiting += 1;
+        let work = Counted { work: Some(work), jobs: self.jobs.clone() };
+        let executor = match chosen {
+            Chosen::Own(executor) => {
+                let submitted = executor.submit(work);
+                return submitted.unwrap_or_else(|rejected| refused(rejected.reason().clone()));
+            }
+            Chosen::Given(executor) => executor,
+        };
         let carrier = Arc::new(Carrier::default());
         let (promise, job) = Promise::owned_by(carrier.clone(), 0);
-        self.jobs.lock().waiting += 1;
-        let mut cargo = Cargo { load: Some((promise, work)), jobs: self.jobs.clone() };
+        let mut cargo = Cargo(Some((promise, work)));
         match executor.submit(Box::new(move || cargo.deliver())) {
             Ok(submitted) => {
                 carrier.set(submitted, &job);
@@ -85,17 +113,19 @@ impl DefaultExecutor {
             let mut jobs = self.jobs.lock();
             (jobs.done, jobs.cancelled, jobs.on_idle) = (0, 0, Some(on_idle));
         }
-        let executor = {
+        let chosen = {
             let mut state = self.state.lock();
-            let executor = match std::mem::replace(&mut *state, State::Closed(None)) {
-                State::Set(executor) => Some(executor),
-                State::Closed(executor) => executor,
+            let chosen = match std::mem::replace(&mut *state, State::Closed(None)) {
+                State::Set(chosen) => Some(chosen),
+                State::Closed(chosen) => chosen,
                 State::Unset => None,
             };
-            *state = State::Closed(executor.clone());
-            executor
+            *state = State::Closed(chosen.clone());
+            chosen
         };
-        shut_down(executor, !finish);
+        if let Some(chosen) = chosen {
+            chosen.shut_down(!finish);
+        }
     }
 
     /// Whether every job has ended.
@@ -106,11 +136,13 @@ impl DefaultExecutor {
 
     /// After [`close`](Self::close): nobody waits any longer. What still waits is cancelled.
     pub(crate) fn give_up(&self) -> ShutdownJobs {
-        let executor = match &mut *self.state.lock() {
-            State::Closed(executor) => executor.take(),
+        let chosen = match &mut *self.state.lock() {
+            State::Closed(chosen) => chosen.take(),
             _ => None,
         };
-        shut_down(executor, true);
+        if let Some(chosen) = chosen {
+            chosen.shut_down(true);
+        }
         let mut jobs = self.jobs.lock();
         let waker = jobs.on_idle.take();
         let Jobs { waiting, running, done, cancelled, .. } = *jobs;
@@ -118,15 +150,6 @@ impl DefaultExecutor {
         drop(waker);
         // One that waits after all that has been taken out of its queue and not begun yet.
         ShutdownJobs { done, cancelled, running: running + waiting }
-    }
-}
-
-/// An executor is foreign code.
-fn shut_down(executor: Option<Arc<dyn Executor<BoxedWork>>>, cancel: bool) {
-    if let Some(executor) = executor {
-        run_caught("an executor that was shut down", || {
-            executor.shutdown(false, cancel);
-        });
     }
 }
 
@@ -149,30 +172,36 @@ fn refused<T>(reason: RejectReason) -> Job<T> {
     job
 }
 
-/// Work with its promise, in the closure that an executor takes. Dropped without having been called,
-/// it was cancelled.
-struct Cargo<W: Work> {
-    load: Option<(Promise<W::Output>, W)>,
+/// Work that is noted in the counts. Dropped without having been run, it was cancelled.
+struct Counted<W: Work> {
+    work: Option<W>,
     jobs: Arc<Mutex<Jobs>>,
 }
 
-impl<W: Work> Cargo<W> {
-    fn deliver(&mut self) {
-        let Some((promise, work)) = self.load.take() else { return };
-        if !promise.start() {
-            self.load = Some((promise, work));
-            return;
-        }
+impl<W: Work> Work for Counted<W> {
+    type Output = W::Output;
+
+    fn run(mut self) -> W::Output {
+        let work = self.work.take().expect("it is run once");
         note(&self.jobs, |jobs| {
             jobs.waiting -= 1;
             jobs.running += 1;
         });
-        // Counted before anybody can see the outcome.
-        let running = Running(&self.jobs);
-        promise.fulfil(|| {
-            let _running = running;
-            work.run()
-        });
+        // Noted before anybody can see the outcome.
+        let _running = Running(&self.jobs);
+        work.run()
+    }
+}
+
+impl<W: Work> Drop for Counted<W> {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            drop_caught("a cancelled job", work);
+            note(&self.jobs, |jobs| {
+                jobs.waiting -= 1;
+                jobs.cancelled += 1;
+            });
+        }
     }
 }
 
@@ -188,15 +217,22 @@ impl Drop for Running<'_> {
     }
 }
 
+/// Work with its promise, in the closure that an executor takes. Dropped without having been called,
+/// it was cancelled.
+struct Cargo<W: Work>(Option<(Promise<W::Output>, Counted<W>)>);
+
+impl<W: Work> Cargo<W> {
+    fn deliver(&mut self) {
+        if let Some((promise, work)) = self.0.take_if(|(promise, _)| promise.start()) {
+            promise.fulfil(|| work.run());
+        }
+    }
+}
+
 impl<W: Work> Drop for Cargo<W> {
     fn drop(&mut self) {
-        if let Some((promise, work)) = self.load.take() {
+        if let Some((promise, _work)) = self.0.take() {
             promise.set_exception(JobError::cancelled());
-            drop_caught("a cancelled job", work);
-            note(&self.jobs, |jobs| {
-                jobs.waiting -= 1;
-                jobs.cancelled += 1;
-            });
         }
     }
 }

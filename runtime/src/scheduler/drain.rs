@@ -63,7 +63,7 @@ impl Shared {
     fn drop_queued(&self) -> bool {
         let spare = Worker::new_fifo();
         let steal = || (0..self.loops.len()).find_map(|loop_| self.steal_from(loop_, true, &spare));
-        let take = || self.take_injected(&spare).or_else(steal);
+        let take = || if self.take_injected(&spare) { spare.pop() } else { steal() };
         let mut some = false;
         while let Some(task) = spare.pop().or_else(take) {
             some = true;

@@ -20,6 +20,7 @@ mod bell;
 mod drain;
 mod ending;
 mod idle;
+mod injector;
 mod mailbox;
 mod now;
 mod registry;
@@ -34,12 +35,13 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
-use crossbeam_deque::{Injector, Steal, Stealer, Worker};
+use crossbeam_deque::{Steal, Stealer, Worker};
 use crossbeam_utils::CachePadded;
 
 pub(crate) use self::bell::Bell;
 pub(crate) use self::ending::{End, Ending, Phase};
 pub(crate) use self::idle::Idle;
+use self::injector::Injector;
 pub(crate) use self::mailbox::{Mailbox, Message};
 use self::now::Now;
 pub(crate) use self::registry::Registry;
@@ -61,7 +63,7 @@ use crate::short_lock::ShortLock;
 use crate::task::{Header, JoinError, Runnable, Task};
 use crate::time::{Timer, Timers};
 
-/// The most tasks taken from a peer or the injector at once.
+/// The most tasks taken from a peer at once.
 const STEAL_LIMIT: usize = 32;
 
 /// Everything that the loops of one runtime share.
@@ -71,7 +73,7 @@ pub(crate) struct Shared {
     /// How many of them are loops.
     pub(crate) loop_count: usize,
     pub(crate) idle: CachePadded<Idle>,
-    injector: CachePadded<Injector<Runnable>>,
+    injector: Injector<Runnable>,
     pub(crate) ending: Ending<LeftTask>,
     /// How many the watch thread found blocked when it last looked.
     blocked: AtomicUsize,
@@ -128,7 +130,7 @@ impl Shared {
             loops: halves,
             loop_count: plan.loops,
             idle: CachePadded::new(Idle::new(plan.loops, plan.spares)),
-            injector: CachePadded::new(Injector::new()),
+            injector: Injector::new(plan.loops),
             ending: Ending::new(plan.loops),
             blocked: AtomicUsize::new(0),
             sentinel: AtomicBool::new(false),
@@ -415,18 +417,9 @@ impl Shared {
         (0..self.loop_count).any(willing)
     }
 
-    /// Takes a batch from the injector into `deque` and returns the first of it.
-    pub(crate) fn take_injected(&self, deque: &Worker<Runnable>) -> Option<Runnable> {
-        loop {
-            if self.injector.is_empty() {
-                return None;
-            }
-            match self.injector.steal_batch_with_limit_and_pop(deque, STEAL_LIMIT) {
-                Steal::Success(task) => return Some(task),
-                Steal::Empty => return None,
-                Steal::Retry => {}
-            }
-        }
+    /// Moves a batch from the injector into `deque`. False when there was none.
+    pub(crate) fn take_injected(&self, deque: &Worker<Runnable>) -> bool {
+        self.injector.take(deque)
     }
 
     /// Takes tasks from one loop; with `slot`, also the one that it wants to run next.

@@ -5,9 +5,11 @@ mod primitives;
 
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use futures::StreamExt;
 use loopool::{CpuExecutor, Runtime, ThreadPoolExecutor, ThreadsafeHandle};
 
 use super::{Peer, THREADS};
@@ -15,6 +17,12 @@ use super::{Peer, THREADS};
 /// For programs that compute beside the runtime.
 static POOL: LazyLock<CpuExecutor> =
     LazyLock::new(|| CpuExecutor::new(THREADS).expect("the system has threads for a pool"));
+
+/// For functions over many items.
+static THREAD_POOL: LazyLock<ThreadPoolExecutor> = LazyLock::new(ThreadPoolExecutor::default);
+
+/// So many items of these are one job.
+const CHUNK: usize = 64;
 
 /// Our runtime.
 #[derive(Debug)]
@@ -86,6 +94,12 @@ impl Peer for Loopool {
     ) -> impl Future<Output = T> + Send + 'static {
         let job = loopool::to_thread(function);
         async { job.await.expect("a benchmark's function does not panic") }
+    }
+
+    async fn map_blocking(function: fn(u64) -> u64, numbers: Range<u64>) -> u64 {
+        let results = loopool::jobs::map(&*THREAD_POOL, function, numbers).chunksize(CHUNK);
+        let value = |result: Result<u64, _>| result.expect("a benchmark's function does not panic");
+        results.map(value).fold(0, |sum, number| async move { sum + number }).await
     }
 
     fn allow_blocking(threads: usize) {
