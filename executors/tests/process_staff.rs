@@ -142,8 +142,7 @@ fn jobs_failed_though_a_worker_was_there_because_others_did_not_start() {
     until("another try", || pool.snapshot().starts.failures > failures);
     assert!(!jobs.iter().any(Job::done), "one is held, and the others wait for its worker");
     std::fs::remove_file(&held).unwrap();
-    let pids: BTreeSet<u32> =
-        jobs.into_iter().map(|mut job| job.result(HANG).unwrap()).collect();
+    let pids: BTreeSet<u32> = jobs.into_iter().map(|mut job| job.result(HANG).unwrap()).collect();
     assert_eq!(pids.len(), 1);
     std::fs::remove_file(file(std::process::id(), "one")).unwrap();
 }
@@ -157,11 +156,8 @@ fn as_many_workers_as_there_are_numbers_were_too_many() {
 
 #[test]
 fn a_fork_server_could_not_have_all_the_time_there_is() {
-    let pool = ProcessPoolExecutor::builder()
-        .workers(1)
-        .handshake_timeout(Duration::MAX)
-        .build()
-        .unwrap();
+    let pool =
+        ProcessPoolExecutor::builder().workers(1).handshake_timeout(Duration::MAX).build().unwrap();
     let server = pool.fork_server_pid().unwrap();
     // SAFETY: it was not reaped.
     unsafe { libc::kill(server as i32, libc::SIGKILL) };

@@ -270,11 +270,12 @@ impl Manager {
 
     fn take_some_orders(&mut self, now: Instant) {
         self.unpark(now);
-        let room = self.appetite();
+        let appetite = self.appetite();
         let could_start = !self.is_broken && self.staying() < self.staffing.limit;
-        let orders = self.shared.orders(room, could_start);
+        let orders = self.shared.orders(appetite, could_start);
         self.waiting = orders.waiting;
         self.shut_down = orders.shut_down;
+        self.let_pass(orders.urgent);
         self.stranded.extend(orders.jobs);
         // First, because that gives jobs back and makes room.
         self.end_what_is_to_end(&orders.cancels, orders.kill_all, orders.cancels_parked, now);
@@ -706,6 +707,7 @@ impl Manager {
         for job in std::mem::take(&mut self.stranded) {
             self.finished.push((job, Reply::Error(JobError::rejected(why))));
         }
+        self.tell_who_waits();
     }
 
     /// Whether only the workers' end is missing, or nothing.

@@ -115,7 +115,9 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// The most jobs that may wait; at least 1. Default: no limit.
+    /// The most jobs that may wait; at least 1. (Short jobs that were given to a worker ahead, and are taken back from
+    /// it, wait again: then there may be more for a while, and none is taken. One that pauses between two attempts does
+    /// not count.) Default: no limit.
     pub fn queue_limit(mut self, jobs: usize) -> Self {
         self.queue_limit = Some(jobs.max(1));
         self
@@ -160,7 +162,8 @@ impl ProcessPoolBuilder {
     /// How much memory the jobs that run at the same time may have declared in all, in bytes, by
     /// [`JobOptions::memory`](crate::JobOptions::memory). A job that does not fit waits until others have ended; in
     /// turn, so that a large one is not kept waiting by small ones that come after it. One that needs more than that
-    /// is refused. Jobs that have declared nothing don't count. Default: no limit.
+    /// is refused. Jobs that have declared nothing don't count, and pass those that wait for memory, however many these
+    /// are. Default: no limit.
     ///
     /// ```
     /// use loopool_executors::{Executor, JobOptions, ProcessPoolExecutor, RejectReason, call};

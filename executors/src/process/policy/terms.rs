@@ -22,6 +22,8 @@ pub(in crate::process) struct Terms {
     pub(in crate::process) uses_state: bool,
     /// The memory that it has declared is reserved for it.
     pub(super) has_share: bool,
+    /// How many jobs were taken out of the queue that passed it while it was the first of those before the queue.
+    pub(super) passed_by: u32,
     /// What not every job has.
     special: Option<Box<Special>>,
 }
@@ -66,6 +68,7 @@ impl Terms {
             name,
             uses_state,
             has_share: false,
+            passed_by: 0,
             special: None,
         };
         let is_special = options.has_limits()
@@ -156,7 +159,7 @@ impl Terms {
     }
 
     /// How many bytes it will need.
-    pub(super) fn memory(&self) -> u64 {
+    pub(in crate::process) fn memory(&self) -> u64 {
         self.special.as_ref().map_or(0, |special| special.options.memory)
     }
 
