@@ -452,13 +452,22 @@ impl Manager {
     /// Kills a worker and gives it no more jobs. It is reaped when it is dead; if it has not been
     /// heard of yet it is killed as soon as it is.
     pub(super) fn put_down(&mut self, serial: u64) {
+        self.retire(serial);
+        let Some(worker) = self.workers.get(&serial) else { return };
+        worker.kill();
+        // Of the others the answers count that they have sent.
+        if worker.is_ours && worker.process.is_some() {
+            self.silence(serial);
+        }
+    }
+
+    /// Gives a worker no more jobs, because it dies.
+    pub(super) fn retire(&mut self, serial: u64) {
         self.idle.retain(|other| *other != serial);
         let Some(worker) = self.workers.get_mut(&serial) else { return };
         if worker.process.is_some() {
             worker.phase = Phase::Dying;
             worker.entry.rest(WorkerPhase::Dying);
-            worker.kill();
-            self.silence(serial);
         }
     }
 

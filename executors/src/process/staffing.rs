@@ -405,7 +405,7 @@ impl Manager {
         if is_ours || self.is_ending() {
             self.let_go(serial);
         } else if is_silent {
-            self.put_down(serial);
+            self.let_it_end(serial, Instant::now());
         } else if was_ready {
             self.make_idle(serial);
         }
@@ -414,9 +414,10 @@ impl Manager {
     /// A worker's socket was closed from its side.
     pub(super) fn lost_contact(&mut self, serial: u64) {
         let Some(worker) = self.workers.get(&serial) else { return };
-        if worker.process.is_some() {
-            // It ends already; or it has closed the socket, and shall end.
-            self.put_down(serial);
+        if worker.phase == Phase::Dying {
+            // It was killed, and this is what comes of it.
+        } else if worker.process.is_some() {
+            self.let_it_end(serial, Instant::now());
         } else if self.is_orphan(worker) {
             // It would have said a word first: it was never there.
             self.forget(serial);
