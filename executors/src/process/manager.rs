@@ -787,15 +787,5 @@ impl Drop for Manager {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_name_their_source() {
-        for (index, kind) in SOURCES.into_iter().enumerate() {
-            assert_eq!(kind as usize, index);
-            assert_eq!(source(token(kind, 12_345)), Some((kind, 12_345)));
-        }
-        assert_eq!(source(7), None);
-    }
-}
+#[path = "manager_tests.rs"]
+mod tests;
