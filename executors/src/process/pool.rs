@@ -436,7 +436,7 @@ impl ProcessPoolExecutor {
     /// Tells what became of every job: after a `wait` none is waiting or running any more.
     pub fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
         self.shared.shut_down(cancel_futures);
-        if !wait || own_pool::works_for(&*self.shared) {
+        if !wait || own_pool::brings_outcomes_of(&*self.shared) {
             return self.stats();
         }
         if !self.shared.wait() {

@@ -455,7 +455,7 @@ impl JobOwner for Shared {
         if self.is_left_behind() {
             return Err(JobError::rejected(RejectReason::Forked));
         }
-        if own_pool::works_for(self) {
+        if own_pool::brings_outcomes_of(self) {
             return Err(JobError::endless_wait("this is the thread that brings the job's outcome"));
         }
         Ok(())
