@@ -525,3 +525,15 @@ fn until_asleep(pid: u32) {
         looks = if is_asleep { looks + 1 } else { 0 };
     }
 }
+
+#[test]
+fn the_thread_of_a_job_can_be_signalled_from_another_one() {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    let signal_yourself = |()| {
+        // SAFETY: this thread waits for the one that sends it no signal, only whether it could.
+        let me = unsafe { libc::pthread_self() } as usize;
+        let send = move || unsafe { libc::pthread_kill(me as libc::pthread_t, 0) };
+        std::thread::spawn(send).join().unwrap()
+    };
+    assert_eq!(outcome(pool.submit(call(signal_yourself, ())).unwrap()).unwrap(), 0);
+}

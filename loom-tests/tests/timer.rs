@@ -30,13 +30,13 @@ mod error {
 }
 
 /// Stand-in: there is one process.
-mod fork {
+mod origin {
     #[derive(Clone, Copy)]
-    pub(crate) struct Process;
+    pub(crate) struct Origin;
 
-    impl Process {
-        pub(crate) fn current() -> Self {
-            Process
+    impl Origin {
+        pub(crate) fn here() -> Self {
+            Origin
         }
 
         pub(crate) fn is_left_behind(self) -> bool {

@@ -88,6 +88,7 @@ mod staffing;
 mod submission;
 mod tail;
 mod takeover;
+mod thread_id;
 mod trampoline;
 mod turning;
 mod watchdog;

@@ -12,6 +12,7 @@ use nix::sys::socket::sockopt::{PeerCredentials, SockType as SockTypeOf};
 use nix::sys::socket::{SockType, UnixAddr, getsockname, getsockopt};
 
 use super::socket::{self, FRAME_LIMIT};
+use super::thread_id::ThreadId;
 use super::wire::{FromServer, MAGIC, PROTOCOL, ToServer, WorkerSettings};
 use super::worker::Belongings;
 use super::{alone, child, image, worker};
@@ -148,6 +149,7 @@ fn settle_in(
 
 /// Starts workers until the program closes the control socket; or becomes what it is told to.
 fn serve(control: OwnedFd, settings: &WorkerSettings, buffer: &mut [u8]) {
+    let thread_id = ThreadId::find();
     while let Ok(Some(received)) = socket::receive(control.as_fd(), buffer) {
         let (serial, seat) = match postcard::take_from_bytes(&buffer[..received.len]) {
             Ok((ToServer::Spawn { serial, seat }, [])) => (serial, seat),
@@ -155,7 +157,7 @@ fn serve(control: OwnedFd, settings: &WorkerSettings, buffer: &mut [u8]) {
             _ => return,
         };
         let Some(belongings) = Belongings::of(received.fds) else { return };
-        let (answer, pidfd) = match fork() {
+        let (answer, pidfd) = match fork(thread_id) {
             Ok(Forked::Child) => worker::live(belongings, settings, seat),
             Ok(Forked::Parent { pid, pidfd }) => (FromServer::Spawned { serial, pid }, pidfd),
             Err(errno) => (FromServer::SpawnFailed { serial, errno }, None),
@@ -190,7 +192,7 @@ struct CloneArgs {
 
 /// Makes a copy of this process that is a child of the program, not of ours: the program can wait for
 /// it, and it lives on when we die.
-fn fork() -> Result<Forked, i32> {
+fn fork(thread_id: Option<ThreadId>) -> Result<Forked, i32> {
     let mut pidfd: RawFd = -1;
     let arguments = CloneArgs {
         flags: (libc::CLONE_PARENT | libc::CLONE_PIDFD) as u64,
@@ -210,7 +212,12 @@ fn fork() -> Result<Forked, i32> {
         }
     };
     match pid {
-        0 => Ok(Forked::Child),
+        0 => {
+            if let Some(thread_id) = thread_id {
+                thread_id.renew();
+            }
+            Ok(Forked::Child)
+        }
         1.. => {
             // SAFETY: if the kernel stored a descriptor it is new and ours.
             let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });

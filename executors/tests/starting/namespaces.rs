@@ -1,5 +1,7 @@
 //! Programs in another root, and as the first process of a namespace.
 
+use std::process::Child;
+
 use super::copies::scratch;
 use super::*;
 
@@ -138,18 +140,34 @@ fn marked(mark: &str) -> usize {
     environments.filter(has_it).count()
 }
 
+/// Killed when the test fails, too: its workers compute for ever.
+struct Program(Child);
+
+impl Program {
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn end_of_the_first_process() -> Result<(), Skipped> {
     let file = scratch("stays");
     let mut command = unshare("first-process")?;
-    let mut program =
-        command.env("LOOPOOL_TEST_STAYS", &file).stdout(Stdio::null()).spawn().unwrap();
+    let program = command.env("LOOPOOL_TEST_STAYS", &file).stdout(Stdio::null()).spawn();
+    let mut program = Program(program.unwrap());
     until("the second pool", || file.exists());
     std::fs::remove_file(&file).unwrap();
     let mark = format!("LOOPOOL_TEST_STAYS={}", file.display());
     // Unshare, the program, its fork server and two workers; and the orphan, until it has ended.
     until("five processes", || marked(&mark) == 5);
-    program.kill().unwrap();
-    program.wait().unwrap();
+    program.kill();
     until("the end of all", || marked(&mark) == 0);
     Ok(())
 }
