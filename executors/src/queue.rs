@@ -40,7 +40,7 @@ pub(crate) trait Queued {
 }
 
 /// Which entries are to be taken.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Wanted {
     /// Only those that are more urgent than this.
     pub(crate) above: Option<Priority>,
@@ -54,7 +54,7 @@ impl Wanted {
 
     fn includes(self, band: usize) -> bool {
         let is_urgent = self.above.is_none_or(|priority| band / KINDS < priority as usize);
-        is_urgent && (self.demanding || band % KINDS == 0)
+        is_urgent && (self.demanding || band.is_multiple_of(KINDS))
     }
 }
 

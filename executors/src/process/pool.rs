@@ -133,7 +133,7 @@ impl ProcessPoolBuilder {
     /// How long a job that is cancelled, or whose time is up, may take to end by itself before its worker is killed
     /// with everything in its process group. It is asked by SIGTERM, which is what its
     /// [`CancelToken`](crate::CancelToken) tells of; the outcome is settled at once either way, and another worker
-    /// takes the place, unless more than twice as many processes as the pool may have [workers](Self::workers) would be
+    /// takes the place, unless about twice as many processes as the pool may have [workers](Self::workers) would be
     /// there. Default: none. Then the worker is killed at once, and jobs have no token.
     ///
     /// ```
