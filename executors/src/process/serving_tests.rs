@@ -57,14 +57,14 @@ fn the_pools_thread_is_parked_before_a_loop_turns() {
 #[test]
 fn who_waited_for_several_jobs_in_the_loops_own_thread_was_left_alone() {
     let (pool, shared) = pool();
-    let _serving = shared.clone().serve().unwrap();
-    wait_until("the pool's thread is parked", || place(&shared) == Place::Parked);
     let jobs = || (0..4).map(|n: u32| pool.submit(call(|n: u32| n, n)).unwrap());
-    let waited = wait(jobs(), HANG, ReturnWhen::AllCompleted);
-    assert_eq!((waited.done.len(), waited.not_done.len()), (4, 0));
-    wait_until("it is parked again", || place(&shared) == Place::Parked);
-    let in_turn = as_completed(jobs()).timeout(HANG);
-    assert_eq!(in_turn.map(Result::unwrap).count(), 4);
+    let wait_for_all = || wait(jobs(), HANG, ReturnWhen::AllCompleted).done.len();
+    let each_in_turn = || as_completed(jobs()).timeout(HANG).map(Result::unwrap).count();
+    for wait in [&wait_for_all as &dyn Fn() -> usize, &each_in_turn] {
+        let _serving = shared.clone().serve().unwrap();
+        wait_until("the pool's thread is parked", || place(&shared) == Place::Parked);
+        assert_eq!(wait(), 4);
+    }
     assert_eq!(shared.helm.lock().sleepers, 0);
 }
 
