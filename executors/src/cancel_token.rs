@@ -3,15 +3,14 @@
 //! A thread can't be stopped, so a job that runs on one is asked: the question is kept in the cell of its promise,
 //! and the thread knows the cell of the job that it runs.
 
-use std::cell::Cell as StdCell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::in_hand::{self, InHand, with_in_hand};
 use crate::job::{deadline_after, park_until, unpark_this_thread};
 use crate::promise::Cell;
 
@@ -52,7 +51,7 @@ pub struct CancelToken {
 impl CancelToken {
     /// That of the job which the calling thread runs; `None` when it runs none.
     pub fn current() -> Option<CancelToken> {
-        current_jobs().next()
+        in_hand::current_token()
     }
 
     /// Whether the job is to end.
@@ -102,13 +101,6 @@ impl CancelToken {
     }
 }
 
-impl CancelToken {
-    /// The job's thread will never come back.
-    pub(crate) fn abandon(&self) {
-        self.job.abandon();
-    }
-}
-
 impl fmt::Debug for CancelToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CancelToken").field("cancelled", &self.is_cancelled()).finish()
@@ -117,7 +109,7 @@ impl fmt::Debug for CancelToken {
 
 struct Cancelled {
     token: CancelToken,
-    /// The one that was left.
+    /// The one that was left: every one that is left is forgotten, or taken by whoever wakes, and no other one.
     waker: Option<Waker>,
 }
 
@@ -132,8 +124,12 @@ impl Future for Cancelled {
         if self.waker.is_some() {
             return job.poll_asked(None);
         }
-        let waker = self.waker.insert(cx.waker().clone());
-        job.poll_asked(Some(waker))
+        let waker = cx.waker().clone();
+        let polled = job.poll_asked(Some(&waker));
+        if polled.is_pending() {
+            self.waker = Some(waker);
+        }
+        polled
     }
 }
 
@@ -180,47 +176,24 @@ impl Heeded {
     }
 }
 
-/// Who knows the token of a job.
-trait HasToken {
-    fn token(&self) -> CancelToken;
-}
+impl<T: Send + 'static> InHand for Arc<Cell<T>> {
+    fn token(&self) -> Option<CancelToken> {
+        Some(CancelToken { job: self.clone() })
+    }
 
-impl<T: Send + 'static> HasToken for Arc<Cell<T>> {
-    fn token(&self) -> CancelToken {
-        CancelToken { job: self.clone() }
+    fn take_over(&self) {
+        self.abandon();
     }
 }
 
-impl HasToken for Arc<dyn Askable> {
-    fn token(&self) -> CancelToken {
-        CancelToken { job: self.clone() }
+impl InHand for Arc<dyn Askable> {
+    fn token(&self) -> Option<CancelToken> {
+        Some(CancelToken { job: self.clone() })
     }
-}
 
-/// A job that a thread is in, on its stack.
-struct Inside {
-    job: NonNull<dyn HasToken>,
-    /// The one beneath, which waits for this one.
-    outer: Option<NonNull<Inside>>,
-}
-
-thread_local! {
-    /// The uppermost.
-    static CURRENT: StdCell<Option<NonNull<Inside>>> = const { StdCell::new(None) };
-}
-
-/// Those that the calling thread is in, the innermost first.
-pub(crate) fn current_jobs() -> impl Iterator<Item = CancelToken> {
-    // Without, at the thread's end.
-    let mut next = CURRENT.try_with(StdCell::get).ok().flatten();
-    std::iter::from_fn(move || {
-        // SAFETY: `while_in` put it there and has not returned, or it would have taken it away: so what it
-        // points to is still there, on this thread's stack, and so are those beneath.
-        let inside = unsafe { next?.as_ref() };
-        next = inside.outer;
-        // SAFETY: as above: `while_in` borrows it until it returns.
-        Some(unsafe { inside.job.as_ref() }.token())
-    })
+    fn take_over(&self) {
+        self.abandon();
+    }
 }
 
 /// Runs `work` as the job of `cell`.
@@ -228,31 +201,65 @@ pub(crate) fn while_current<T: Send + 'static, R>(
     cell: &Arc<Cell<T>>,
     work: impl FnOnce() -> R,
 ) -> R {
-    while_in(cell, work)
+    with_in_hand(cell, work)
 }
 
 /// Runs `work` as a job that is asked to end in another way.
 pub(crate) fn while_asked_by<R>(job: &Arc<dyn Askable>, work: impl FnOnce() -> R) -> R {
-    while_in(job, work)
+    with_in_hand(job, work)
 }
 
-fn while_in<R>(job: &dyn HasToken, work: impl FnOnce() -> R) -> R {
-    /// Brings the one before back, however `work` ends.
-    struct Restore(Option<NonNull<Inside>>);
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::SeqCst};
+    use std::task::{Context, Poll, Waker};
 
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            // It has no destructor, so it is there till the thread's end.
-            let _ = CURRENT.try_with(|current| current.set(self.0));
-        }
+    use super::*;
+
+    /// Counts the wakers that were left and not forgotten.
+    #[derive(Default)]
+    struct Counting {
+        is_asked: AtomicBool,
+        left: AtomicIsize,
     }
 
-    // SAFETY: only the lifetime is changed. It is taken away by `Restore` before the borrow ends, and nobody
-    // copies it from there to where it could outlast that.
-    let job: &'static dyn HasToken = unsafe { std::mem::transmute(job) };
-    let outer = CURRENT.try_with(StdCell::get).ok().flatten();
-    let inside = Inside { job: job.into(), outer };
-    let _restore = Restore(outer);
-    let _ = CURRENT.try_with(|current| current.set(Some(NonNull::from(&inside))));
-    work()
+    impl Askable for Counting {
+        fn is_asked(&self) -> bool {
+            self.is_asked.load(SeqCst)
+        }
+
+        fn poll_asked(&self, waker: Option<&Waker>) -> Poll<bool> {
+            if self.is_asked() {
+                return Poll::Ready(true);
+            }
+            self.left.fetch_add(isize::from(waker.is_some()), SeqCst);
+            Poll::Pending
+        }
+
+        fn forget(&self, _: &Waker) {
+            self.left.fetch_sub(1, SeqCst);
+        }
+
+        fn abandon(&self) {}
+    }
+
+    /// Both in one task, so with the same waker, which whoever asks is about to take.
+    #[test]
+    fn who_found_the_job_asked_at_the_first_look_took_anothers_waker_along() {
+        let job = Arc::new(Counting::default());
+        let token = CancelToken { job: job.clone() };
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut first = Box::pin(token.cancelled());
+        for _ in 0..2 {
+            assert!(first.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(job.left.load(SeqCst), 1, "one, however often it is polled");
+        }
+        job.is_asked.store(true, SeqCst);
+        let mut second = Box::pin(token.cancelled());
+        assert!(second.as_mut().poll(&mut cx).is_ready());
+        drop(second);
+        assert_eq!(job.left.load(SeqCst), 1);
+        drop(first);
+        assert_eq!(job.left.load(SeqCst), 0);
+    }
 }

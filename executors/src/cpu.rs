@@ -9,19 +9,20 @@
 //! 3. A job that waits for another one of this pool runs it, if nobody has begun it (`own_pool.rs`). One that waits
 //!    for a place in its own pool's full queue gets none, which might be for ever: it runs its work itself.
 //! 4. A job that waits in `shutdown` waits neither for those on its own thread nor for those on others that
-//!    wait there; and when all threads do, for nothing: none is left to run what is queued.
+//!    wait there; and when all threads do that are left, for nothing: none is there to run what is queued.
 //! 5. No panic reaches rayon but from what users give it themselves; that one its panic handler reports.
 
 mod at_exit;
 
 use std::fmt;
 use std::sync::{Arc, Condvar, MutexGuard};
-use std::thread::{Builder, ThreadId};
+use std::thread::ThreadId;
 
 use crate::caught::report_panic;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::exit;
+use crate::in_hand;
 use crate::job::Job;
 use crate::local_job::{LocalJob, LocalPool, new_job};
 use crate::options::{JobOptions, SubmitWith, With};
@@ -92,10 +93,14 @@ struct State {
     /// Jobs that were taken out of the queue to be run, and are not over (rule 2): the threads that they are on, one
     /// here for each.
     under_way: Vec<ThreadId>,
-    /// The pool's threads that have begun and may come back.
+    /// Rayon's threads that have begun and may come back.
     begun: Vec<ThreadId>,
-    /// How many will never come back.
+    /// How many of rayon's will never come back.
     struck: usize,
+    /// How many threads stand in for those, the ones that are being started included.
+    stand_ins: usize,
+    /// The ones that have begun.
+    standing_in: Vec<ThreadId>,
     shut_down: bool,
     /// How many wait in [`shutdown`](CpuExecutor::shutdown).
     waiting: usize,
@@ -130,7 +135,7 @@ impl CpuExecutorBuilder {
         self
     }
 
-    /// What the threads' names begin with; a number follows.
+    /// What the threads' names begin with; a number follows. NUL characters are left out.
     pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.name_prefix = prefix.into();
         self
@@ -153,6 +158,8 @@ impl CpuExecutorBuilder {
             under_way: Vec::new(),
             begun: Vec::new(),
             struck: 0,
+            stand_ins: 0,
+            standing_in: Vec::new(),
             shut_down: false,
             waiting: 0,
             waiting_inside: 0,
@@ -180,7 +187,7 @@ impl CpuExecutorBuilder {
             .panic_handler(|payload| report_panic("a closure given to rayon", payload))
             .spawn_handler(|thread| {
                 let name = thread.name().unwrap_or_default().to_owned();
-                starting::thread(Builder::new().name(name), || thread.run()).map(drop)
+                starting::thread(name, || thread.run()).map(drop)
             })
             .build()
             .map_err(std::io::Error::other)?;
@@ -238,11 +245,12 @@ impl CpuExecutor {
         state.queue.close(&mut leftovers);
         let cancelled = if cancel_futures { state.queue.drain(&mut leftovers) } else { Vec::new() };
         self.shared.counters.record_unrun(cancelled.len(), true);
+        if state.waiting > 0 {
+            self.shared.fewer.notify_all();
+        }
         drop(state);
         leftovers.clear();
-        for job in cancelled {
-            job.end(JobError::cancelled());
-        }
+        in_hand::for_each(cancelled, |job| job.end(JobError::cancelled()));
         if wait {
             self.shared.wait_for_jobs();
         }
@@ -294,7 +302,7 @@ impl<W: Work> SubmitWith<W> for CpuExecutor {
             if has_threads {
                 self.rayon.spawn_fifo(move || _ = shared.run_one());
             } else {
-                shared.stand_in();
+                shared.stand_in(shared.lock());
             }
         }
         Ok(job)
@@ -392,7 +400,8 @@ impl Shared {
         }
         let round = state.rounds;
         let others = |state: &mut State| {
-            let alone = inside && state.waiting_inside == self.threads;
+            let threads = self.threads - state.struck + state.stand_ins;
+            let alone = inside && state.waiting_inside >= threads;
             let mine = if inside { state.suspended } else { 0 };
             let at_work = state.queue.waiting() + state.under_way.len() > mine && !alone;
             let let_go = inside && state.rounds != round;

@@ -73,16 +73,14 @@ impl<T> Job<T> {
     /// ```
     ///
     /// # Errors
-    /// When there is no knowing: one with [`is_wait_timeout`](JobError::is_wait_timeout) when the time ran out, or
-    /// with [`is_endless_wait`](JobError::is_endless_wait).
+    /// When there is no knowing: one with [`is_wait_timeout`](JobError::is_wait_timeout) when the time ran out, one
+    /// with [`is_endless_wait`](JobError::is_endless_wait), or another when the outcome, or the error, was taken before.
     pub fn exception(
         &mut self,
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Option<JobError>, JobError> {
-        let done = |cell: &PromiseCell<T>| cell.is_done().then_some(());
-        let poll_done = |cell: &PromiseCell<T>, waker: &Waker| cell.poll_done(waker).map(|_| ());
-        self.wait_for(timeout.into(), done, poll_done)?;
-        Ok(self.cell.try_take_error())
+        let (look, poll) = (PromiseCell::try_take_error, PromiseCell::poll_take_error);
+        self.wait_for(timeout.into(), look, poll)?
     }
 
     /// Blocks until `look` or `poll` finds something, at most so long.
@@ -188,7 +186,8 @@ impl<T> Job<T> {
     /// Callbacks run in order of registration in the thread that completes the job, before the
     /// outcome can be taken; on a job that is done, at once in the calling thread. (When the outcome
     /// was taken before that, the callback gets an error that says so.) A callback that panics is
-    /// reported through `tracing`, and the others still run.
+    /// reported through `tracing`, and the others still run. They do so, too, after one that [exits](crate::exit()),
+    /// with an error, which is the job's outcome from then on.
     pub fn add_done_callback(&self, callback: impl FnOnce(&Outcome<T>) + Send + 'static) {
         self.cell.add_done_callback(Box::new(callback));
     }

@@ -25,6 +25,7 @@ pub mod engine;
 mod error;
 mod exit;
 mod forks;
+mod in_hand;
 mod job;
 pub mod jobs;
 mod local_job;

@@ -200,6 +200,8 @@ impl<T: Send + 'static, P: LocalPool> Late<T, P> {
             }
         };
         Cell::expire(&self.cell, self.started, error, count, free, timekeeper::elsewhere);
+        timekeeper::let_go("a job's outcome", self.cell);
+        timekeeper::let_go("a pool", self.pool);
     }
 }
 
@@ -234,5 +236,55 @@ impl<W: Work, P: LocalPool> RunJob for Limited<W, P> {
     fn end(mut self: Box<Self>, error: JobError) {
         self.alarm = None;
         self.pair.end(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread::ThreadId;
+
+    use super::*;
+
+    struct NoPool(Counters);
+
+    impl LocalPool for NoPool {
+        fn origin(&self) -> Origin {
+            Origin::here()
+        }
+        fn counters(&self) -> &Counters {
+            &self.0
+        }
+        fn note_gone(&self) -> Leftovers<LocalJob> {
+            Leftovers::new()
+        }
+        fn run_waiting(&self, _: u64) -> bool {
+            false
+        }
+    }
+
+    /// Tells which thread drops it.
+    struct Note(mpsc::Sender<ThreadId>);
+
+    impl Drop for Note {
+        fn drop(&mut self) {
+            self.0.send(std::thread::current().id()).unwrap();
+        }
+    }
+
+    /// It ends, and nobody has it any more, while the timekeeper is about to say that it is late.
+    #[test]
+    fn the_value_of_a_job_that_was_almost_late_was_dropped_by_the_timekeeper() {
+        for started in [false, true] {
+            let (tell, told) = mpsc::channel();
+            let (promise, job) = Promise::new();
+            let pool = Arc::new(NoPool(Counters::default()));
+            let limit = Duration::from_secs(1);
+            let late = Late { cell: promise.cell().clone(), pool, started, limit };
+            assert!(promise.set_result(Note(tell)).is_ok());
+            drop(job);
+            late.expire();
+            assert_ne!(told.recv().unwrap(), std::thread::current().id());
+        }
     }
 }

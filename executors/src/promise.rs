@@ -12,11 +12,12 @@
 //! 1. Everything lives under one lock; no foreign code (callbacks, wakers' clone, wake and drop,
 //!    destructors of values) runs while it is held.
 //! 2. Whoever moves the cell to *Settling* or *Lent* owns the outcome until it moves it to *Done*. It
-//!    runs the callbacks with a reference to the outcome, again and again until none is left, then
-//!    publishes. No panic keeps it from that: foreign code is run caught.
+//!    takes one callback after the other out and runs it with a reference to the outcome, until none is left, then
+//!    publishes. No panic keeps it from that: foreign code is run caught. If its thread exits in there, another one owns
+//!    the cell in its place, with an error for an outcome (`in_hand.rs`).
 //! 3. The outcome is put in once and taken out once.
-//! 4. A cell leaves *Pending* exactly once: by [`Promise::start`] (the executor took it out of its
-//!    queue), by `cancel` (the executor's [`JobOwner`] is told, once, that a place is free) or by `expire`
+//! 4. A cell leaves *Pending* exactly once: by [`Promise::start`] or [`Promise::fulfil`] (the executor took it out of
+//!    its queue), by `cancel` (the executor's [`JobOwner`] is told, once, that a place is free) or by `expire`
 //!    (whoever set the time is told).
 //! 5. The waiter's waker is published under the same lock as the check for *Done*, so either the
 //!    waiter sees *Done* or the settler sees the waker.
@@ -30,6 +31,7 @@
 //!
 //! Modelled in `loom-tests/tests/promise.rs`.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Poll, Waker};
 
@@ -37,6 +39,7 @@ use crate::cancel_token::{Askable, Heeded, while_current};
 use crate::caught::{drop_caught, run_caught};
 use crate::counters::Counters;
 use crate::error::JobError;
+use crate::in_hand::{InHand, with_in_hand};
 use crate::shim::atomic::{AtomicBool, Ordering};
 use crate::shim::{Arc, Mutex};
 
@@ -101,10 +104,24 @@ struct Inner<T> {
     /// The outcome is, or was, an error and no cancellation.
     failed: bool,
     outcome: Option<Outcome<T>>,
-    callbacks: Vec<Callback<T>>,
+    callbacks: VecDeque<Callback<T>>,
     waiter: Option<Waker>,
     /// Of those in the job who wait until it is asked to end (rule 8).
     heeding: Vec<Waker>,
+}
+
+impl<T> Inner<T> {
+    /// Fails when there is no knowing any more.
+    fn take_error(&mut self) -> Result<Option<JobError>, JobError> {
+        match self.outcome.take() {
+            Some(Err(error)) => Ok(Some(error)),
+            Some(value) => {
+                self.outcome = Some(value);
+                Ok(None)
+            }
+            None => Err(JobError::already_taken()),
+        }
+    }
 }
 
 impl<T> Drop for Inner<T> {
@@ -122,14 +139,15 @@ pub(crate) struct Cell<T> {
 }
 
 impl<T> Cell<T> {
-    /// One step out of *Pending*; false when somebody else was first.
-    fn start(&self) -> bool {
+    /// One step out of *Pending*, if that is what it finds.
+    #[must_use]
+    fn start(&self) -> State {
         let mut inner = self.inner.lock();
-        let pending = inner.state == State::Pending;
-        if pending {
+        let found = inner.state;
+        if found == State::Pending {
             inner.state = State::Running;
         }
-        pending
+        found
     }
 
     /// Moves to *Settling* if the outcome is still open, and finishes the job. `count` is called in
@@ -157,19 +175,22 @@ impl<T> Cell<T> {
 
     /// Rule 2. Called by whoever owns *Settling* or *Lent*.
     fn publish(&self, mut outcome: Outcome<T>) {
-        while let Some((again, callbacks)) = self.try_publish(outcome) {
-            for callback in callbacks {
-                run_caught("a job's done-callback", || callback(&again));
-            }
+        while let Some((again, callback)) = self.try_publish(outcome) {
+            self.show(&again, callback);
             outcome = again;
         }
     }
 
-    /// Publishes unless there are callbacks, which come first.
-    fn try_publish(&self, outcome: Outcome<T>) -> Option<(Outcome<T>, Vec<Callback<T>>)> {
+    fn show(&self, outcome: &Outcome<T>, callback: Callback<T>) {
+        let call = || run_caught("a job's done-callback", || callback(outcome));
+        with_in_hand(&Owned(self), call);
+    }
+
+    /// Publishes unless there is a callback, which comes first.
+    fn try_publish(&self, outcome: Outcome<T>) -> Option<(Outcome<T>, Callback<T>)> {
         let mut inner = self.inner.lock();
-        if !inner.callbacks.is_empty() {
-            return Some((outcome, std::mem::take(&mut inner.callbacks)));
+        if let Some(callback) = inner.callbacks.pop_front() {
+            return Some((outcome, callback));
         }
         inner.outcome = Some(outcome);
         inner.state = State::Done;
@@ -185,13 +206,18 @@ impl<T> Cell<T> {
 
     pub(crate) fn add_done_callback(&self, callback: Callback<T>) {
         let mut inner = self.inner.lock();
-        inner.callbacks.push(callback);
         if inner.state != State::Done {
+            inner.callbacks.push_back(callback);
             return;
         }
+        let Some(outcome) = inner.outcome.take() else {
+            drop(inner);
+            let taken = Err(JobError::already_taken());
+            return run_caught("a job's done-callback", || callback(&taken));
+        };
         // Late: own the outcome once more, so that nobody takes it while the callback looks at it.
-        let outcome = inner.outcome.take().unwrap_or_else(|| Err(JobError::already_taken()));
         inner.state = State::Lent;
+        inner.callbacks.push_back(callback);
         drop(inner);
         self.publish(outcome);
     }
@@ -210,11 +236,10 @@ impl<T> Cell<T> {
     }
 
     /// Rule 5: what `look` finds, or the waker is left.
-    fn poll_with<R>(
-        &self,
-        waker: &Waker,
-        look: impl FnOnce(&mut Inner<T>) -> Option<R>,
-    ) -> Poll<R> {
+    fn poll_with<R>(&self, waker: &Waker, look: impl Fn(&mut Inner<T>) -> Option<R>) -> Poll<R> {
+        if let Some(found) = look(&mut self.inner.lock()) {
+            return Poll::Ready(found);
+        }
         let waker = waker.clone();
         let mut inner = self.inner.lock();
         if let Some(found) = look(&mut inner) {
@@ -245,46 +270,52 @@ impl<T> Cell<T> {
         Some(outcome.unwrap_or_else(|| Err(JobError::already_taken())))
     }
 
-    /// Takes the outcome if it is there and an error.
-    pub(crate) fn try_take_error(&self) -> Option<JobError> {
+    /// Whether it is an error, if it is done; takes that, and leaves a value.
+    pub(crate) fn try_take_error(&self) -> Option<Result<Option<JobError>, JobError>> {
         let mut inner = self.inner.lock();
-        if inner.state != State::Done {
-            return None;
-        }
-        match inner.outcome.take() {
-            Some(Err(error)) => Some(error),
-            other => {
-                inner.outcome = other;
-                None
-            }
-        }
+        (inner.state == State::Done).then(|| inner.take_error())
+    }
+
+    pub(crate) fn poll_take_error(
+        &self,
+        waker: &Waker,
+    ) -> Poll<Result<Option<JobError>, JobError>> {
+        self.poll_with(waker, |inner| (inner.state == State::Done).then(|| inner.take_error()))
     }
 
     /// Cancels a pending job at once; asks the owner to end a running one.
     pub(crate) fn cancel(&self) -> bool {
-        let mut inner = self.inner.lock();
-        match inner.state {
-            State::Pending => {
-                inner.state = State::Settling;
-                inner.cancelled = true;
-                drop(inner);
-                if let Some((owner, id)) = &self.owner {
-                    let tell = || owner.cancelled_while_pending(*id);
-                    run_caught("an executor that was told of a cancellation", tell);
-                }
-                self.publish(Err(JobError::cancelled()));
-                true
-            }
-            State::Running => {
-                drop(inner);
-                self.ask_to_end();
-                match &self.owner {
-                    Some((owner, id)) => owner.cancel_running(*id),
-                    None => false,
-                }
-            }
-            State::Settling | State::Done | State::Lent => inner.cancelled,
+        if self.cancel_if_pending() {
+            return true;
         }
+        let inner = self.inner.lock();
+        if inner.state != State::Running {
+            return inner.cancelled;
+        }
+        drop(inner);
+        self.ask_to_end();
+        match &self.owner {
+            Some((owner, id)) => owner.cancel_running(*id),
+            None => false,
+        }
+    }
+
+    /// Cancels a job that has not started; whether it was one.
+    pub(crate) fn cancel_if_pending(&self) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.state != State::Pending {
+            return false;
+        }
+        inner.state = State::Settling;
+        inner.cancelled = true;
+        drop(inner);
+        if let Some((owner, id)) = &self.owner {
+            let tell = || owner.cancelled_while_pending(*id);
+            let what = "an executor that was told of a cancellation";
+            with_in_hand(&Owned(self), || run_caught(what, tell));
+        }
+        self.publish(Err(JobError::cancelled()));
+        true
     }
 
     /// Its time to wait is up, or to run if it has been `started`: fails, if it still does that. `count` is called
@@ -312,12 +343,10 @@ impl<T> Cell<T> {
             cell.ask_to_end();
         }
         free();
-        if let Some((outcome, callbacks)) = cell.try_publish(Err(error)) {
+        if let Some((outcome, callback)) = cell.try_publish(Err(error)) {
             let cell = cell.clone();
             elsewhere(Box::new(move || {
-                for callback in callbacks {
-                    run_caught("a job's done-callback", || callback(&outcome));
-                }
+                cell.show(&outcome, callback);
                 cell.publish(outcome);
             }));
         }
@@ -328,6 +357,11 @@ impl<T> Cell<T> {
         // Release: with the loads in `is_asked`, so that who heeds it sees what was done before.
         self.asked_to_end.store(true, Ordering::Release);
         wake_each(std::mem::take(&mut self.inner.lock().heeding));
+    }
+
+    /// Whether there is no outcome yet.
+    fn is_open(&self) -> bool {
+        matches!(self.inner.lock().state, State::Pending | State::Running)
     }
 
     /// Whether it still waits for its turn.
@@ -384,6 +418,24 @@ impl<T> Cell<T> {
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.inner.lock().cancelled
+    }
+}
+
+/// A cell in *Settling* or *Lent*, while foreign code runs on its owner's thread.
+struct Owned<'a, T>(&'a Cell<T>);
+
+// SAFETY: all that another thread does with it is to take it over, and that touches no value: the outcome is with the
+// owner, and what is put in its place is an error. Callbacks and wakers are `Send`.
+unsafe impl<T> Sync for Owned<'_, T> {}
+
+impl<T> InHand for Owned<'_, T> {
+    /// Rule 2. Callbacks that are left get the error, too.
+    fn take_over(&self) {
+        let mut inner = self.0.inner.lock();
+        inner.failed = !inner.cancelled;
+        let error = if inner.cancelled { JobError::cancelled() } else { JobError::abandoned() };
+        drop(inner);
+        self.0.publish(Err(error));
     }
 }
 
@@ -464,7 +516,7 @@ impl<T> Promise<T> {
             cancelled: false,
             failed: false,
             outcome: None,
-            callbacks: Vec::new(),
+            callbacks: VecDeque::new(),
             waiter: None,
             heeding: Vec::new(),
         };
@@ -478,7 +530,7 @@ impl<T> Promise<T> {
     /// (`set_running_or_notify_cancel` in Python.)
     #[must_use = "a cancelled job must not be run"]
     pub fn start(&self) -> bool {
-        self.cell.start()
+        self.cell.start() == State::Pending
     }
 
     /// Whether the job was cancelled.
@@ -516,14 +568,32 @@ impl<T> Promise<T> {
         self.finish(Err(error));
     }
 
-    /// Finishes the job with what `work` returns, or with its panic. In `work`, the job's
-    /// [`CancelToken`](crate::CancelToken) is the current one.
+    /// [Starts](Self::start) the job, if nobody has, and finishes it with what `work` returns, or with its panic. In
+    /// `work`, the job's [`CancelToken`](crate::CancelToken) is the current one. When the job is over already (it was
+    /// cancelled), `work` is dropped instead.
+    ///
+    /// ```
+    /// use loopool_executors::Promise;
+    ///
+    /// let (promise, mut job) = Promise::new();
+    /// promise.fulfil(|| 6 * 7);
+    /// assert_eq!(job.result(None).unwrap(), 42);
+    ///
+    /// let (promise, job) = Promise::new();
+    /// job.cancel();
+    /// promise.fulfil(|| unreachable!("a cancelled job is not run"));
+    /// ```
     pub fn fulfil(self, work: impl FnOnce() -> T)
     where
         T: Send + 'static,
     {
-        let outcome = self.outcome_of(work);
-        self.finish(outcome);
+        match self.cell.start() {
+            State::Pending | State::Running => {
+                let outcome = self.outcome_of(work);
+                self.finish(outcome);
+            }
+            State::Settling | State::Done | State::Lent => drop_caught("a cancelled job", work),
+        }
     }
 
     /// As [`fulfil`](Self::fulfil), and counts what became of it, before anybody can see it.
@@ -566,8 +636,10 @@ impl<T> Promise<T> {
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        // Refused in the usual case, in which the outcome is there already.
-        let _ = self.cell.settle(Err(JobError::abandoned()), |_| ());
+        if self.cell.is_open() {
+            // Refused when an outcome has come meanwhile.
+            let _ = self.cell.settle(Err(JobError::abandoned()), |_| ());
+        }
     }
 }
 

@@ -34,16 +34,18 @@ struct State {
     is_awaited: bool,
 }
 
-/// Starts a thread.
+/// Starts a thread. Its name is the one given, without the NUL characters, which no system would take.
 ///
 /// # Errors
 /// The system's, when it gives none; `life` is dropped.
 pub fn thread(
-    builder: Builder,
+    name: impl Into<String>,
     life: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
+    let mut name = name.into();
+    name.retain(|character| character != '\0');
     let coming = Passing::begin();
-    builder.spawn(move || {
+    Builder::new().name(name).spawn(move || {
         drop(coming);
         let _going = Going;
         life();

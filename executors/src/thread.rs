@@ -114,8 +114,7 @@ impl<W: Work> Thread<W> {
         // Lent to the new thread, so that it is still there when there is none.
         let lent = Arc::new(Mutex::new(Some((work, promise))));
         let borrowed = lent.clone();
-        let builder = std::thread::Builder::new().name(name.clone());
-        let spawned = starting::thread(builder, move || {
+        let spawned = starting::thread(name.as_str(), move || {
             THIS_IS_DAEMON.set(is_daemon);
             LAST.set(Some(last));
             let lent = borrowed.lock().take();

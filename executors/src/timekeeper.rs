@@ -6,13 +6,13 @@
 //!    that finds it gone, and ends when there has been none for [`KEEP_ALIVE`], in the critical section in which it
 //!    found none.
 //! 2. A call is made without the lock, and caught. It must not take long: all the others wait for it. What is
-//!    foreign, but for wakers, it has done [`elsewhere`].
+//!    foreign, but for wakers, it has done [`elsewhere`]; what it shares with others it [lets go](let_go) of there, if it
+//!    is the last.
 //! 3. Whoever drops an [`Alarm`] takes its call back. When it is being made, it is made.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Condvar, MutexGuard};
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crate::caught::{drop_caught, run_caught};
@@ -73,7 +73,7 @@ pub(crate) fn call_at(
     let call = Box::new(call);
     let mut state = lock();
     if !state.is_there {
-        starting::thread(Builder::new().name("loopool-time".to_owned()), keep_time)?;
+        starting::thread("loopool-time", keep_time)?;
         state.is_there = true;
     }
     let key = (time, state.next_number);
@@ -100,8 +100,16 @@ pub(crate) fn elsewhere(task: Call) {
         }
     };
     // One that the program's end waits for, as it does for the pool's.
-    if Thread::new(move || do_it(theirs)).name("loopool-late").start().is_err() {
+    let thread = Thread::new(move || do_it(theirs)).name("loopool-late").daemon(false);
+    if thread.start().is_err() {
         do_it(task);
+    }
+}
+
+/// Lets go of something. If nobody else has it, so that it is dropped now, that is done elsewhere.
+pub(crate) fn let_go<T: Send + Sync + 'static>(what: &'static str, shared: Arc<T>) {
+    if let Some(last) = Arc::into_inner(shared) {
+        elsewhere(Box::new(move || drop_caught(what, last)));
     }
 }
 

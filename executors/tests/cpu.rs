@@ -361,6 +361,37 @@ fn a_job_that_another_one_ran_may_shut_the_pool_down() {
     pool.shutdown(true, false);
 }
 
+/// Its only thread is busy with what is no job, so nobody takes out the job that waits, nor finds it gone.
+#[test]
+fn a_shutdown_that_waited_for_a_job_that_another_one_cancelled_did_not_return() {
+    let pool = Arc::new(CpuExecutor::new(1).unwrap());
+    let (release, released) = mpsc::channel::<()>();
+    let (begin, begun) = mpsc::channel();
+    run(&pool, move || {
+        rayon::spawn(move || {
+            begin.send(()).unwrap();
+            released.recv_timeout(HANG).unwrap();
+        });
+    });
+    begun.recv_timeout(HANG).unwrap();
+    let job = pool.submit(|| ()).unwrap();
+    let (tell, told) = mpsc::channel();
+    let waiting = std::thread::spawn({
+        let pool = pool.clone();
+        move || tell.send(pool.shutdown(true, false)).unwrap()
+    });
+    // It has closed the pool, and has the time to begin to wait.
+    while pool.submit(|| ()).is_ok() {
+        std::thread::yield_now();
+    }
+    std::thread::sleep(Duration::from_millis(20));
+    pool.shutdown(false, true);
+    assert!(told.recv_timeout(HANG).is_ok(), "nothing is left to wait for");
+    assert!(job.cancelled());
+    release.send(()).unwrap();
+    waiting.join().unwrap();
+}
+
 #[test]
 fn shutdown_waits_for_jobs_that_another_shutdown_cancels() {
     let pool = Arc::new(CpuExecutor::new(1).unwrap());

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use loopool_executors::{JobError, JobOwner, Promise};
+use loopool_executors::{CancelToken, JobError, JobOwner, Promise};
 
 #[derive(Default)]
 struct CountWakes(AtomicUsize);
@@ -28,6 +28,31 @@ fn an_outcome_is_taken_once() {
     assert!(job.done() && !job.running() && !job.cancelled());
     assert_eq!(job.result(None).unwrap(), "value");
     assert!(job.result(None).is_err());
+}
+
+#[test]
+fn an_error_that_was_taken_looked_like_a_value() {
+    let (promise, mut job) = Promise::<u8>::new();
+    promise.set_exception(JobError::rejected("no"));
+    assert!(job.exception(None).unwrap().is_some_and(|error| error.is_rejected()));
+    for _ in 0..2 {
+        let taken = job.exception(None).unwrap_err();
+        assert!(!taken.is_rejected() && !taken.is_wait_timeout(), "{taken}");
+        assert!(job.result(None).is_err());
+    }
+
+    let (promise, mut job) = Promise::new();
+    promise.set_result(1).unwrap();
+    assert!(job.exception(None).unwrap().is_none());
+    assert_eq!(job.result(None).unwrap(), 1);
+    assert!(job.exception(None).is_err());
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = seen.clone();
+    job.add_done_callback(move |outcome| {
+        count.fetch_add(usize::from(outcome.is_err()), Ordering::SeqCst);
+    });
+    assert_eq!(seen.load(Ordering::SeqCst), 1);
+    assert!(job.exception(None).is_err(), "as before");
 }
 
 #[test]
@@ -157,6 +182,36 @@ fn the_owner_hears_of_a_cancellation_once() {
     running.set_exception(JobError::cancelled());
     assert!(job.cancelled());
     assert_eq!(*owner.0.lock().unwrap(), [("pending", 1), ("running", 2)]);
+}
+
+#[test]
+fn a_job_that_was_not_said_to_start_was_cancelled_while_it_ran() {
+    let (promise, job) = Promise::new();
+    let job = Arc::new(job);
+    let seen = Arc::new(Mutex::new(None));
+    let (inner, note) = (job.clone(), seen.clone());
+    promise.fulfil(move || {
+        let (running, cancelled) = (inner.running(), inner.cancel());
+        let asked = CancelToken::current().unwrap().is_cancelled();
+        *note.lock().unwrap() = Some((running, cancelled, asked));
+    });
+    assert_eq!(*seen.lock().unwrap(), Some((true, false, true)));
+    assert!(job.done() && !job.cancelled());
+
+    let (promise, job) = Promise::new();
+    assert!(promise.start());
+    promise.fulfil(|| ());
+    assert!(job.done() && !job.cancelled(), "whoever has started it may say so");
+
+    let (promise, job) = Promise::new();
+    assert!(job.cancel());
+    let dropped = Arc::new(());
+    let work = dropped.clone();
+    promise.fulfil(move || {
+        drop(work);
+        unreachable!("a cancelled job is not run")
+    });
+    assert_eq!(Arc::strong_count(&dropped), 1);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_core::Stream;
 use loopool_executors::jobs::map;
 use loopool_executors::{
-    CpuExecutor, Executor, ExecutorStats, Job, JobError, Promise, Rejected, ThreadPoolExecutor,
-    Work,
+    CancelToken, CpuExecutor, Executor, ExecutorStats, Job, JobError, Promise, Rejected,
+    ThreadPoolExecutor, Work,
 };
 
 /// Only a hang lasts so long.
@@ -179,6 +179,29 @@ fn what_has_not_started_is_cancelled_with_the_iterator() {
 }
 
 #[test]
+fn what_runs_was_asked_to_end_with_the_iterator() {
+    let pool = ThreadPoolExecutor::new(2);
+    let (begin, begun) = mpsc::channel();
+    let (release, gate) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel();
+    let gate = std::sync::Mutex::new(gate);
+    let wait = move |n| {
+        if n == 1 {
+            begin.send(()).unwrap();
+            let _ = gate.lock().unwrap().recv_timeout(PATIENCE);
+            tell.send(CancelToken::current().unwrap().is_cancelled()).unwrap();
+        }
+    };
+    let mut results = map(&pool, wait, 0..2).into_iter();
+    results.next().unwrap().unwrap();
+    begun.recv_timeout(PATIENCE).unwrap();
+    drop(results);
+    release.send(()).unwrap();
+    assert!(!told.recv_timeout(PATIENCE).unwrap());
+    pool.shutdown(true, false);
+}
+
+#[test]
 fn the_refusal_comes_after_what_was_taken() {
     let pool = Arc::new(ThreadPoolExecutor::new(1));
     let items = (0..10).inspect({
@@ -231,7 +254,17 @@ fn the_time_is_up_also_for_what_is_always_ready() {
         assert_eq!(Some(n), expected.next());
     }
     assert!(results.next().is_none());
-    assert_eq!(taken.load(Ordering::SeqCst), expected.start + 1, "those, and one more to see");
+    assert_eq!(taken.load(Ordering::SeqCst), expected.start, "those, and no more");
+}
+
+/// In an iterator that blocks it would have done so.
+#[test]
+fn when_the_time_was_up_a_whole_chunk_was_taken_and_dropped() {
+    let (taken, items) = counted(0..);
+    let mut results = map(&Inline, |n| n, items).chunksize(100).timeout(Duration::ZERO);
+    assert!(results.next().unwrap().unwrap_err().is_wait_timeout());
+    assert!(results.next().is_none());
+    assert_eq!(taken.load(Ordering::SeqCst), 0);
 }
 
 #[test]

@@ -530,8 +530,9 @@ fn until_asleep(pid: u32) {
 fn the_thread_of_a_job_can_be_signalled_from_another_one() {
     let pool = ProcessPoolExecutor::new(1).unwrap();
     let signal_yourself = |()| {
-        // SAFETY: this thread waits for the one that sends it no signal, only whether it could.
+        // SAFETY: a number of this thread's.
         let me = unsafe { libc::pthread_self() } as usize;
+        // SAFETY: this thread waits for the one that sends it nothing, only asks whether it could.
         let send = move || unsafe { libc::pthread_kill(me as libc::pthread_t, 0) };
         std::thread::spawn(send).join().unwrap()
     };

@@ -157,6 +157,28 @@ fn chunks_cross_and_what_befalls_one_item_does_not_befall_the_others() {
 }
 
 #[test]
+fn a_worker_that_ran_an_item_was_killed_with_the_iterator() {
+    let sign = |path: &str, name: &str| std::path::PathBuf::from(format!("{path}.{name}"));
+    let work = |(n, path): (u32, String)| {
+        if n == 1 {
+            std::fs::write(format!("{path}.begun"), "").unwrap();
+            until("it may end", || std::fs::exists(format!("{path}.release")).unwrap());
+        }
+    };
+    let path = std::env::temp_dir().join(format!("loopool-map-{}", std::process::id()));
+    let path = path.into_os_string().into_string().unwrap();
+    let pool = ProcessPoolExecutor::new(2).unwrap();
+    let mut results = map_calls(&pool, work, [0, 1].map(|n| (n, path.clone()))).into_iter();
+    results.next().unwrap().unwrap();
+    until("it has begun", || sign(&path, "begun").exists());
+    drop(results);
+    std::fs::write(sign(&path, "release"), "").unwrap();
+    let stats = pool.shutdown(true, false);
+    assert_eq!((stats.finished, stats.cancelled), (2, 0));
+    ["begun", "release"].iter().for_each(|name| std::fs::remove_file(sign(&path, name)).unwrap());
+}
+
+#[test]
 fn a_crash_costs_its_chunk_and_options_are_for_chunks_too() {
     let crash = |n: u32| if n == 5 { std::process::abort() } else { n };
     let pool = ProcessPoolExecutor::new(1).unwrap();

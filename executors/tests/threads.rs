@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use loopool_executors::{Executor, Thread, ThreadHandle, ThreadPoolExecutor, call};
+use loopool_executors::{CpuExecutor, Executor, Thread, ThreadHandle, ThreadPoolExecutor, call};
 
 const HANG: Option<Duration> = Some(Duration::from_secs(120));
 
@@ -67,6 +67,16 @@ fn names_reach_the_system() {
     let expected = other.name().to_owned();
     assert!(expected.starts_with("Thread-"), "{expected}");
     assert_eq!(other.join(HANG).unwrap(), Some(expected));
+}
+
+#[test]
+fn a_nul_in_the_names_of_a_pools_threads_made_it_panic() {
+    let name = || std::thread::current().name().map(str::to_owned);
+    let threads = ThreadPoolExecutor::builder().thread_name_prefix("a\0b").build();
+    let cores = CpuExecutor::builder().threads(1).thread_name_prefix("a\0b").build().unwrap();
+    let names = [threads.submit(name), cores.submit(name)];
+    let names = names.map(|job| job.unwrap().result(HANG).unwrap());
+    assert_eq!(names, [Some("ab-0".to_owned()), Some("ab-0".to_owned())]);
 }
 
 /// What a thread is that is started here, without being told.

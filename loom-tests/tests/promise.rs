@@ -48,6 +48,34 @@ mod cancel_token {
     }
 }
 
+/// Stand-in: a thread that is told to exits in the next foreign code, which unwinds here, and another one takes over
+/// what it had in hand.
+mod in_hand {
+    use std::cell::Cell;
+    use std::panic::resume_unwind;
+
+    pub(crate) trait InHand: Sync {
+        fn take_over(&self);
+    }
+
+    loom::thread_local! {
+        static EXITS: Cell<bool> = Cell::new(false);
+    }
+
+    /// The calling thread.
+    pub(crate) fn exit_next() {
+        EXITS.with(|exits| exits.set(true));
+    }
+
+    pub(crate) fn with_in_hand<R>(what: &dyn InHand, work: impl FnOnce() -> R) -> R {
+        if EXITS.with(|exits| exits.replace(false)) {
+            what.take_over();
+            resume_unwind(Box::new("it has exited"));
+        }
+        work()
+    }
+}
+
 /// Stand-in: statistics.
 mod counters {
     use crate::promise::Outcome;
@@ -291,6 +319,24 @@ fn a_job_is_started_or_cancelled() {
     });
 }
 
+/// As above, for an executor that leaves it to the promise to start the job.
+#[test]
+fn a_job_is_run_or_cancelled() {
+    model(BOUNDS, || {
+        let (promise, mut job) = Promise::new();
+        let ran = Count::default();
+        let executor = thread::spawn({
+            let ran = ran.clone();
+            move || promise.fulfil(move || ran.add())
+        });
+        let cancelled = job.cancel();
+        let outcome = join(&mut job);
+        executor.join().unwrap();
+        assert_eq!(ran.get(), usize::from(!cancelled));
+        assert_eq!(outcome.is_err_and(|error| error.is_cancelled()), cancelled);
+    });
+}
+
 /// As above, with the cancellations in two threads.
 #[test]
 fn two_who_cancel_tell_the_owner_once() {
@@ -477,6 +523,35 @@ fn callbacks_run_once_and_first() {
         assert_eq!(calls.get(), 2);
         settling.join().unwrap();
         assert_eq!(drops.count(), 1);
+    });
+}
+
+/// The thread that settles a job exits in a callback: whoever awaits the job goes on, and the other callbacks run, once.
+#[test]
+fn a_job_whose_callback_exits_is_done() {
+    model(BOUNDS, || {
+        let (promise, job) = Promise::new();
+        let (drops, calls) = (Drops::default(), Count::default());
+        let token = drops.token();
+        let add = |job: &Job<Token>| {
+            let calls = calls.clone();
+            job.add_done_callback(move |outcome: &Outcome<Token>| {
+                assert!(outcome.as_ref().is_err_and(|error| *error == JobError::Abandoned));
+                calls.add();
+            });
+        };
+        job.add_done_callback(|_| unreachable!("the thread exits instead"));
+        add(&job);
+        let settling = thread::spawn(move || {
+            in_hand::exit_next();
+            let settle = std::panic::AssertUnwindSafe(|| promise.set_result(token).is_ok());
+            std::panic::catch_unwind(settle).unwrap_err();
+        });
+        let mut job = job;
+        add(&job);
+        assert!(join(&mut job).is_err_and(|error| error == JobError::Abandoned));
+        settling.join().unwrap();
+        assert_eq!((calls.get(), drops.count()), (2, 1));
     });
 }
 

@@ -1,10 +1,10 @@
 //! What a CPU pool does at the program's end. Its threads are rayon's and stay; its jobs are waited for.
 
-use std::sync::Arc;
-use std::thread::{Builder, ThreadId};
+use std::sync::{Arc, MutexGuard};
+use std::thread::ThreadId;
 use std::time::Duration;
 
-use super::Shared;
+use super::{Shared, State};
 use crate::exit::Pool;
 use crate::own_pool;
 use crate::starting;
@@ -31,13 +31,16 @@ impl Pool for Shared {
     /// others what lies in its own queue.
     fn strike(self: Arc<Self>, thread: ThreadId) {
         let mut state = self.lock();
-        let Some(place) = state.begun.iter().position(|other| *other == thread) else { return };
-        state.begun.swap_remove(place);
-        state.struck += 1;
+        if remove(&mut state.begun, thread) {
+            state.struck += 1;
+        } else if remove(&mut state.standing_in, thread) {
+            state.stand_ins -= 1;
+        } else {
+            return;
+        }
         state.under_way.retain(|other| *other != thread);
-        drop(state);
+        self.stand_in(state);
         self.fewer.notify_all();
-        self.stand_in();
     }
 
     fn describe(&self) -> String {
@@ -49,12 +52,37 @@ impl Pool for Shared {
 
 impl Shared {
     /// A thread runs what waits, until nothing does.
-    pub(super) fn stand_in(self: Arc<Self>) {
+    pub(super) fn stand_in(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        state.stand_ins += 1;
+        drop(state);
+        let pool = self.clone();
         let stand_in = move || {
-            own_pool::work_for(&*self);
-            while self.run_one() {}
+            own_pool::work_for(&*pool);
+            let me = std::thread::current().id();
+            pool.lock().standing_in.push(me);
+            while pool.run_one() {}
+            pool.note_end_of_stand_in(Some(me));
         };
-        // Where the system refuses it, what waits is run by the pool's other threads, if there are any.
-        let _ = starting::thread(Builder::new().name("loopool-stand-in".to_owned()), stand_in);
+        if starting::thread("loopool-stand-in", stand_in).is_err() {
+            // What waits is run by the pool's other threads, if there are any.
+            self.note_end_of_stand_in(None);
+        }
     }
+
+    /// The threads that wait in `shutdown` may be all that are left.
+    fn note_end_of_stand_in(&self, begun: Option<ThreadId>) {
+        let mut state = self.lock();
+        state.stand_ins -= 1;
+        if let Some(thread) = begun {
+            remove(&mut state.standing_in, thread);
+        }
+        drop(state);
+        self.fewer.notify_all();
+    }
+}
+
+/// Whether it was there.
+fn remove(threads: &mut Vec<ThreadId>, thread: ThreadId) -> bool {
+    let place = threads.iter().position(|other| *other == thread);
+    place.map(|place| threads.swap_remove(place)).is_some()
 }

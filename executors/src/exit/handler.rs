@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use super::Nag;
@@ -45,7 +44,8 @@ extern "C" fn at_exit() {
     }
     run_caught("the end of the program", || {
         let mut leavers = leaving::begin();
-        leavers.push(Leaver::this_thread());
+        // SAFETY: called by the C library's `exit`, which does not return.
+        leavers.push(unsafe { Leaver::this_thread() });
         let leavers = Arc::new(Mutex::new(leavers));
         let theirs = leavers.clone();
         let (progress, steps) = mpsc::channel();
@@ -56,7 +56,7 @@ extern "C" fn at_exit() {
             let _ = std::io::stdout().flush();
             let _ = progress.send(());
         };
-        match starting::thread(Builder::new().name("loopool-exit".to_owned()), work) {
+        match starting::thread("loopool-exit", work) {
             Ok(_) => {
                 // An error says that the thread has ended, by a panic that was told of.
                 let _ = steps.recv();

@@ -3,10 +3,11 @@
 use std::thread::ThreadId;
 
 use super::POOLS;
-use crate::cancel_token::{CancelToken, current_jobs};
 use crate::forks;
+use crate::in_hand::{LeftBehind, leave_behind};
 use crate::shim::Mutex;
 use crate::thread::Last;
+use crate::timekeeper;
 
 pub(super) static LEAVING: Mutex<Leaving> = Mutex::new(Leaving::NEW);
 
@@ -25,30 +26,43 @@ impl Leaving {
 pub(super) struct Leaver {
     thread: ThreadId,
     last: Option<Last>,
-    jobs: Vec<CancelToken>,
+    left_behind: Vec<LeftBehind>,
 }
 
 impl Leaver {
     /// The calling thread. Uses no thread-local with a destructor but by `try_with`.
-    pub(super) fn this_thread() -> Self {
-        let jobs = current_jobs().collect();
-        Leaver { thread: std::thread::current().id(), last: crate::thread::take_last(), jobs }
+    ///
+    /// # Safety
+    /// It exits: it neither returns nor unwinds from where that begins.
+    pub(super) unsafe fn this_thread() -> Self {
+        // SAFETY: the caller's word.
+        let left_behind = unsafe { leave_behind() };
+        Leaver {
+            thread: std::thread::current().id(),
+            last: crate::thread::take_last(),
+            left_behind,
+        }
     }
 
-    /// Nobody waits for it any longer.
+    /// Nobody waits for it any longer. What that means to its jobs is foreign code, which may take its time and may
+    /// exit, too: so it is run elsewhere.
     pub(super) fn strike(self) {
         drop(self.last);
         POOLS.strike(self.thread);
-        for job in self.jobs {
-            job.abandon();
+        for left in self.left_behind {
+            timekeeper::elsewhere(Box::new(move || left.take_over()));
         }
     }
 }
 
 /// The calling thread is about to exit. It is struck when the exit has begun.
-pub(super) fn leave() {
+///
+/// # Safety
+/// It does exit.
+pub(super) unsafe fn leave() {
     forks::watch();
-    let leaver = Leaver::this_thread();
+    // SAFETY: the caller's word.
+    let leaver = unsafe { Leaver::this_thread() };
     let mut leaving = LEAVING.lock();
     if leaving.has_begun {
         drop(leaving);

@@ -14,11 +14,13 @@
 //!
 //! # Rules
 //! 1. The thread that called exit never comes back, so nobody waits for it: it is struck off the roll and
-//!    off its pool's list before anything else, and the jobs that it is in fail. But not before the exit has begun:
+//!    off its pool's list before anything else, and the jobs that it has in hand fail (`in_hand.rs`). But not before the exit has begun:
 //!    whoever waits for it would go on, and might end the program first, with another code.
 //! 2. On that thread, thread-locals with destructors are gone. So the steps are a thread of their own, for
 //!    which it waits (`handler`). What it uses itself has been tried there: channels, spawning, try_with.
-//! 3. No lock is held while anything of the above runs or is waited for: whoever is waited for may need it.
+//! 3. No lock is held while anything of the above runs or is waited for: whoever is waited for may need it. And of
+//!    what is foreign the thread of the steps runs the hooks alone: what a thread that is struck leaves behind (its jobs'
+//!    callbacks may block, or exit) is seen to elsewhere (`timekeeper`).
 //! 4. Somebody may hold the lock of the standard output for ever, so flushing it, and saying anything, is
 //!    waited for only so long, or not at all.
 //! 5. A process that was forked off has the handler, but none of the threads: there it does nothing, and the
@@ -113,7 +115,8 @@ pub(crate) fn refusal() -> RejectReason {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn exit(code: i32) -> ! {
-    leaving::leave();
+    // SAFETY: the next call does not return.
+    unsafe { leaving::leave() };
     std::process::exit(code)
 }
 

@@ -1,6 +1,5 @@
 //! Saying what the end of the program waits for.
 
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crate::caught::tell;
@@ -41,7 +40,7 @@ impl Nag {
             tell(|| tracing::warn!(what, waiting_for, seconds, "the program waits to end"));
         };
         // Where there is no thread to be had nobody hears of it, and the wait goes on.
-        let _ = starting::thread(Builder::new().name("loopool-nag".to_owned()), say);
+        let _ = starting::thread("loopool-nag", say);
     }
 
     /// Whether it is time, and if so, sets the next.

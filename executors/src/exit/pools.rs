@@ -19,7 +19,7 @@ pub(crate) trait Pool: Send + Sync {
     fn wait(&self, limit: Duration) -> bool;
 
     /// This thread will never come back: if it is one of the pool's, the job it runs counts as ended, and
-    /// somebody else runs what is queued.
+    /// somebody else runs what is queued. Runs no foreign code.
     fn strike(self: Arc<Self>, thread: ThreadId);
 
     /// Who it is and what it has to do, for whoever wonders why the program does not end.

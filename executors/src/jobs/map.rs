@@ -24,7 +24,7 @@ use crate::work::{Executor, Work};
 /// Nothing happens before the first result is asked for. Then so many jobs are under way as
 /// [`buffersize`](Map::buffersize) says, and another one is made for each that is given: so `items` may be
 /// endless. A panic, or whatever else takes a result away, is an error in its item's place; the others come
-/// all the same. Dropping it cancels what has not started.
+/// all the same. Dropping it cancels what has not started; what runs goes on, and its results are lost.
 ///
 /// For executors that take closures: those of threads and cores, and one's own. A pool of processes takes a `fn`
 /// that captures nothing: see [`map_calls`].
@@ -218,8 +218,8 @@ impl<'e, E: ?Sized, F, I: Iterator, R> Map<'e, E, F, I, R> {
 
     /// An iterator that gives up when so much time has passed from now. Then it takes no more items, gives what
     /// is done up to the first result that is not, then an error with
-    /// [`is_wait_timeout`](JobError::is_wait_timeout), and then nothing any more. What has not started is
-    /// cancelled.
+    /// [`is_wait_timeout`](JobError::is_wait_timeout) (unless it is known that there are no more items), and then
+    /// nothing any more. What has not started is cancelled; what runs goes on.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -313,12 +313,12 @@ where
             let outcome = oldest.job.done().then(|| oldest.job.result(Duration::ZERO))?;
             return Some(self.take_oldest(outcome));
         }
-        if let Some(chunk) = self.next_chunk() {
-            // There would have been more.
-            self.next = Next::Chunk(chunk);
-            return None;
+        match self.next {
+            Next::Chunk(_) => None,
+            // To look at the next one might take any time.
+            Next::Items if self.items.size_hint() != (0, Some(0)) => None,
+            Next::Items | Next::Refusal(_) | Next::Nothing => Some(self.take_refusal().map(Err)),
         }
-        Some(self.take_refusal().map(Err))
     }
 
     fn oldest(&mut self) -> &mut Job<Vec<Outcome<R>>> {
@@ -432,7 +432,7 @@ impl<E: ?Sized, F, I: Iterator, R> Map<'_, E, F, I, R> {
     fn give_up(&mut self) {
         self.next = Next::Nothing;
         for chunk in self.under_way.drain(..) {
-            chunk.job.cancel();
+            chunk.job.cell().cancel_if_pending();
         }
     }
 }

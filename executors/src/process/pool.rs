@@ -312,8 +312,7 @@ impl ProcessPoolBuilder {
                 .map_err(std::io::Error::from)?;
         *shared.manager.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(manager);
         let driver = shared.clone();
-        let builder = std::thread::Builder::new().name("loopool-procs".to_owned());
-        let spawned = crate::starting::thread(builder, move || driver.drive());
+        let spawned = crate::starting::thread("loopool-procs", move || driver.drive());
         let thread = match spawned {
             Ok(thread) => thread,
             Err(error) => {

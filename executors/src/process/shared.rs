@@ -29,6 +29,7 @@ use crate::caught::drop_each_caught;
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason};
 use crate::exit::{self, Pool};
+use crate::in_hand;
 use crate::options::Priority;
 use crate::origin::Origin;
 use crate::own_pool;
@@ -220,9 +221,7 @@ impl Shared {
         let cancelled = if cancel_futures { state.queue.drain(&mut leftovers) } else { Vec::new() };
         self.counters.record_unrun(cancelled.len(), true);
         self.wake(state);
-        for job in cancelled {
-            job.give_up(JobError::cancelled());
-        }
+        in_hand::for_each(cancelled, |job| job.give_up(JobError::cancelled()));
     }
 
     /// Shuts down, and cancels all that runs.
@@ -340,9 +339,7 @@ impl Shared {
         self.counters.record_unrun(waiting.len(), false);
         drop(state);
         leftovers.clear();
-        for job in waiting {
-            job.give_up(JobError::rejected(why));
-        }
+        in_hand::for_each(waiting, |job| job.give_up(JobError::rejected(why)));
     }
 
     /// Refuses jobs from now on, and those that wait.
@@ -517,16 +514,25 @@ impl Pool for Shared {
             state.is_struck = true;
             let taken = std::mem::take(&mut state.taken);
             drop(state);
-            // It runs foreign code there, so it does not hold this lock.
-            self.close_books();
-            self.end();
-            taken.iter().filter_map(Weak::upgrade).for_each(|job| job.abandon());
+            let steps: Vec<Box<dyn FnOnce() + Send>> = vec![
+                Box::new({
+                    let pool = self.clone();
+                    move || pool.close_books()
+                }),
+                Box::new(move || self.end()),
+                Box::new(move || {
+                    let jobs = taken.iter().filter_map(Weak::upgrade).collect();
+                    in_hand::for_each(jobs, |job| job.abandon());
+                }),
+            ];
+            timekeeper::elsewhere(Box::new(|| in_hand::for_each(steps, |step| step())));
         }
     }
 
     fn describe(&self) -> String {
         let state = self.lock();
-        let (waiting, workers) = (state.queue.waiting(), state.workers.len());
+        let parked = self.metrics.parked.load(Relaxed);
+        let (waiting, workers) = (state.queue.waiting() + parked, state.workers.len());
         let running = self.counters.stats(workers, waiting).running;
         let pids = &state.workers;
         format!("a process pool ({running} jobs run, {waiting} wait, workers {pids:?})")

@@ -60,7 +60,8 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// What the threads' names begin with; a number follows. The system shows the first 15 bytes.
+    /// What the threads' names begin with; a number follows. The system shows the first 15 bytes. NUL characters are
+    /// left out.
     pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.name_prefix = prefix.into();
         self

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, MutexGuard};
-use std::thread::{Builder, JoinHandle, ThreadId};
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
 use super::at_exit;
@@ -12,6 +12,7 @@ use crate::caught::{drop_caught, tell, text_of};
 use crate::counters::Counters;
 use crate::error::{JobError, RejectReason, Rejected};
 use crate::exit;
+use crate::in_hand;
 use crate::job::Job;
 use crate::local_job::{LocalJob, LocalPool, new_job};
 use crate::options::JobOptions;
@@ -23,6 +24,7 @@ use crate::queue::{JobQueue, Leftovers};
 use crate::shim::Mutex;
 use crate::starting;
 use crate::stats::ExecutorStats;
+use crate::timekeeper;
 use crate::work::Work;
 
 pub(super) struct Crew {
@@ -223,14 +225,14 @@ impl Crew {
 
     fn start(self: &Arc<Self>, name: &str) -> std::io::Result<JoinHandle<()>> {
         let crew = self.clone();
-        starting::thread(Builder::new().name(name.to_owned()), move || {
+        starting::thread(name, move || {
             at_exit::keep(&crew);
             os::lower_priority_of_this_thread(crew.options.nice);
             own_pool::work_for(&*crew);
             let worker = Worker::begin(&crew);
             match crew.initialize() {
                 Ok(()) => worker.work(),
-                Err(why) => crew.break_down(why),
+                Err(why) => crew.break_down(why)(),
             }
         })
     }
@@ -251,8 +253,9 @@ impl Crew {
         }
     }
 
-    /// Rule 7.
-    fn break_down(&self, why: String) {
+    /// Rule 7. What is left to be done runs foreign code.
+    #[must_use = "the jobs that waited are to be failed"]
+    fn break_down(&self, why: String) -> impl FnOnce() + Send + use<> {
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
         let first = state.broken.is_none();
@@ -263,16 +266,16 @@ impl Crew {
         let idle = std::mem::take(&mut state.idle);
         state.coming += idle.len();
         drop(state);
-        leftovers.clear();
         for worker in idle {
             worker.condvar.notify_one();
         }
-        if first {
-            tell(|| tracing::error!(reason = why, "a pool of threads is broken"));
-        }
-        let reason = RejectReason::Broken(why);
-        for job in waiting {
-            job.end(JobError::rejected(&reason));
+        move || {
+            leftovers.clear();
+            if first {
+                tell(|| tracing::error!(reason = why, "a pool of threads is broken"));
+            }
+            let reason = RejectReason::Broken(why);
+            in_hand::for_each(waiting, |job| job.end(JobError::rejected(&reason)));
         }
     }
 
@@ -334,14 +337,16 @@ impl Crew {
         let Some(has_come) = state.end(thread) else { return };
         if !has_come {
             drop(state);
-            self.break_down("the initializer of its threads has ended the program".to_owned());
+            let why = "the initializer of its threads has ended the program".to_owned();
+            timekeeper::elsewhere(Box::new(self.break_down(why)));
         } else if state.queue.waiting() > 0
             // It may have been the last.
             && let Err(error) = self.start_first(&mut state)
             && state.workers == 0
         {
             drop(state);
-            self.break_down(format!("no thread could be started: {error}"));
+            let why = format!("no thread could be started: {error}");
+            timekeeper::elsewhere(Box::new(self.break_down(why)));
         } else {
             drop(state);
         }
@@ -384,9 +389,7 @@ impl Crew {
         for worker in idle {
             worker.condvar.notify_one();
         }
-        for job in cancelled {
-            job.end(JobError::cancelled());
-        }
+        in_hand::for_each(cancelled, |job| job.end(JobError::cancelled()));
     }
 }
 

@@ -94,7 +94,7 @@ impl Crew {
         let crew = Arc::downgrade(self);
         let look = move || {
             if let Some(crew) = crew.upgrade() {
-                crew.look_for_the_blocked();
+                crew.look_once();
             }
         };
         match timekeeper::call_at(Instant::now() + pause, look) {
@@ -104,6 +104,12 @@ impl Crew {
                 self.lock().growth.watched = false;
             }
         }
+    }
+
+    /// In the timekeeper's thread, and perhaps the last that anybody has of it.
+    fn look_once(self: Arc<Self>) {
+        self.look_for_the_blocked();
+        timekeeper::let_go("a pool of threads", self);
     }
 
     fn look_for_the_blocked(self: &Arc<Self>) {
@@ -144,6 +150,34 @@ mod tests {
 
     fn growth() -> Growth {
         Growth { watched: true, seen: 1, ..Growth::default() }
+    }
+
+    /// Tells which thread drops it.
+    struct Note(std::sync::mpsc::Sender<std::thread::ThreadId>);
+
+    impl Drop for Note {
+        fn drop(&mut self) {
+            self.0.send(std::thread::current().id()).unwrap();
+        }
+    }
+
+    #[test]
+    fn whoever_looked_last_dropped_the_initializer() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let note = Note(tell);
+        let initializer = move || {
+            let _ = &note;
+            Ok(())
+        };
+        let options = super::super::crew::Options {
+            max_workers: 1,
+            name_prefix: String::new(),
+            keep_alive: Duration::ZERO,
+            nice: 0,
+            initializer: Some(Arc::new(initializer)),
+        };
+        Arc::new(Crew::new(options, None)).look_once();
+        assert_ne!(told.recv().unwrap(), std::thread::current().id());
     }
 
     #[test]

@@ -247,6 +247,51 @@ pub(super) fn a_stand_in_runs_what_its_jobs_wait_for() -> ExitCode {
     park()
 }
 
+/// There was one thread. Job 0 exits, and so does job 1, on the thread that has taken its place.
+pub(super) fn a_stand_ins_job_exits_too() -> ExitCode {
+    let pool = CpuExecutor::new(1).unwrap();
+    announce_exit();
+    let exits = || {
+        THERE.wait();
+        loopool_executors::exit(6)
+    };
+    drop(pool.submit(exits).unwrap());
+    let exits = || {
+        EXIT.wait();
+        loopool_executors::exit(7)
+    };
+    drop(pool.submit(exits).unwrap());
+    drop(pool.submit(|| late_job(2)).unwrap());
+    THERE.open();
+    park()
+}
+
+/// Of two threads one exits. The other one's job leaves a job in that thread's own queue, and waits for all.
+pub(super) fn a_cpu_pools_job_shuts_it_down_when_another_one_has_exited() -> ExitCode {
+    static SUBMITTED: Gate = Gate::new();
+    let pool = std::sync::Arc::new(CpuExecutor::new(2).unwrap());
+    let inner = pool.clone();
+    // Hooks come when those who have exited are struck, and before the executors are closed.
+    let hook = || {
+        THERE.open();
+        SUBMITTED.wait();
+    };
+    register_at_exit(hook).unwrap_or_else(|_| panic!("refused"));
+    announce_exit();
+    let shuts_down = move || {
+        THERE.wait();
+        // Whoever stands in finds nothing, and goes.
+        std::thread::sleep(MOMENT);
+        drop(inner.submit(|| ()).unwrap());
+        SUBMITTED.open();
+        inner.shutdown(true, false);
+        println!("shut down");
+    };
+    drop(pool.submit(shuts_down).unwrap());
+    drop(pool.submit(|| loopool_executors::exit(6)).unwrap());
+    park()
+}
+
 /// A hook submits to a pool that has no thread left.
 pub(super) fn a_hook_submits_to_a_pool_whose_only_thread_exits() -> ExitCode {
     let pool = std::sync::Arc::new(CpuExecutor::new(1).unwrap());
@@ -259,7 +304,7 @@ pub(super) fn a_hook_submits_to_a_pool_whose_only_thread_exits() -> ExitCode {
 }
 
 /// Long enough for its callback to be there before.
-fn slower_in_a_worker(number: usize) -> usize {
+pub(super) fn slower_in_a_worker(number: usize) -> usize {
     std::thread::sleep(10 * MOMENT);
     number
 }

@@ -8,6 +8,7 @@
 
 #![allow(clippy::print_stdout, reason = "what a row says is what is tested")]
 
+mod callbacks;
 mod executors;
 mod gate;
 mod handlers;
@@ -30,6 +31,7 @@ use loopool_executors::{
     ThreadPoolExecutor, call, register_at_exit,
 };
 
+use callbacks::*;
 use executors::*;
 use gate::*;
 use handlers::*;
@@ -118,11 +120,30 @@ fn rows() -> impl Iterator<Item = Row> {
             "the job was not run: the executor is broken: the initializer of its threads has ended the program"
         ], Code(4);
         a_stand_in_runs_what_its_jobs_wait_for: ["exit begins", "waited for 3"], Code(6);
+        a_stand_ins_job_exits_too: ["exit begins", "job 2"], Code(6);
+        a_cpu_pools_job_shuts_it_down_when_another_one_has_exited:
+            ["exit begins", "shut down"], Code(6);
         a_hook_submits_to_a_pool_whose_only_thread_exits: ["exit begins", "hook: 5"], Code(6);
         a_pool_of_processes_without_its_manager_fails_what_waits: [
             "exit begins", "whoever was to do the job went away without doing it", "shut down"
         ], Code(6);
         limits_are_kept_to_the_end: ["main ends", "exit begins", "true"], Code(0);
+        // Done-callbacks.
+        a_callback_of_a_thread_pool_exits: ["exit begins", "next callback: failed", "goes on"], Code(6);
+        a_callback_of_a_cpu_pool_exits: ["exit begins", "next callback: failed", "goes on"], Code(6);
+        a_callback_exits_because_its_job_has: ["exit begins", "failed", "failed"], Code(6);
+        a_callback_waits_for_a_hook_because_its_job_has_exited:
+            ["exit begins", "hook", "callback"], Code(6);
+        every_callback_of_a_process_pool_exits: ["exit begins", "goes on"], Code(6);
+        a_callback_of_a_job_that_is_late_exits: ["exit begins", "goes on"], Code(6);
+        a_callback_exits_while_a_thread_pool_cancels:
+            ["exit begins", "0 is cancelled", "1 is cancelled", "2 is cancelled"], Code(6);
+        a_callback_exits_while_a_cpu_pool_cancels:
+            ["exit begins", "0 is cancelled", "1 is cancelled", "2 is cancelled"], Code(6);
+        a_callback_exits_while_a_pool_breaks: [
+            "exit begins",
+            "the job was not run: the executor is broken: the initializer of its threads failed: no"
+        ], Code(6);
         // Threads.
         main_waits_for_a_thread_that_exits: [], Code(6);
         threads_of_threads_are_waited_for:
@@ -243,15 +264,8 @@ fn check(row: &Row) {
     assert!((0..tries).any(is_right), "{}", row.name);
 }
 
-fn check_once(row: &Row) {
-    let errors = if row.name == "main_panics" || row.name == "a_thread_panics" {
-        Stdio::null()
-    } else {
-        Stdio::inherit()
-    };
-    let mut program = Program(play(row.name).stderr(errors).spawn().unwrap());
-    let expected: String = row.says.iter().map(|line| format!("{line}\n")).collect();
-    let output = program.0.stdout.take().unwrap();
+/// As they come.
+fn lines_of(output: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (say, said) = mpsc::channel();
     std::thread::spawn(move || {
         let mut output = BufReader::new(output);
@@ -260,6 +274,18 @@ fn check_once(row: &Row) {
             let _ = say.send(std::mem::take(&mut line));
         }
     });
+    said
+}
+
+/// Rows whose panics are told on the standard error. All others write nothing there, least of all about a crash at
+/// the very end.
+const LOUD: [&str; 2] = ["main_panics", "a_thread_panics"];
+
+fn check_once(row: &Row) {
+    let mut program = Program(play(row.name).stderr(Stdio::piped()).spawn().unwrap());
+    let expected: String = row.says.iter().map(|line| format!("{line}\n")).collect();
+    let said = lines_of(program.0.stdout.take().unwrap());
+    let errors = lines_of(program.0.stderr.take().unwrap());
     let started = Instant::now();
     let mut text = String::new();
     if matches!(row.ends, Never) {
@@ -277,6 +303,9 @@ fn check_once(row: &Row) {
     let late = started.elapsed() >= HANG;
     assert!(!late, "{} does not end; it said: {text}", row.name);
     let status = program.0.wait().unwrap();
+    let left = || HANG.saturating_sub(started.elapsed());
+    let errors: String = std::iter::from_fn(|| errors.recv_timeout(left()).ok()).collect();
+    assert!(errors.is_empty() || LOUD.contains(&row.name), "{}: {status}, {errors}", row.name);
     let missing = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
     assert_eq!(text + missing, expected, "{}, which ended with {status}", row.name);
     match row.ends {

@@ -216,6 +216,14 @@ pub(crate) const BUGS: &[Bug] = &[
         model: "a_job_is_started_or_cancelled",
     },
     Bug {
+        what: "a job is run that was cancelled meanwhile",
+        file: PROMISE,
+        find: "            State::Pending | State::Running => {\n",
+        replace: "            State::Pending | State::Running | State::Settling => {\n",
+        test: "promise",
+        model: "a_job_is_run_or_cancelled",
+    },
+    Bug {
         what: "an outcome is put in while another one is being published",
         file: PROMISE,
         find: "matches!(inner.state, State::Settling | State::Done | State::Lent)",
@@ -244,8 +252,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "a late callback leaves the job done, without its outcome",
         file: PROMISE,
-        find: "Err(JobError::already_taken()));\n        inner.state = State::Lent;\n",
-        replace: "Err(JobError::already_taken()));\n",
+        find: "        inner.state = State::Lent;\n",
+        replace: "",
         test: "promise",
         model: "a_late_callback_does_not_take_the_outcome",
     },
@@ -281,10 +289,20 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "the outcome is published before the callbacks that came meanwhile",
         file: PROMISE,
-        find: "if !inner.callbacks.is_empty() {",
-        replace: "if inner.callbacks.len() > 1 {",
+        find: "if let Some(callback) = inner.callbacks.pop_front() {",
+        replace: "if inner.callbacks.len() > 1
+            && let Some(callback) = inner.callbacks.pop_front()
+        {",
         test: "promise",
         model: "a_job_is_started_or_cancelled",
+    },
+    Bug {
+        what: "who takes a job over whose callback exits tells nobody",
+        file: PROMISE,
+        find: "        self.0.publish(Err(error));",
+        replace: "        self.0.inner.lock().outcome = Some(Err(error));",
+        test: "promise",
+        model: "a_job_whose_callback_exits_is_done",
     },
     Bug {
         what: "a push for one loop has no fence (F1)",

@@ -107,7 +107,7 @@ impl RuntimeBuilder {
         self
     }
 
-    /// What the names of the loops' threads begin with; a number follows. Default: `loopool`.
+    /// What the names of the loops' threads begin with; a number follows. NUL characters are left out. Default: `loopool`.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = name.into();
         self

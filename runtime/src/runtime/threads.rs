@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::{Builder, JoinHandle, Thread};
+use std::thread::{JoinHandle, Thread};
 use std::time::Instant;
 
 use loopool_executors::caught::tell;
@@ -48,7 +48,7 @@ impl Threads {
             life();
         }));
         let own = life.clone();
-        let thread = starting::thread(Builder::new().name(name), move || {
+        let thread = starting::thread(name, move || {
             let _found = own.live();
         })?;
         let unparker = thread.thread().clone();

@@ -89,6 +89,8 @@ impl Terms {
                 let count = || shared.counters.record_timed_out();
                 let free = || shared.note_late();
                 Cell::expire(&cell, false, error, count, free, timekeeper::elsewhere);
+                timekeeper::let_go("a job's outcome", cell);
+                timekeeper::let_go("a pool of processes", shared);
             };
             special.too_late = Some((at, Box::new(fail)));
         }
