@@ -181,15 +181,19 @@ impl<J: Queued> JobQueue<J> {
     /// Rule 2. Where the next one is to come from, and whether there was a choice.
     fn next_band(&self, wanted: Wanted) -> Option<(usize, bool)> {
         let fronts = self.bands.iter().enumerate().filter(|(band, _)| wanted.includes(*band));
-        let fronts = fronts.filter_map(|(band, entries)| Some((band, entries.front()?.0)));
-        let by_priority = |(band, number): &(usize, u64)| (band / KINDS, *number);
-        let (first, _) = fronts.clone().min_by_key(by_priority)?;
-        let contended = fronts.clone().any(|(band, _)| band / KINDS != first / KINDS);
-        if contended && self.preferred + 1 == ONE_IN {
-            let (oldest, _) = fronts.min_by_key(|(_, number)| *number)?;
-            return Some((oldest, true));
+        let mut fronts = fronts.filter_map(|(band, entries)| Some((entries.front()?.0, band)));
+        let mut first = fronts.next()?;
+        let mut oldest = first;
+        let mut contended = false;
+        for front in fronts {
+            match front.1 / KINDS == first.1 / KINDS {
+                true => first = first.min(front),
+                false => contended = true,
+            }
+            oldest = oldest.min(front);
         }
-        Some((first, contended))
+        let is_its_turn = contended && self.preferred + 1 == ONE_IN;
+        Some((if is_its_turn { oldest.1 } else { first.1 }, contended))
     }
 
     /// Takes the entry with this number and marks it as running, if it waits and wants to be run.
