@@ -83,6 +83,7 @@ pub fn cause_name(cause: CrashCause) -> &'static str {
         CrashCause::OutOfMemory => "out-of-memory",
         CrashCause::CpuLimit => "cpu-limit",
         CrashCause::SandboxDenied { .. } => "sandbox-denied",
+        CrashCause::LostContact => "lost-contact",
         CrashCause::Exit => "exit",
         CrashCause::Signal => "signal",
         // One that later versions tell apart.

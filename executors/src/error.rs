@@ -126,7 +126,8 @@ impl JobError {
         matches!(*self.0, Kind::Panicked { .. })
     }
 
-    /// Whether the job ran longer than its limit: in a process it was killed, in a thread given up.
+    /// Whether the job ran longer than its limit: in a process it was killed, in a thread given up. Or its deadline has
+    /// come before another attempt at it.
     pub fn is_timeout(&self) -> bool {
         matches!(*self.0, Kind::TimedOut { .. })
     }

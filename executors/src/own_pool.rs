@@ -18,6 +18,8 @@ thread_local! {
     static POOL: Cell<usize> = const { Cell::new(0) };
     /// Jobs of the pool, in the order in which they were begun.
     static JOBS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    /// The pools for which this thread delivers outcomes just now. It works for none of them.
+    static DELIVERING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Says that the calling thread works for `pool` and for no other one, all its life. The pool is known by its
@@ -29,6 +31,29 @@ pub(crate) fn work_for<P>(pool: &P) {
 /// Whether the calling thread works for `pool`.
 pub(crate) fn works_for<P>(pool: &P) -> bool {
     POOL.get() == address(pool)
+}
+
+/// Says that the calling thread delivers outcomes of `pool` until the guard is dropped, there: what a callback waits for
+/// may be one that it would deliver next.
+pub(crate) fn deliver_for<P>(pool: &P) -> Delivering {
+    // At the thread's end nothing is known of it any more.
+    let _ = DELIVERING.try_with(|pools| pools.borrow_mut().push(address(pool)));
+    Delivering(())
+}
+
+/// Whether the calling thread brings outcomes of `pool`'s jobs: now, or because it works for it.
+pub(crate) fn brings_outcomes_of<P>(pool: &P) -> bool {
+    let address = address(pool);
+    let delivers = || DELIVERING.try_with(|pools| pools.borrow().contains(&address));
+    works_for(pool) || delivers().unwrap_or_default()
+}
+
+pub(crate) struct Delivering(());
+
+impl Drop for Delivering {
+    fn drop(&mut self) {
+        let _ = DELIVERING.try_with(|pools| pools.borrow_mut().pop());
+    }
 }
 
 fn address<P>(pool: &P) -> usize {

@@ -398,6 +398,11 @@ impl<T> Cell<T> {
         }
     }
 
+    /// Who is to do it.
+    pub(crate) fn owner(&self) -> Option<&std::sync::Arc<dyn JobOwner>> {
+        self.owner.as_ref().map(|(owner, _)| owner)
+    }
+
     /// Whether nobody is to be called when it is done. (Who waits is woken.)
     pub(crate) fn has_no_callbacks(&self) -> bool {
         self.inner.lock().callbacks.is_empty()

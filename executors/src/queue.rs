@@ -13,6 +13,9 @@
 //!    of them, in the critical section in which it became free, and counts as taken from then on: so nobody who
 //!    comes later gets it, and who goes away hands it on.
 //! 4. A closed queue wakes everybody who waits for a place, now and later: they ask, and are refused.
+//! 5. Entries that were taken out, and wait elsewhere, go on having their places: the executor says how many they are.
+//! 6. Some entries are *demanding*: they need more than somebody who runs them. Who can't have any more of these takes the
+//!    others. They lie apart, so that none is searched for.
 //!
 //! Modelled in `loom-tests/tests/queue.rs`.
 
@@ -29,22 +32,52 @@ pub(crate) trait Queued {
 
     /// Whether it does not want to be run any more.
     fn is_gone(&self) -> bool;
+
+    /// Rule 6.
+    fn is_demanding(&self) -> bool {
+        false
+    }
 }
+
+/// Which entries are to be taken.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Only those that are more urgent than this.
+    pub(crate) above: Option<Priority>,
+    /// Demanding ones, too.
+    pub(crate) demanding: bool,
+}
+
+impl Wanted {
+    /// Whichever comes first.
+    pub(crate) const ANY: Wanted = Wanted { above: None, demanding: true };
+
+    fn includes(self, band: usize) -> bool {
+        let is_urgent = self.above.is_none_or(|priority| band / KINDS < priority as usize);
+        is_urgent && (self.demanding || band.is_multiple_of(KINDS))
+    }
+}
+
+/// Demanding entries, and others.
+const KINDS: usize = 2;
 
 /// Below this many gone entries the queue is not searched for them.
 const PURGE_AT_LEAST: usize = 32;
 
 /// Rule 2.
-const ONE_IN: u32 = 8;
+pub(crate) const ONE_IN: u32 = 8;
 
 pub(crate) struct JobQueue<J> {
-    /// By priority, the highest first; each with the numbers in ascending order.
-    bands: [VecDeque<(u64, J)>; Priority::COUNT],
+    /// By priority, the highest first, and of each those that are not demanding first; each with the numbers in
+    /// ascending order.
+    bands: [VecDeque<(u64, J)>; Priority::COUNT * KINDS],
     /// Of the next job that is pushed.
     next_number: u64,
     /// How many were taken while several priorities waited, since one of them was the oldest.
     preferred: u32,
     gone: isize,
+    /// Rule 5.
+    elsewhere: usize,
     limit: Option<usize>,
     closed: bool,
     next_ticket: u64,
@@ -70,6 +103,7 @@ impl<J: Queued> JobQueue<J> {
             next_number: 0,
             preferred: 0,
             gone: 0,
+            elsewhere: 0,
             limit,
             closed: false,
             next_ticket: 0,
@@ -96,7 +130,8 @@ impl<J: Queued> JobQueue<J> {
 
     /// Whether somebody without a ticket would have to wait for a place.
     pub(crate) fn is_full(&self) -> bool {
-        self.limit.is_some_and(|limit| self.waiting() + self.granted.len() >= limit)
+        self.limit
+            .is_some_and(|limit| self.elsewhere + self.waiting() + self.granted.len() >= limit)
     }
 
     /// Whether there is a place for whoever has `ticket`, which is used up by that. Who is told so
@@ -115,14 +150,20 @@ impl<J: Queued> JobQueue<J> {
     pub(crate) fn push(&mut self, priority: Priority, entry: J) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
-        self.bands[priority as usize].push_back((number, entry));
+        let band = priority as usize * KINDS + usize::from(entry.is_demanding());
+        self.bands[band].push_back((number, entry));
         number
     }
 
     /// Takes the next entry that wants to be run and marks it as running.
     pub(crate) fn pop(&mut self, leftovers: &mut Leftovers<J>) -> Option<J> {
+        self.pop_of(Wanted::ANY, leftovers)
+    }
+
+    /// As [`pop`](Self::pop), of those that are wanted.
+    pub(crate) fn pop_of(&mut self, wanted: Wanted, leftovers: &mut Leftovers<J>) -> Option<J> {
         loop {
-            let (band, contended) = self.next_band()?;
+            let (band, contended) = self.next_band(wanted)?;
             let (_, entry) = self.bands[band].pop_front()?;
             if entry.start() {
                 if contended {
@@ -138,16 +179,21 @@ impl<J: Queued> JobQueue<J> {
     }
 
     /// Rule 2. Where the next one is to come from, and whether there was a choice.
-    fn next_band(&self) -> Option<(usize, bool)> {
-        let mut waiting = (0..self.bands.len()).filter(|&band| !self.bands[band].is_empty());
-        let highest = waiting.next()?;
-        let contended = waiting.next().is_some();
-        if contended && self.preferred + 1 == ONE_IN {
-            let oldest = self.oldest();
-            let band = self.bands.iter().position(|band| band.front().map(|(n, _)| *n) == oldest);
-            return band.map(|band| (band, true));
+    fn next_band(&self, wanted: Wanted) -> Option<(usize, bool)> {
+        let fronts = self.bands.iter().enumerate().filter(|(band, _)| wanted.includes(*band));
+        let mut fronts = fronts.filter_map(|(band, entries)| Some((entries.front()?.0, band)));
+        let mut first = fronts.next()?;
+        let mut oldest = first;
+        let mut contended = false;
+        for front in fronts {
+            match front.1 / KINDS == first.1 / KINDS {
+                true => first = first.min(front),
+                false => contended = true,
+            }
+            oldest = oldest.min(front);
         }
-        Some((highest, contended))
+        let is_its_turn = contended && self.preferred + 1 == ONE_IN;
+        Some((if is_its_turn { oldest.1 } else { first.1 }, contended))
     }
 
     /// Takes the entry with this number and marks it as running, if it waits and wants to be run.
@@ -259,6 +305,12 @@ impl<J: Queued> JobQueue<J> {
     fn take_grant(&mut self, number: u64) -> bool {
         let place = self.granted.iter().position(|other| *other == number);
         place.map(|place| self.granted.swap_remove(place)).is_some()
+    }
+
+    /// Rule 5.
+    pub(crate) fn note_elsewhere(&mut self, entries: usize, leftovers: &mut Leftovers<J>) {
+        self.elsewhere = entries;
+        self.grant(leftovers);
     }
 
     /// Rule 3. Gives what is free to who waits for it.

@@ -205,3 +205,52 @@ fn a_place_that_is_free_is_given_at_once_and_a_closed_queue_lets_everybody_ask()
     assert_eq!(second.wakes(), 1);
     assert!(second.has_place(&mut queue) && Guest::default().has_place(&mut queue));
 }
+
+#[test]
+fn those_that_were_taken_out_and_wait_elsewhere_keep_their_places() {
+    let mut queue = JobQueue::new(Some(2));
+    push(&mut queue, Priority::Normal, 0);
+    push(&mut queue, Priority::Normal, 1);
+    let mut guest = Guest::default();
+    assert!(!guest.has_place(&mut queue));
+    queue.note_elsewhere(1, &mut Leftovers::new());
+    assert_eq!(pop(&mut queue), Some(0));
+    assert_eq!((guest.wakes(), queue.waiting(), queue.is_full()), (0, 1, true));
+    queue.note_elsewhere(0, &mut Leftovers::new());
+    assert_eq!(guest.wakes(), 1);
+    assert!(guest.has_place(&mut queue) && queue.is_full());
+}
+
+/// Needs more than somebody who runs it, if its number is odd.
+struct Picky(usize);
+
+impl Queued for Picky {
+    fn start(&self) -> bool {
+        true
+    }
+    fn is_gone(&self) -> bool {
+        false
+    }
+    fn is_demanding(&self) -> bool {
+        self.0 % 2 == 1
+    }
+}
+
+#[test]
+fn demanding_entries_have_their_turn_and_are_passed_by_when_they_are_not_wanted() {
+    use Priority::*;
+    let order = |wanted: Wanted| {
+        let mut queue = JobQueue::new(None);
+        for (name, priority) in [Normal, Normal, Normal, Low, High, High].into_iter().enumerate() {
+            queue.push(priority, Picky(name));
+        }
+        let mut leftovers = Leftovers::new();
+        let next = || queue.pop_of(wanted, &mut leftovers).map(|entry| entry.0);
+        std::iter::from_fn(next).collect::<Vec<_>>()
+    };
+    assert_eq!(order(Wanted::ANY), [4, 5, 0, 1, 2, 3]);
+    assert_eq!(order(Wanted { above: None, demanding: false }), [4, 0, 2]);
+    assert_eq!(order(Wanted { above: Some(Low), demanding: true }), [4, 5, 0, 1, 2]);
+    assert_eq!(order(Wanted { above: Some(Normal), demanding: false }), [4]);
+    assert_eq!(order(Wanted { above: Some(High), demanding: true }), [0; 0]);
+}

@@ -466,6 +466,26 @@ fn a_worker_that_sends_nonsense_costs_only_its_job() {
 }
 
 #[test]
+fn a_job_that_closed_every_descriptor_was_said_to_have_been_killed_by_somebody() {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    let report = crash_of(&pool, |_| {
+        // SAFETY: what the worker needs is closed; that is the attack.
+        unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+        loop {
+            std::thread::park();
+        }
+    });
+    assert_eq!((report.cause, report.signal), (CrashCause::LostContact, Some(libc::SIGKILL)));
+    let killed = crash_of(&pool, |_| {
+        // SAFETY: a signal to this process itself.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        unreachable!()
+    });
+    assert_eq!((killed.cause, killed.signal), (CrashCause::Signal, Some(libc::SIGKILL)));
+    assert_eq!(outcome(pool.submit(call(add_one, 1)).unwrap()).unwrap(), 2);
+}
+
+#[test]
 fn output_without_end_hurts_nobody() {
     let pool = ProcessPoolExecutor::new(2).unwrap();
     let chatter = |n: u32| {

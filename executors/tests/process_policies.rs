@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use common::{PATIENCE, take, until};
 use loopool_executors::{
-    CircuitSnapshot, Executor, Job, JobOptions, PoolSnapshot, ProcessPoolExecutor, RejectReason,
-    Retry, WorkerPhase, call,
+    CircuitSnapshot, Executor, Job, JobOptions, PoolSnapshot, Priority, ProcessPoolBuilder,
+    ProcessPoolExecutor, RejectReason, Retry, WorkerPhase, call,
 };
 
 /// A file that processes write to, gone with the test.
@@ -193,6 +193,121 @@ fn jobs_without_declared_memory_pass_those_that_wait_for_some() {
     assert!(outcomes.iter().enumerate().all(|(n, outcome)| outcome.is_ok() != (n == 4)));
     let refused = pool.with(JobOptions::new().memory(11)).submit(call(pid, ())).unwrap_err();
     assert_eq!(refused.reason(), &RejectReason::OverBudget { memory: 11, budget: 10 });
+}
+
+#[test]
+fn jobs_without_declared_memory_waited_for_memory_behind_many_that_had_declared_some() {
+    let pool = ProcessPoolExecutor::builder().workers(2).memory_budget(10).build().unwrap();
+    let all = JobOptions::new().memory(10);
+    let blocker = blocking(&pool, all);
+    let notes = Notes::new();
+    let waiting: Vec<_> = (0..60).map(|n: u32| write(&pool, &notes, all, n)).collect();
+    for _ in 0..20 {
+        let jobs = [(); 3].map(|()| pool.submit(call(pid, ())).unwrap());
+        jobs.into_iter().for_each(|mut job| assert!(take(&mut job).is_ok()));
+    }
+    assert!(waiting.iter().all(|job| !job.done()));
+    assert_eq!((pool.stats().waiting, pool.stats().running), (60, 1));
+    assert!(blocker.cancel());
+    waiting.into_iter().for_each(|mut job| take(&mut job).unwrap());
+    let in_order: Vec<_> = (0..60).map(|n| n.to_string()).collect();
+    assert_eq!(notes.lines(), in_order);
+}
+
+/// A pool with one worker, which runs a job that ends when there is a file for that, and from which others were taken
+/// back that were given to it ahead.
+struct TakenBack {
+    pool: ProcessPoolExecutor,
+    notes: Notes,
+    long: Job<()>,
+    others: Vec<Job<()>>,
+}
+
+impl TakenBack {
+    fn new(builder: ProcessPoolBuilder) -> Self {
+        let pool = builder.workers(1).build().unwrap();
+        loop {
+            let notes = Notes::new();
+            // Short ones first, so that jobs are given ahead.
+            for _ in 0..30 {
+                let jobs: Vec<_> = (0..50).map(|_| pool.submit(call(pid, ())).unwrap()).collect();
+                jobs.into_iter().for_each(|mut job| assert!(take(&mut job).is_ok()));
+            }
+            let before = pool.snapshot().taken_back;
+            let wait = |path: String| {
+                while std::fs::exists(&path).is_ok_and(|it| !it) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            };
+            let mut long = pool.submit(call(wait, notes.path())).unwrap();
+            let mut others: Vec<_> =
+                (0..40).map(|n| write(&pool, &notes, JobOptions::new(), n)).collect();
+            until("it takes long", || pool.stats().running == 1);
+            if pool.snapshot().taken_back > before {
+                return TakenBack { pool, notes, long, others };
+            }
+            note(&notes.path(), String::new());
+            take(&mut long).unwrap();
+            others.iter_mut().for_each(|job| take(job).unwrap());
+        }
+    }
+
+    /// Ends the long job, and tells in which order the others were run.
+    fn end(&mut self, more: Vec<Job<()>>) -> Vec<u32> {
+        note(&self.notes.path(), String::new());
+        take(&mut self.long).unwrap();
+        self.others.drain(..).chain(more).for_each(|mut job| take(&mut job).unwrap());
+        self.notes.lines().iter().filter_map(|line| line.parse().ok()).collect()
+    }
+}
+
+fn write(pool: &ProcessPoolExecutor, notes: &Notes, options: JobOptions, n: u32) -> Job<()> {
+    let write = |(path, n): (String, u32)| note(&path, n.to_string());
+    pool.with(options).submit(call(write, (notes.path(), n))).unwrap()
+}
+
+#[test]
+fn jobs_that_were_taken_back_were_in_no_number() {
+    let mut taken_back = TakenBack::new(ProcessPoolExecutor::builder());
+    until("all are counted", || {
+        let stats = taken_back.pool.stats();
+        (stats.waiting, stats.running) == (40, 1)
+    });
+    assert_eq!(taken_back.end(Vec::new()), (0..40).collect::<Vec<_>>());
+    assert_eq!((taken_back.pool.stats().waiting, taken_back.pool.stats().running), (0, 0));
+}
+
+#[test]
+fn jobs_that_were_taken_back_gave_their_places_away() {
+    let mut taken_back = TakenBack::new(ProcessPoolExecutor::builder().queue_limit(50));
+    let (pool, notes) = (&taken_back.pool, &taken_back.notes);
+    let more: Vec<_> = (40..50).map(|n| write(pool, notes, JobOptions::new(), n)).collect();
+    until("all are counted", || pool.stats().waiting == 50);
+    let refused = pool.submit(call(pid, ())).unwrap_err();
+    assert_eq!(refused.reason(), &RejectReason::QueueFull);
+    // Who waits for a place gets it when they are run.
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| take(&mut pool.submit_wait(call(pid, ()), None).unwrap()));
+        note(&notes.path(), String::new());
+        assert!(waits.join().unwrap().is_ok());
+    });
+    assert_eq!(taken_back.end(more), (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn urgent_jobs_waited_behind_all_that_were_taken_back() {
+    let mut taken_back = TakenBack::new(ProcessPoolExecutor::builder());
+    let urgent = JobOptions::new().priority(Priority::High);
+    let (pool, notes) = (&taken_back.pool, &taken_back.notes);
+    let more = (100..200).map(|n| write(pool, notes, urgent, n)).collect();
+    let order = taken_back.end(more);
+    assert_eq!((order.len(), order[0]), (140, 100));
+    for (place, n) in order.iter().filter(|n| **n < 100).enumerate() {
+        let urgent_before =
+            order.iter().take_while(|other| *other != n).filter(|n| **n >= 100).count();
+        assert!(urgent_before <= 7 * (place + 1), "{n} after {urgent_before}: {order:?}");
+    }
+    assert!(order.iter().filter(|n| **n < 100).is_sorted());
 }
 
 #[test]

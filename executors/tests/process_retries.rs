@@ -179,3 +179,58 @@ fn jobs_without_retry_and_others_go_on_while_one_pauses() {
     assert_eq!(sums, 49 * 50 / 2);
     assert!(pausing.cancel());
 }
+
+/// Says that there is an attempt, and fails once there is a file for that.
+fn crash_when_told(path: String) {
+    use std::io::Write;
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).unwrap();
+    file.write_all(b".").unwrap();
+    while !std::fs::exists(format!("{path}.go")).unwrap() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::process::abort()
+}
+
+fn block(_: ()) {
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn the_deadline_of_a_job_that_waited_for_another_attempt_was_not_watched() {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    let attempts = Attempts::new();
+    let pause = Duration::from_millis(500);
+    let retry = Retry::new(100).on_crash().pauses(pause, pause).idempotent();
+    let options = JobOptions::new().retry(retry).deadline(Instant::now() + 6 * pause);
+    let mut job = pool.with(options).submit(call(crash_when_told, attempts.path())).unwrap();
+    until("it has begun", || attempts.count() == 1);
+    let hog = pool.submit(call(block, ())).unwrap();
+    let go = format!("{}.go", attempts.path());
+    std::fs::write(&go, "").unwrap();
+    let error = take(&mut job).unwrap_err();
+    assert!(error.is_timeout() && !error.is_queue_timeout(), "{error}");
+    assert!(!hog.done() && hog.cancel());
+    std::fs::remove_file(go).unwrap();
+    let stats = pool.shutdown(true, false);
+    assert_eq!((stats.submitted, stats.timed_out, stats.cancelled), (2, 1, 1));
+}
+
+#[test]
+fn a_shutdown_that_cancels_did_not_end_further_attempts() {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    let attempts = Attempts::new();
+    let options = JobOptions::new().retry(quickly(3).on_crash().idempotent());
+    let mut job = pool.with(options).submit(call(crash_when_told, attempts.path())).unwrap();
+    until("it has begun", || attempts.count() == 1);
+    pool.shutdown(false, true);
+    let go = format!("{}.go", attempts.path());
+    std::fs::write(&go, "").unwrap();
+    let error = take(&mut job).unwrap_err();
+    let stats = pool.shutdown(true, false);
+    std::fs::remove_file(go).unwrap();
+    // Cancelled if it crashed before the pool had heard of the shutdown.
+    assert!(error.quarantine().is_none(), "{error}");
+    assert_eq!((attempts.count(), stats.crashed + stats.cancelled), (1, 1));
+}

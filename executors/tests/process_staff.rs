@@ -1,6 +1,7 @@
 //! Which workers a pool has, and how they are told apart.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use loopool_executors::{Executor, Job, ProcessPoolExecutor, call};
@@ -108,4 +109,58 @@ fn results_come_as_jobs_end_not_as_they_began() {
         assert!(pool.submit(call(who, n)).unwrap().result(HANG).is_ok());
     }
     assert!(!parked.done() && parked.cancel());
+}
+
+/// A file of this test program, which its workers know, too.
+fn file(program: u32, name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("loopool-staff-{program}-{name}"))
+}
+
+#[test]
+fn jobs_failed_though_a_worker_was_there_because_others_did_not_start() {
+    fn only_one_lives() -> Result<(), String> {
+        match std::fs::File::create_new(file(std::os::unix::process::parent_id(), "one")) {
+            Ok(_) => Ok(()),
+            Err(_) => std::process::exit(9),
+        }
+    }
+    fn hold(path: PathBuf) -> u32 {
+        while path.exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::process::id()
+    }
+    let pool =
+        ProcessPoolExecutor::builder().workers(2).initializer(only_one_lives).build().unwrap();
+    let held = file(std::process::id(), "held");
+    std::fs::write(&held, "").unwrap();
+    let jobs: Vec<Job<u32>> =
+        (0..20).map(|_| pool.submit(call(hold, held.clone())).unwrap()).collect();
+    until("giving up", || pool.snapshot().starts.is_open);
+    // A few more failures.
+    let failures = pool.snapshot().starts.failures;
+    until("another try", || pool.snapshot().starts.failures > failures);
+    assert!(!jobs.iter().any(Job::done), "one is held, and the others wait for its worker");
+    std::fs::remove_file(&held).unwrap();
+    let pids: BTreeSet<u32> = jobs.into_iter().map(|mut job| job.result(HANG).unwrap()).collect();
+    assert_eq!(pids.len(), 1);
+    std::fs::remove_file(file(std::process::id(), "one")).unwrap();
+}
+
+#[test]
+fn as_many_workers_as_there_are_numbers_were_too_many() {
+    let pool = ProcessPoolExecutor::new(usize::MAX).unwrap();
+    let jobs: Vec<Job<u32>> = (0..3).map(|n| pool.submit(call(who, n)).unwrap()).collect();
+    jobs.into_iter().for_each(|mut job| assert!(job.result(HANG).is_ok()));
+}
+
+#[test]
+fn a_fork_server_could_not_have_all_the_time_there_is() {
+    let pool =
+        ProcessPoolExecutor::builder().workers(1).handshake_timeout(Duration::MAX).build().unwrap();
+    let server = pool.fork_server_pid().unwrap();
+    // SAFETY: it was not reaped.
+    unsafe { libc::kill(server as i32, libc::SIGKILL) };
+    until("another fork server", || pool.fork_server_pid().is_some_and(|pid| pid != server));
+    assert!(pool.submit(call(who, 1)).unwrap().result(HANG).is_ok());
 }

@@ -2,7 +2,7 @@
 //!
 //! Every job gets a waker with its number, which puts that number on a board when the job is done.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::iter::FusedIterator;
 use std::pin::Pin;
@@ -14,6 +14,7 @@ use futures_core::Stream;
 
 use crate::caught::drop_caught;
 use crate::job::{Job, deadline_after, park_until, unpark_this_thread};
+use crate::promise::JobOwner;
 use crate::shim::Mutex;
 
 /// When [`wait`] returns.
@@ -262,6 +263,8 @@ struct Watched<T> {
     tried: usize,
     /// Those that can't be done while this thread waits, unless their time is up.
     endless: Vec<usize>,
+    /// The jobs' executors, each once, when this thread has slept. (Usually it is one, and it may sleep once for each job.)
+    owners: Option<Vec<Arc<dyn JobOwner>>>,
 }
 
 /// The numbers of the jobs that are done and were not given yet.
@@ -301,7 +304,7 @@ impl<T> Watched<T> {
                 board.0.lock().done.push_back(index);
             }
         }
-        Watched { left: jobs.len(), jobs, board, tried: 0, endless: Vec::new() }
+        Watched { left: jobs.len(), jobs, board, tried: 0, endless: Vec::new(), owners: None }
     }
 
     fn left(&self) -> usize {
@@ -353,8 +356,20 @@ impl<T> Watched<T> {
             let previous = numbers.waiter.replace(waker.clone());
             drop(numbers);
             drop_caught("a waker", previous);
+            self.note_sleep(true);
             in_time = park_until(deadline);
+            self.note_sleep(false);
         }
+    }
+
+    /// This thread goes to sleep until one is done, or (`false`) does so no more: for all executors that are to do them.
+    fn note_sleep(&mut self, begins: bool) {
+        let owners = self.owners.get_or_insert_with(|| {
+            let owners = self.jobs.iter().flatten().filter_map(|job| job.cell().owner());
+            let by_address = owners.map(|owner| (Arc::as_ptr(owner).addr(), owner.clone()));
+            by_address.collect::<HashMap<_, _>>().into_values().collect()
+        });
+        owners.iter().for_each(|owner| owner.note_sleep(begins));
     }
 
     /// As for one job ([`Job::result`]), until one is done.

@@ -140,6 +140,25 @@ pub(super) fn take(pidfd: &OwnedFd) -> Option<Remains> {
     })
 }
 
+/// Reaps what has ended of the children of ours in the group that a worker led. Whether there are others in it, which
+/// have not ended.
+///
+/// To be called only as [`Orphans`](super::orphans::Orphans) does.
+pub(super) fn reap_group(leader: i32) -> bool {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::__WALL;
+    loop {
+        // SAFETY: an all-zero `siginfo_t` is a valid one to be written to, and to be read.
+        let (waited, pid) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let waited = libc::waitid(libc::P_PGID, leader as libc::id_t, &mut info, flags);
+            (waited, info.si_pid())
+        };
+        if waited != 0 || pid == 0 {
+            return waited == 0;
+        }
+    }
+}
+
 fn time(value: libc::timeval) -> Duration {
     Duration::new(value.tv_sec as u64, value.tv_usec as u32 * 1000)
 }

@@ -61,11 +61,22 @@ impl Evidence {
     }
 }
 
-/// What the standard library, and most others, say before they abort for want of memory.
+/// So many lines are looked through for that: it is among the last that are written, but a hint may follow, or a
+/// backtrace.
+const LAST_LINES: usize = 4;
+
+/// What the standard library, and most others, say before they abort for want of memory. A job that has said something
+/// like it long before has died of something else.
 fn tells_of_memory(said: &str) -> bool {
-    (said.contains("memory allocation of ") && said.contains(" bytes failed"))
-        || said.contains("out of memory")
-        || said.contains("bad_alloc")
+    let tells = |line: &str| {
+        (line.contains("memory allocation of ") && line.contains(" bytes failed"))
+            || line.contains("out of memory")
+            || line.contains("bad_alloc")
+    };
+    let before_backtrace =
+        said.rsplit_once("\nstack backtrace:\n").map_or(said, |(before, _)| before);
+    let lines = before_backtrace.lines().rev().filter(|line| !line.trim().is_empty());
+    lines.take(LAST_LINES).any(tells)
 }
 
 #[cfg(test)]
@@ -95,6 +106,19 @@ mod tests {
         assert_eq!(overflow.cause(None, false, ""), StackOverflow);
         assert_eq!(plain.cause(None, false, ""), Signal);
         assert_eq!(plain.cause(Some(libc::SIGSYS), false, ""), Signal);
+    }
+
+    #[test]
+    fn what_a_job_had_said_of_memory_long_before_was_its_cause_of_death() {
+        let memory = "memory allocation of 8 bytes failed\n";
+        let last = format!("chatter\n{memory}note: run with `RUST_BACKTRACE=1`\n\n");
+        let traced = format!("{memory}stack backtrace:\n{}", "   0: f\n".repeat(9));
+        let long_before = format!("{memory}{}thread panicked\n", "chatter\n".repeat(3));
+        let cause = |said: &str| Evidence::new(false).cause(Some(libc::SIGABRT), false, said);
+        assert_eq!(cause(&last), CrashCause::OutOfMemory);
+        assert_eq!(cause(&traced), CrashCause::OutOfMemory);
+        assert_eq!(cause(&long_before), CrashCause::Abort);
+        assert_eq!(cause("memory allocation of 8\n bytes failed\n"), CrashCause::Abort);
     }
 
     #[test]

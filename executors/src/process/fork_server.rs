@@ -51,9 +51,10 @@ impl Recipe {
         }
     }
 
-    /// How long a fork server may take for an answer.
-    pub(super) fn limit(&self) -> Duration {
-        self.limit
+    /// Until when a fork server may take for an answer to what it was asked at that time; none when that is too far for
+    /// the clock.
+    pub(super) fn answers_until(&self, asked_at: Instant) -> Option<Instant> {
+        asked_at.checked_add(self.limit)
     }
 
     /// Starts a fork server and greets it. It is of use once [`ForkServer::advance`] says so.
@@ -100,14 +101,15 @@ impl Recipe {
 
     /// Starts a fork server and waits until it has answered.
     pub(super) fn start_and_wait(&self) -> Result<ForkServer, ProcessPoolError> {
-        let deadline = Instant::now() + self.limit;
+        let deadline = self.answers_until(Instant::now());
         let mut server = self.start()?;
         loop {
             server.advance(&self.build)?;
             if server.is_ready {
                 return Ok(server);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let left = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(now));
             if left.is_zero() {
                 return Err(ProcessPoolError::HandshakeTimeout);
             }
@@ -115,7 +117,7 @@ impl Recipe {
                 PollFd::new(server.control.as_fd(), PollFlags::POLLIN),
                 PollFd::new(server.output.fd.as_fd(), PollFlags::POLLIN),
             ];
-            let left = PollTimeout::try_from(left + Duration::from_millis(1));
+            let left = PollTimeout::try_from(left.saturating_add(Duration::from_millis(1)));
             match poll(&mut fds, left.unwrap_or(PollTimeout::MAX)) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(errno) => return Err(io::Error::from(errno).into()),

@@ -16,6 +16,7 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use super::death;
 use super::files::Files;
 use super::fork_server::{ForkServer, Recipe};
+use super::orphans::Orphans;
 use super::policy::{Homes, Parked, Policy, WorkerPhase};
 use super::remote_job::{RemoteJob, Reply};
 use super::report::CrashReport;
@@ -88,6 +89,7 @@ pub(super) struct Manager {
     /// Lists of outcomes that are being delivered.
     delivering: usize,
     pub(super) staffing: Staffing,
+    orphans: Orphans,
     pub(super) memory: MemoryWatch,
     pub(super) policy: Policy,
     pub(super) parked: Parked,
@@ -138,6 +140,7 @@ impl Manager {
             finished: Vec::new(),
             delivering: 0,
             staffing: Staffing::new(workers, policy.min_workers),
+            orphans: Orphans::default(),
             memory,
             policy,
             parked: Parked::default(),
@@ -165,6 +168,7 @@ impl Manager {
         self.relieve(now);
         self.take_orders(now);
         self.staff(now);
+        self.orphans.reap(now);
         left
     }
 
@@ -266,11 +270,12 @@ impl Manager {
 
     fn take_some_orders(&mut self, now: Instant) {
         self.unpark(now);
-        let room = self.appetite();
+        let appetite = self.appetite();
         let could_start = !self.is_broken && self.staying() < self.staffing.limit;
-        let orders = self.shared.orders(room, could_start);
+        let orders = self.shared.orders(appetite, could_start);
         self.waiting = orders.waiting;
         self.shut_down = orders.shut_down;
+        self.let_pass(orders.urgent);
         self.stranded.extend(orders.jobs);
         // First, because that gives jobs back and makes room.
         self.end_what_is_to_end(&orders.cancels, orders.kill_all, orders.cancels_parked, now);
@@ -447,13 +452,22 @@ impl Manager {
     /// Kills a worker and gives it no more jobs. It is reaped when it is dead; if it has not been
     /// heard of yet it is killed as soon as it is.
     pub(super) fn put_down(&mut self, serial: u64) {
+        self.retire(serial);
+        let Some(worker) = self.workers.get(&serial) else { return };
+        worker.kill();
+        // Of the others the answers count that they have sent.
+        if worker.is_ours && worker.process.is_some() {
+            self.silence(serial);
+        }
+    }
+
+    /// Gives a worker no more jobs, because it dies.
+    pub(super) fn retire(&mut self, serial: u64) {
         self.idle.retain(|other| *other != serial);
         let Some(worker) = self.workers.get_mut(&serial) else { return };
         if worker.process.is_some() {
             worker.phase = Phase::Dying;
             worker.entry.rest(WorkerPhase::Dying);
-            worker.kill();
-            self.silence(serial);
         }
     }
 
@@ -618,6 +632,7 @@ impl Manager {
         let pid = process.pid as u32;
         let _ = worker.read_output(pid, LAST_OUTPUT);
         let remains = death::reap(process.pid, &process.pidfd);
+        self.orphans.take_over(process.pid, Instant::now());
         let _ = self.epoll.delete(&process.pidfd);
         let _ = self.epoll.delete(&worker.output.fd);
         if !worker.is_silent {
@@ -701,6 +716,7 @@ impl Manager {
         for job in std::mem::take(&mut self.stranded) {
             self.finished.push((job, Reply::Error(JobError::rejected(why))));
         }
+        self.tell_who_waits();
     }
 
     /// Whether only the workers' end is missing, or nothing.
@@ -719,7 +735,7 @@ impl Manager {
         if !std::mem::replace(&mut self.is_closing, true) {
             self.let_go_of_all(|worker| worker.phase != Phase::Dying);
         }
-        self.workers.is_empty()
+        self.workers.is_empty() && !self.orphans.are_dying()
     }
 
     pub(super) fn is_ending(&self) -> bool {
@@ -750,7 +766,7 @@ impl Manager {
         let policy = self.policy_deadline().into_iter();
         let relief = self.workers.values().filter_map(WorkerHandle::relief);
         let looks = self.staffing_deadline(now).chain(self.next_look(now));
-        policy.chain(relief).chain(looks).min()
+        policy.chain(relief).chain(looks).chain(self.orphans.next()).min()
     }
 }
 
@@ -771,15 +787,5 @@ impl Drop for Manager {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_name_their_source() {
-        for (index, kind) in SOURCES.into_iter().enumerate() {
-            assert_eq!(kind as usize, index);
-            assert_eq!(source(token(kind, 12_345)), Some((kind, 12_345)));
-        }
-        assert_eq!(source(7), None);
-    }
-}
+#[path = "manager_tests.rs"]
+mod tests;

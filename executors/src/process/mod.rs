@@ -41,7 +41,7 @@
 //!    (`evidence`).
 //! 6. Workers die with the program, whichever way it ends: the kernel kills them when the last writing
 //!    end of their lifeline is closed, and only the program has one. What jobs have started in a worker's
-//!    process group dies with it.
+//!    process group dies with it, and is reaped if it falls to the program (`orphans`).
 
 mod alone;
 mod arena;
@@ -70,6 +70,7 @@ mod manager;
 mod mapping;
 mod offspring;
 mod oom;
+mod orphans;
 mod panics;
 mod placement;
 mod policy;

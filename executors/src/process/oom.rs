@@ -2,7 +2,7 @@
 //!
 //! The kernel sends the same signal as anybody who kills, but counts: for each control group, and for the whole
 //! machine. A worker that was killed, and not by us, while a count went up that no other worker accounts for,
-//! ran out of memory.
+//! ran out of memory. (The count is taken when a worker comes, and when it is given a job and has no other.)
 
 use std::fs;
 
@@ -18,7 +18,10 @@ impl OomKills {
     /// The count nearest to this process.
     pub(super) fn find() -> Self {
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let path = candidates(&groups).into_iter().find(|path| read(path).is_some());
+        Self::of(candidates(&groups).into_iter().find(|path| read(path).is_some()))
+    }
+
+    pub(super) fn of(path: Option<String>) -> Self {
         OomKills { path, accounted: 0 }
     }
 
@@ -27,7 +30,7 @@ impl OomKills {
         self.path.as_deref().and_then(read).unwrap_or(0)
     }
 
-    /// Whether one that was killed, and has lived since the count stood at `since`, was killed for memory.
+    /// Whether one that was killed, and lived when the count stood at `since`, was killed for memory.
     pub(super) fn accounts_for(&mut self, since: u64) -> bool {
         self.accounts_for_at(since, self.now())
     }

@@ -62,7 +62,8 @@ use crate::stats::ExecutorStats;
 ///   the program, and its end is part of the [crash report](crate::CrashReport).
 /// - No descriptor of the program is open there, and no signal handler set.
 /// - The process leads a group of its own. What a job starts is killed with the worker, unless it
-///   leaves the group.
+///   leaves the group; and reaped, where the program is the one that inherits it (the first process of a
+///   container, a subreaper).
 /// - It cannot make a process pool of its own, nor start a [`Process`](crate::Process).
 ///
 /// # How a job ends
@@ -114,7 +115,9 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// The most jobs that may wait; at least 1. Default: no limit.
+    /// The most jobs that may wait; at least 1. (Short jobs that were given to a worker ahead, and are taken back from
+    /// it, wait again: then there may be more for a while, and none is taken. One that pauses between two attempts does
+    /// not count.) Default: no limit.
     pub fn queue_limit(mut self, jobs: usize) -> Self {
         self.queue_limit = Some(jobs.max(1));
         self
@@ -130,7 +133,8 @@ impl ProcessPoolBuilder {
     /// How long a job that is cancelled, or whose time is up, may take to end by itself before its worker is killed
     /// with everything in its process group. It is asked by SIGTERM, which is what its
     /// [`CancelToken`](crate::CancelToken) tells of; the outcome is settled at once either way, and another worker
-    /// takes the place. Default: none. Then the worker is killed at once, and jobs have no token.
+    /// takes the place, unless about twice as many processes as the pool may have [workers](Self::workers) would be
+    /// there. Default: none. Then the worker is killed at once, and jobs have no token.
     ///
     /// ```
     /// use std::time::Duration;
@@ -159,7 +163,8 @@ impl ProcessPoolBuilder {
     /// How much memory the jobs that run at the same time may have declared in all, in bytes, by
     /// [`JobOptions::memory`](crate::JobOptions::memory). A job that does not fit waits until others have ended; in
     /// turn, so that a large one is not kept waiting by small ones that come after it. One that needs more than that
-    /// is refused. Jobs that have declared nothing don't count. Default: no limit.
+    /// is refused. Jobs that have declared nothing don't count, and pass those that wait for memory, however many these
+    /// are. Default: no limit.
     ///
     /// ```
     /// use loopool_executors::{Executor, JobOptions, ProcessPoolExecutor, RejectReason, call};
@@ -228,8 +233,8 @@ impl ProcessPoolBuilder {
     ///
     /// When it gives an error or panics, the pool is broken for good: jobs that wait fail with that
     /// reason, and new ones are refused. When a worker *dies* in it another one is tried, with growing
-    /// pauses; after five in a row the jobs that wait fail, and a job that is submitted later is one
-    /// more try.
+    /// pauses; after five in a row the jobs that wait fail, unless there is another worker, and a job that is
+    /// submitted later is one more try.
     pub fn initializer(mut self, initializer: fn() -> Result<(), String>) -> Self {
         self.initializer = Some(initializer);
         self
@@ -424,14 +429,14 @@ impl ProcessPoolExecutor {
         self.shared.enforced()
     }
 
-    /// Takes no more work. With `cancel_futures`, jobs that have not started are cancelled, else they
-    /// are still run. With `wait`, returns when all processes of the pool have ended (called in a
+    /// Takes no more work. With `cancel_futures`, jobs that have not started are cancelled and none is tried again,
+    /// else they are still run. With `wait`, returns when all processes of the pool have ended (called in a
     /// job's done-callback, it does not wait for that). May be called again.
     ///
     /// Tells what became of every job: after a `wait` none is waiting or running any more.
     pub fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
         self.shared.shut_down(cancel_futures);
-        if !wait || own_pool::works_for(&*self.shared) {
+        if !wait || own_pool::brings_outcomes_of(&*self.shared) {
             return self.stats();
         }
         if !self.shared.wait() {

@@ -168,6 +168,10 @@ impl Queued for RemoteJob {
     fn is_gone(&self) -> bool {
         !self.asker.is_pending()
     }
+
+    fn is_demanding(&self) -> bool {
+        self.terms.memory() > 0
+    }
 }
 
 /// Whoever waits for the job's outcome, whatever its type.

@@ -30,6 +30,8 @@ pub enum CrashCause {
         /// The call, where the worker could still tell.
         syscall: Option<SystemCall>,
     },
+    /// It closed what connects it with the program, and was killed for that (SIGKILL).
+    LostContact,
     /// The job ended the process by itself, by `exit`.
     Exit,
     /// It died by another signal, from outside or from itself.
@@ -49,6 +51,7 @@ impl fmt::Display for CrashCause {
             CrashCause::SandboxDenied { syscall: Some(syscall) } => {
                 return write!(f, "did what its sandbox forbids ({syscall})");
             }
+            CrashCause::LostContact => "closed its worker's connection, which was killed for that",
             CrashCause::Exit => "ended its process",
             CrashCause::Signal => "was killed",
         })

@@ -190,6 +190,12 @@ impl Helm {
         });
     }
 
+    /// Whether the pool's thread does nothing until it is wanted.
+    #[cfg(test)]
+    pub(super) fn is_parked(&self) -> bool {
+        self.lock().place == Place::Parked
+    }
+
     /// Rule 3.
     pub(super) fn note_sleep(&self, begins: bool) {
         self.change(|state| match begins {

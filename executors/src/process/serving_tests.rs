@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use super::*;
+use crate::jobs::{ReturnWhen, as_completed, wait};
 use crate::process::ProcessPoolExecutor;
+use crate::{Executor, call};
 
 /// Only a hang lasts so long.
 const HANG: Duration = Duration::from_secs(30);
@@ -50,6 +52,20 @@ fn the_pools_thread_is_parked_before_a_loop_turns() {
         drop(serving);
         wait_until("it is asleep again", || place(&shared) == Place::InEpoll);
     }
+}
+
+#[test]
+fn who_waited_for_several_jobs_in_the_loops_own_thread_was_left_alone() {
+    let (pool, shared) = pool();
+    let jobs = || (0..4).map(|n: u32| pool.submit(call(|n: u32| n, n)).unwrap());
+    let wait_for_all = || wait(jobs(), HANG, ReturnWhen::AllCompleted).done.len();
+    let each_in_turn = || as_completed(jobs()).timeout(HANG).map(Result::unwrap).count();
+    for wait in [&wait_for_all as &dyn Fn() -> usize, &each_in_turn] {
+        let _serving = shared.clone().serve().unwrap();
+        wait_until("the pool's thread is parked", || place(&shared) == Place::Parked);
+        assert_eq!(wait(), 4);
+    }
+    assert_eq!(shared.helm.lock().sleepers, 0);
 }
 
 #[test]

@@ -30,11 +30,12 @@ use crate::counters::Counters;
 use crate::error::{JobError, RejectReason};
 use crate::exit::{self, Pool};
 use crate::in_hand;
+use crate::options::Priority;
 use crate::origin::Origin;
 use crate::own_pool;
 use crate::place::HasQueue;
 use crate::promise::JobOwner;
-use crate::queue::{JobQueue, Leftovers, Ticket};
+use crate::queue::{JobQueue, Leftovers, Ticket, Wanted};
 use crate::stats::ExecutorStats;
 use crate::timekeeper;
 
@@ -86,10 +87,22 @@ struct State {
     enforced: Option<Enforced>,
 }
 
+/// What the manager can take out of the queue.
+pub(super) struct Appetite {
+    /// So many jobs,
+    pub(super) jobs: usize,
+    /// and so many that are more urgent than that.
+    pub(super) urgent: (usize, Priority),
+    /// Whether they may need memory.
+    pub(super) demanding: bool,
+}
+
 /// What the manager is to do.
 #[derive(Default)]
 pub(super) struct Orders {
     pub(super) jobs: Vec<RemoteJob>,
+    /// Those that are more urgent than what the manager has.
+    pub(super) urgent: Vec<RemoteJob>,
     pub(super) cancels: Vec<u64>,
     /// To cancel all that run or are about to.
     pub(super) kill_all: bool,
@@ -283,24 +296,39 @@ impl Shared {
 
     // For the manager:
 
-    /// Rule 1: takes up to `room` jobs and everything else there is to do. `could_start` says whether
-    /// another worker could be started.
-    pub(super) fn orders(&self, room: usize, could_start: bool) -> Orders {
+    /// Rule 1: takes so many jobs and everything else there is to do. `could_start` says whether another worker could
+    /// be started.
+    pub(super) fn orders(&self, appetite: Appetite, could_start: bool) -> Orders {
         let mut leftovers = Leftovers::new();
         let mut state = self.lock();
-        let jobs: Vec<_> =
-            std::iter::from_fn(|| state.queue.pop(&mut leftovers)).take(room).collect();
-        state.note_taken(&jobs);
+        let mut take = |most, above| -> Vec<RemoteJob> {
+            let wanted = Wanted { above, demanding: appetite.demanding };
+            let jobs = std::iter::from_fn(|| state.queue.pop_of(wanted, &mut leftovers));
+            let jobs: Vec<_> = jobs.take(most).collect();
+            state.note_taken(&jobs);
+            jobs
+        };
+        let (most, above) = appetite.urgent;
+        let urgent = take(most, Some(above));
+        let jobs = take(appetite.jobs, None);
         state.asleep = true;
-        state.hungry = jobs.len() < room || could_start;
+        state.hungry = jobs.len() < appetite.jobs || could_start;
         Orders {
             jobs,
+            urgent,
             cancels: std::mem::take(&mut state.cancels),
             kill_all: std::mem::take(&mut state.kill_all),
             cancels_parked: std::mem::take(&mut state.cancels_parked),
             waiting: state.queue.waiting(),
             shut_down: state.shut_down,
         }
+    }
+
+    /// So many jobs that were taken wait elsewhere, for a worker or for memory: they have places in the queue.
+    pub(super) fn note_elsewhere(&self, jobs: usize) {
+        let mut leftovers = Leftovers::new();
+        let mut state = self.lock();
+        state.queue.note_elsewhere(jobs, &mut leftovers);
     }
 
     /// Fails every job that waits.
@@ -424,7 +452,7 @@ impl JobOwner for Shared {
         if self.is_left_behind() {
             return Err(JobError::rejected(RejectReason::Forked));
         }
-        if own_pool::works_for(self) {
+        if own_pool::brings_outcomes_of(self) {
             return Err(JobError::endless_wait("this is the thread that brings the job's outcome"));
         }
         Ok(())
@@ -503,7 +531,8 @@ impl Pool for Shared {
 
     fn describe(&self) -> String {
         let state = self.lock();
-        let (waiting, workers) = (state.queue.waiting(), state.workers.len());
+        let parked = self.metrics.parked.load(Relaxed);
+        let (waiting, workers) = (state.queue.waiting() + parked, state.workers.len());
         let running = self.counters.stats(workers, waiting).running;
         let pids = &state.workers;
         format!("a process pool ({running} jobs run, {waiting} wait, workers {pids:?})")

@@ -8,8 +8,8 @@
 //! 4. starting the fork server again.
 //!
 //! After [`PATIENCE`] failures of 2, 3 or 4 in a row the jobs that wait fail, with the last failure as
-//! their reason. A job that is submitted later is one more try; a pool that has spares goes on trying for
-//! these. The first success ends that.
+//! their reason, unless there is a worker, which will come to them. A job that is submitted later is one more try; a
+//! pool that has spares goes on trying for these. The first success ends that.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,7 +31,7 @@ const PATIENCE: u32 = 5;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long to wait after so many failures: 10 ms, 20 ms, … 1 s.
-fn pause(failures: u32) -> Duration {
+pub(super) fn pause(failures: u32) -> Duration {
     let doubled = 1u32 << failures.saturating_sub(1).min(10);
     (Duration::from_millis(10) * doubled).min(LONGEST_PAUSE)
 }
@@ -141,7 +141,7 @@ impl Manager {
         let asked =
             |worker: &&WorkerHandle| worker.phase == Phase::Asked && !self.is_orphan(worker);
         let asked = self.workers.values().filter(asked);
-        let answers = asked.map(|worker| worker.asked_at + self.recipe.limit()).min();
+        let answers = asked.filter_map(|worker| self.recipe.answers_until(worker.asked_at)).min();
         let all = [server, starts, crashes].map(|until| until.filter(|_| !ending));
         all.into_iter().chain([answers, staffing.greeting_until]).flatten()
     }
@@ -154,7 +154,8 @@ impl Manager {
         let staffing = &self.staffing;
         let room = staffing.limit.saturating_sub(staying);
         // Those that are dying slowly must not pile up without bound.
-        let room = room.min((2 * staffing.limit + 8).saturating_sub(self.workers.len()));
+        let most = staffing.limit.saturating_mul(2).saturating_add(8);
+        let room = room.min(most.saturating_sub(self.workers.len()));
         let wanted = waiting.saturating_sub(self.idle() + coming);
         let replacing = !self.shut_down && staffing.crashes.is_over(now);
         let lost = match staffing.starts.failures {
@@ -227,7 +228,7 @@ impl Manager {
             _ => tracing::debug!(why, failures, "a worker process did not start"),
         }
         if is_open {
-            self.fail_all(why);
+            self.give_up_jobs(why);
         }
     }
 
@@ -240,7 +241,13 @@ impl Manager {
         }
     }
 
-    fn fail_all(&mut self, why: &str) {
+    /// Fails what waits if nobody is there who could do it. (While there is somebody more are tried to be started; if he
+    /// goes, that fails once more.)
+    fn give_up_jobs(&mut self, why: &str) {
+        let works = |worker: &WorkerHandle| matches!(worker.phase, Phase::Idle | Phase::Busy);
+        if self.workers.values().any(works) {
+            return;
+        }
         self.fail_stranded(why);
         self.shared.fail_waiting(why);
         self.waiting = 0;
@@ -270,7 +277,7 @@ impl Manager {
         match started {
             Ok(()) => {
                 tracing::warn!("the fork server of a process pool is started again");
-                self.staffing.greeting_until = Some(Instant::now() + self.recipe.limit());
+                self.staffing.greeting_until = self.recipe.answers_until(Instant::now());
             }
             Err(error) => self.server_failed(&error.to_string()),
         }
@@ -346,7 +353,7 @@ impl Manager {
             }
         }
         if self.staffing.server.is_hopeless() {
-            self.fail_all(&format!("the fork server cannot be started again: {why}"));
+            self.give_up_jobs(&format!("the fork server cannot be started again: {why}"));
         }
     }
 
@@ -398,7 +405,7 @@ impl Manager {
         if is_ours || self.is_ending() {
             self.let_go(serial);
         } else if is_silent {
-            self.put_down(serial);
+            self.let_it_end(serial, Instant::now());
         } else if was_ready {
             self.make_idle(serial);
         }
@@ -407,9 +414,10 @@ impl Manager {
     /// A worker's socket was closed from its side.
     pub(super) fn lost_contact(&mut self, serial: u64) {
         let Some(worker) = self.workers.get(&serial) else { return };
-        if worker.process.is_some() {
-            // It ends already; or it has closed the socket, and shall end.
-            self.put_down(serial);
+        if worker.phase == Phase::Dying {
+            // It was killed, and this is what comes of it.
+        } else if worker.process.is_some() {
+            self.let_it_end(serial, Instant::now());
         } else if self.is_orphan(worker) {
             // It would have said a word first: it was never there.
             self.forget(serial);
@@ -428,11 +436,9 @@ impl Manager {
 
     /// Replaces a fork server that does not answer.
     fn enforce_answers(&mut self, now: Instant) {
-        let limit = self.recipe.limit();
+        let is_past = |asked_at| self.recipe.answers_until(asked_at).is_some_and(|end| end <= now);
         let late = |worker: &WorkerHandle| {
-            worker.phase == Phase::Asked
-                && !self.is_orphan(worker)
-                && worker.asked_at + limit <= now
+            worker.phase == Phase::Asked && !self.is_orphan(worker) && is_past(worker.asked_at)
         };
         let silent = self.staffing.greeting_until.is_some_and(|until| until <= now)
             || self.workers.values().any(late);

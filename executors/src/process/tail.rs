@@ -97,12 +97,10 @@ impl OutputPipe {
         self.total as u32 & POSITION
     }
 
-    /// The last of what came after this position.
+    /// The last of what came after this position, for people to read.
     pub(super) fn text_since(&self, position: u32) -> String {
         let len = self.position().wrapping_sub(position) & POSITION;
-        let skip = self.kept.len().saturating_sub(len as usize);
-        let bytes: Vec<u8> = self.kept.iter().skip(skip).copied().collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        self.last(len as usize)
     }
 
     /// How much has come in all.
@@ -110,10 +108,15 @@ impl OutputPipe {
         self.total
     }
 
-    /// The last of what came.
+    /// The last of what came, for people to read.
     pub(super) fn text(&self) -> String {
-        let (first, second) = self.kept.as_slices();
-        events::readable(&String::from_utf8_lossy(&[first, second].concat()))
+        self.last(KEPT)
+    }
+
+    fn last(&self, bytes: usize) -> String {
+        let skip = self.kept.len().saturating_sub(bytes);
+        let bytes: Vec<u8> = self.kept.iter().skip(skip).copied().collect();
+        events::readable(&String::from_utf8_lossy(&bytes))
     }
 }
 
@@ -161,5 +164,15 @@ mod tests {
         assert_eq!(output.text_since(0), text, "no more than is kept");
         drop(write);
         assert_eq!(output.read(1, 100), Output::Closed);
+    }
+
+    #[test]
+    fn what_is_told_of_a_job_had_control_characters() {
+        let (read, write) = pipe().unwrap();
+        let mut output = OutputPipe::new(read);
+        nix::unistd::write(&write, b"before\n\x1eWARN\x1fof::it\x1fsaid\x1dmore\n").unwrap();
+        assert_eq!(output.read(1, 100), Output::Open);
+        assert_eq!(output.text_since(7), "WARN of::it said\nmore\n");
+        assert_eq!(output.text(), "before\nWARN of::it said\nmore\n");
     }
 }

@@ -153,9 +153,12 @@ impl Shared {
 
     /// Delivers what was handed out, without the lock, and notes that under it.
     pub(super) fn deliver(&self, finished: Finished) -> MutexGuard<'_, Option<Manager>> {
+        // Also where no callbacks were expected: one may have been added since.
+        let delivering = own_pool::deliver_for(self);
         for (job, reply) in finished {
             run_caught("whoever waits for a job", || job.settle(reply, &self.counters));
         }
+        drop(delivering);
         let mut turn = self.turn();
         if let Some(manager) = turn.as_mut() {
             manager.delivered();

@@ -26,6 +26,9 @@ use super::worker_handle::{Phase, WorkerHandle};
 /// each worker.
 const INTERVAL: Duration = Duration::from_millis(10);
 
+/// So long a count of the system's kills is good for jobs that begin. (To read it takes 10 to 20 µs.)
+const COUNT_HOLDS: Duration = Duration::from_millis(100);
+
 /// A pool's limit of resident memory, and how it is kept.
 pub(super) struct MemoryWatch {
     limit: Option<u64>,
@@ -34,6 +37,8 @@ pub(super) struct MemoryWatch {
     proc: Option<OwnedFd>,
     next: Option<Instant>,
     kills: OomKills,
+    /// What the system had counted when.
+    counted: Option<(Instant, u64)>,
 }
 
 /// What is known of one worker's memory.
@@ -41,7 +46,7 @@ pub(super) struct MemoryWatch {
 pub(super) struct Watched {
     statm: Option<File>,
     group: Option<Group>,
-    /// The system's count of kills when it came.
+    /// The system's count of kills when it came, or when it was given a job and had none.
     kills: u64,
 }
 
@@ -52,7 +57,7 @@ impl MemoryWatch {
             None if limit.is_some() => Some(open_proc()?),
             _ => None,
         };
-        Ok(MemoryWatch { limit, home, proc, next: None, kills: OomKills::find() })
+        Ok(MemoryWatch { limit, home, proc, next: None, kills: OomKills::find(), counted: None })
     }
 
     /// The limit, and who sees to it.
@@ -116,6 +121,17 @@ impl Manager {
         Ok(())
     }
 
+    /// A worker that had no job has been given one: what the system has killed until now was not this one.
+    pub(super) fn note_earlier_kills(&mut self, serial: u64, now: Instant) {
+        let memory = &mut self.memory;
+        let holds = |(at, _): &(Instant, u64)| now.saturating_duration_since(*at) < COUNT_HOLDS;
+        let (at, kills) = memory.counted.filter(holds).unwrap_or_else(|| (now, memory.kills.now()));
+        memory.counted = Some((at, kills));
+        if let Some(worker) = self.workers.get_mut(&serial) {
+            worker.watched.kills = kills;
+        }
+    }
+
     /// Kills workers whose jobs have too much memory.
     pub(super) fn watch_memory(&mut self, now: Instant) {
         let (Some(limit), true) = (self.memory.limit, self.memory.proc.is_some()) else { return };
@@ -170,6 +186,41 @@ impl Manager {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::{ProcessPoolExecutor, shared::Shared};
+    use crate::{Executor, call};
+
+    /// Writes a count down, if there is one, and dies.
+    fn die((path, count): (String, Option<u64>)) {
+        if let Some(count) = count {
+            std::fs::write(path, format!("oom_kill {count}\n")).unwrap();
+        }
+        // SAFETY: a signal to this process itself.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    }
+
+    #[test]
+    fn a_worker_that_was_killed_had_been_out_of_memory_like_others_before_its_job() {
+        const HANG: Duration = Duration::from_secs(60);
+        let path = std::env::temp_dir().join(format!("loopool-kills-{}", std::process::id()));
+        let path = path.display().to_string();
+        let count = |count: u64| std::fs::write(&path, format!("oom_kill {count}\n")).unwrap();
+        let pool = ProcessPoolExecutor::new(1).unwrap();
+        let forget = |shared: &Shared| shared.turn().as_mut().unwrap().memory.counted = None;
+        count(5);
+        pool.shared().turn().as_mut().unwrap().memory.kills = OomKills::of(Some(path.clone()));
+        pool.submit(call(|n: u32| n, 1)).unwrap().result(HANG).unwrap();
+        // Somebody else is killed.
+        count(6);
+        forget(pool.shared());
+        let cause = |count| {
+            let mut job = pool.submit(call(die, (path.clone(), count))).unwrap();
+            job.result(HANG).unwrap_err().crash().unwrap().cause
+        };
+        assert_eq!(cause(None), CrashCause::Signal);
+        assert_eq!(cause(Some(7)), CrashCause::OutOfMemory);
+        assert_eq!(cause(None), CrashCause::Signal);
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn resident_memory_is_the_second_number() {

@@ -13,6 +13,7 @@ mod copies;
 mod executables;
 mod library;
 mod namespaces;
+mod orphans;
 mod rights;
 mod shortage;
 
@@ -39,14 +40,21 @@ fn skip<T>(why: impl Into<String>) -> Result<T, Skipped> {
 fn main() {
     // Workers take another way out, also where a role says that they should.
     if let Ok(role) = std::env::var(ROLE) {
-        let roles = [&rights::ROLES[..], &namespaces::ROLES, &executables::ROLES, &shortage::ROLES];
+        let roles = [
+            &rights::ROLES[..],
+            &namespaces::ROLES,
+            &orphans::ROLES,
+            &executables::ROLES,
+            &shortage::ROLES,
+        ];
         let role = roles.concat().into_iter().find(|(name, _)| *name == role);
         return role.expect("no such role").1();
     }
     let filter = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
-    let scenarios: [&[(&str, Scenario)]; 6] = [
+    let scenarios: [&[(&str, Scenario)]; 7] = [
         &rights::SCENARIOS,
         &namespaces::SCENARIOS,
+        &orphans::SCENARIOS,
         &executables::SCENARIOS,
         &library::SCENARIOS,
         &shortage::SCENARIOS,

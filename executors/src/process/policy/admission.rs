@@ -4,7 +4,8 @@
 //!    what a killed worker had is not free before.
 //! 2. A job that does not fit waits, and every one that comes later and has declared some waits behind it: so it has
 //!    its turn after those that ran before it, however small the others are. Jobs that have declared none pass.
-//! 3. No more than so many wait here; the rest stays in the queue.
+//! 3. No more than so many wait here; the rest stays in the queue, out of which only such are taken then that have
+//!    declared none.
 
 use crate::process::manager::Manager;
 use crate::process::remote_job::RemoteJob;
@@ -61,6 +62,6 @@ impl Manager {
 
     /// Rule 3.
     pub(super) fn is_crowded(&self) -> bool {
-        self.parked.held.len() >= self.staffing.limit + MORE
+        self.parked.held.len() >= self.staffing.limit.saturating_add(MORE)
     }
 }

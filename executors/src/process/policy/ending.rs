@@ -1,15 +1,19 @@
 //! How a job ends that a worker has: by being taken back, or with the worker, which is killed at once or asked first.
 
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::limits::moves_until;
 use super::snapshot::WorkerPhase;
 use crate::error::JobError;
+use crate::process::CrashCause;
 use crate::process::death;
 use crate::process::manager::Manager;
 use crate::process::remote_job::{RemoteJob, Reply};
 use crate::process::worker_handle::{Phase, WorkerHandle};
+
+/// How long a worker may take to end whose socket is closed. A moment, unless it has not been ended at all.
+const ENDS: Duration = Duration::from_secs(1);
 
 impl Manager {
     /// Ends a job that a worker has: takes it back, or ends the worker if it has begun with it. The outcome does not
@@ -74,10 +78,26 @@ impl Manager {
         self.let_go_of_all(is_motionless);
     }
 
-    /// Kills those that have not heeded that.
+    /// A worker's socket was closed from its side. As a rule it is ending, and somebody has killed it perhaps, of which
+    /// its status is to tell; so it is not killed at once.
+    pub(in crate::process) fn let_it_end(&mut self, serial: u64, now: Instant) {
+        self.retire(serial);
+        if let Some(worker) = self.workers.get_mut(&serial) {
+            worker.kill_at = Some(now + ENDS);
+        }
+    }
+
+    /// Kills those that have not heeded that, or that have not ended.
     pub(super) fn kill_the_reluctant(&mut self, now: Instant) {
         for worker in self.workers.values_mut() {
             if worker.kill_at.take_if(|at| *at <= now).is_some() {
+                if !worker.is_ours {
+                    tracing::warn!(
+                        pid = worker.pid(),
+                        "a worker has closed its socket and is killed"
+                    );
+                    worker.evidence.verdict = Some(CrashCause::LostContact);
+                }
                 worker.kill();
             }
         }

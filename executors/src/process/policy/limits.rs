@@ -36,6 +36,7 @@ impl Manager {
         let key = job.terms.affinity();
         if is_first {
             worker.entry.work(name, attempt, now);
+            self.note_earlier_kills(serial, now);
         }
         self.settle_at(serial, key);
     }

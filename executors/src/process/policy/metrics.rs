@@ -13,7 +13,7 @@ use crate::process::CrashCause;
 #[derive(Default)]
 pub(in crate::process) struct Metrics {
     pub(in crate::process) table: Table,
-    /// Jobs that wait, though not in the queue.
+    /// Jobs that wait, though not in the queue: those that were taken back, too.
     pub(in crate::process) parked: AtomicUsize,
     /// Workers that were replaced because they had had their time.
     pub(in crate::process) recycled: AtomicU64,

@@ -5,9 +5,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use crate::error::JobError;
+use crate::options::Priority;
 use crate::process::manager::Manager;
 use crate::process::policy::terms::Verdict;
 use crate::process::remote_job::{RemoteJob, Reply};
+use crate::process::shared::Appetite;
+use crate::queue::ONE_IN;
 
 /// They are few: each that pauses has cost a worker, or a panic, and the others are bounded.
 #[derive(Default)]
@@ -20,6 +23,10 @@ pub(in crate::process) struct Parked {
     pub(super) held: VecDeque<RemoteJob>,
     /// Whether a job was put here, or has ended unrun, since that was last asked: it has left its worker to another.
     pub(in crate::process) left_room: bool,
+    /// The pool was shut down, and what had not begun was cancelled: nothing is tried again.
+    is_cancelled: bool,
+    /// How many jobs, as the callers know, have places in the queue.
+    told: usize,
 }
 
 /// A job that waits for the worker with this number, for so long.
@@ -63,17 +70,44 @@ impl Parked {
 }
 
 impl Manager {
-    /// How many jobs to take out of the queue.
-    pub(in crate::process) fn appetite(&self) -> usize {
-        if self.is_crowded() { 0 } else { self.room().saturating_sub(self.stranded.len()) }
+    /// What to take out of the queue. Those that wait before it have the first places, but for more urgent ones: as in the
+    /// queue itself, the first of them is passed by so many at most.
+    pub(in crate::process) fn appetite(&self) -> Appetite {
+        let room = self.room();
+        let jobs = room.saturating_sub(self.stranded.len());
+        let first = self.stranded.front().filter(|_| jobs == 0).map(|job| &job.terms);
+        let urgent = first.map_or((0, Priority::High), |first| {
+            let most = (ONE_IN - 1).saturating_sub(first.passed_by) as usize;
+            (most.min(room), first.priority())
+        });
+        Appetite { jobs, urgent, demanding: !self.is_crowded() }
+    }
+
+    /// More urgent jobs pass those that wait before the queue.
+    pub(in crate::process) fn let_pass(&mut self, urgent: Vec<RemoteJob>) {
+        if let Some(first) = self.stranded.front_mut() {
+            first.terms.passed_by += urgent.len() as u32;
+        }
+        urgent.into_iter().rev().for_each(|job| self.stranded.push_front(job));
+    }
+
+    /// Tells the callers how many jobs wait that are not in the queue.
+    pub(in crate::process) fn tell_who_waits(&mut self) {
+        let all = self.parked.len() + self.stranded.len();
+        // One that pauses waits for nobody, perhaps for hours.
+        let elsewhere = all - self.parked.pausing.len();
+        if std::mem::replace(&mut self.parked.told, elsewhere) != elsewhere {
+            self.shared.note_elsewhere(elsewhere);
+        }
+        self.shared.metrics.parked.store(all, Relaxed);
     }
 
     /// Whether there is room for others because jobs of the last orders did not go to a worker, or were ended. To be
     /// acted on: nobody who submits one knows of it, and nothing else announces it.
     pub(in crate::process) fn could_take_more(&mut self) -> bool {
-        self.shared.metrics.parked.store(self.parked.len(), Relaxed);
+        self.tell_who_waits();
         std::mem::take(&mut self.parked.left_room)
-            && (self.appetite() > 0 || self.first_held_fits())
+            && (self.room() > self.stranded.len() || self.first_held_fits())
     }
 
     /// What callers of the pool have ended; and, when the pool is broken, what nobody will ever run.
@@ -91,6 +125,7 @@ impl Manager {
             self.kill_all(now);
         }
         if all_parked {
+            self.parked.is_cancelled = true;
             self.end_parked(JobError::cancelled);
             let unbegun = self.workers.values_mut().flat_map(|worker| worker.take_back(false));
             let unbegun = unbegun.collect();
@@ -110,7 +145,6 @@ impl Manager {
     /// Ends all that are parked.
     pub(in crate::process) fn end_parked(&mut self, error: impl Fn() -> JobError) {
         let jobs = self.parked.take_all();
-        self.shared.metrics.parked.store(0, Relaxed);
         self.finished.extend(jobs.into_iter().map(|job| (job, Reply::Error(error()))));
     }
 
@@ -147,8 +181,9 @@ impl Manager {
 
     /// A job has ended in this way: that is its outcome, or it is tried again.
     pub(super) fn settle_or_repeat(&mut self, mut job: RemoteJob, reply: Reply) {
+        let may_go_on = !self.is_ending() && !self.parked.is_cancelled;
         let reply = match reply {
-            Reply::Error(error) if !self.is_ending() => match job.terms.judge(error) {
+            Reply::Error(error) if may_go_on => match job.terms.judge(error) {
                 Verdict::Again(at) => {
                     let (job_name, attempt) = (job.terms.name, job.terms.attempt());
                     tracing::debug!(job = job_name, attempt, "a job is tried again");

@@ -87,8 +87,8 @@ pub struct JobSnapshot {
 }
 
 /// Whether workers can be started. While starts fail they are tried more and more rarely, up to once a second; after
-/// five failures the circuit is *open*: jobs that wait fail, and so does, after one more try, each that is submitted
-/// later. The first start that succeeds closes it. A pool with
+/// five failures the circuit is *open*: unless there is a worker, jobs that wait fail, and so does, after one more try,
+/// each that is submitted later. The first start that succeeds closes it. A pool with
 /// [`min_workers`](crate::ProcessPoolBuilder::min_workers) goes on trying without jobs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -22,6 +22,8 @@ pub(in crate::process) struct Terms {
     pub(in crate::process) uses_state: bool,
     /// The memory that it has declared is reserved for it.
     pub(super) has_share: bool,
+    /// How many jobs were taken out of the queue that passed it while it was the first of those before the queue.
+    pub(super) passed_by: u32,
     /// What not every job has.
     special: Option<Box<Special>>,
 }
@@ -29,7 +31,7 @@ pub(in crate::process) struct Terms {
 #[derive(Default)]
 struct Special {
     options: JobOptions,
-    /// How long it could have waited.
+    /// How long it could have waited: for the first time, or for another attempt.
     may_wait: Duration,
     /// Until when.
     waits_until: Option<Instant>,
@@ -66,6 +68,7 @@ impl Terms {
             name,
             uses_state,
             has_share: false,
+            passed_by: 0,
             special: None,
         };
         let is_special = options.has_limits()
@@ -129,15 +132,18 @@ impl Terms {
         end.into_iter().chain(options.and_then(|options| options.deadline)).min()
     }
 
-    /// Until when it may wait to be begun for the first time.
+    /// Until when it may wait to be begun, for the first time or for another attempt.
     pub(super) fn waits_until(&self) -> Option<Instant> {
         self.special.as_ref()?.waits_until
     }
 
-    /// What becomes of it when it has waited for longer.
+    /// What becomes of it when it has waited for longer. One that has been run has used up its time.
     pub(super) fn too_late(&self) -> JobError {
         let may_wait = self.special.as_ref().map_or(Duration::MAX, |special| special.may_wait);
-        JobError::queue_timed_out(may_wait)
+        match self.attempt() {
+            1 => JobError::queue_timed_out(may_wait),
+            _ => JobError::timed_out(may_wait),
+        }
     }
 
     pub(super) fn affinity(&self) -> Option<u64> {
@@ -155,7 +161,7 @@ impl Terms {
     }
 
     /// How many bytes it will need.
-    pub(super) fn memory(&self) -> u64 {
+    pub(in crate::process) fn memory(&self) -> u64 {
         self.special.as_ref().map_or(0, |special| special.options.memory)
     }
 
@@ -184,14 +190,17 @@ impl Terms {
         special.reports.extend(error.crash().filter(|_| cause == Cause::Crash).cloned());
         let failures = special.failures();
         let pause = retry.pause(failures, RandomState::new().hash_one(failures));
-        let at = Instant::now().checked_add(pause);
+        let now = Instant::now();
+        let at = now.checked_add(pause);
         let in_time = |at: &Instant| special.options.deadline.is_none_or(|end| *at < end);
         let allowed = retry.allows(cause, special.failures[cause as usize]);
         if let Some(at) = at.filter(in_time).filter(|_| allowed) {
             self.queued = Some(at);
             self.has_share = false;
             special.was_kept = false;
-            special.waits_until = None;
+            special.waits_until = special.options.deadline;
+            let left = special.options.deadline.map(|end| end.saturating_duration_since(now));
+            special.may_wait = left.unwrap_or(Duration::MAX);
             return Verdict::Again(at);
         }
         let all_crashed = special.reports.len() == failures as usize && failures > 1;
