@@ -70,11 +70,18 @@ impl TcpStream {
             Err(error) => return Err(error),
         }
         let stream = Self::from_std(socket.into())?;
-        stream.io.ready(Direction::Write).await?;
-        match stream.io.get().take_error()? {
-            Some(error) => Err(error),
-            None => Ok(stream),
-        }
+        // Not by its being ready alone: that may be left over from another descriptor.
+        let connected =
+            |socket: &std::net::TcpStream| match (socket.take_error()?, socket.peer_addr()) {
+                (Some(error), _) => Err(error),
+                (None, Ok(_)) => Ok(Done { value: (), drained: false }),
+                (None, Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                (None, Err(error)) => Err(error),
+            };
+        stream.io.io(Direction::Write, connected).await?;
+        Ok(stream)
     }
 
     /// Takes over a connection and turns Nagle's algorithm off (`TCP_NODELAY`).

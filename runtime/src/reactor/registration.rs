@@ -121,23 +121,6 @@ impl<T: AsFd> Registration<T> {
         }
     }
 
-    /// Waits until the descriptor was ready since it was last found not to be.
-    pub(crate) fn poll_ready(
-        &self,
-        cx: &mut Context<'_>,
-        direction: Direction,
-    ) -> Poll<io::Result<()>> {
-        context::within_budget(cx, |cx| {
-            if self.place.get().is_none() {
-                self.register()?;
-            }
-            match self.place.get() {
-                Some(place) => poll_ready(place, cx, direction).map_ok(drop),
-                None => Poll::Pending,
-            }
-        })
-    }
-
     /// As [`poll_io`](Self::poll_io), as a future that leaves no waker behind when it is given up.
     pub(crate) async fn io<R>(
         &self,
@@ -147,17 +130,6 @@ impl<T: AsFd> Registration<T> {
         let mut waiting = Waiting { registration: self, direction, waker: None };
         poll_fn(|cx| {
             let poll = self.poll_io(cx, direction, &mut operation);
-            waiting.note(cx, poll.is_pending());
-            poll
-        })
-        .await
-    }
-
-    /// Waits for readiness, as a future that leaves no waker behind when it is given up.
-    pub(crate) async fn ready(&self, direction: Direction) -> io::Result<()> {
-        let mut waiting = Waiting { registration: self, direction, waker: None };
-        poll_fn(|cx| {
-            let poll = self.poll_ready(cx, direction);
             waiting.note(cx, poll.is_pending());
             poll
         })

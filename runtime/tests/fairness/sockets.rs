@@ -143,7 +143,7 @@ fn readiness_that_comes_again_and_again_is_served_in_turn() {
 
 #[test]
 fn connections_are_spread_over_the_loops() {
-    const CONNECTIONS: usize = 400;
+    const CONNECTIONS: usize = 800;
     run(2, async {
         // A loop whose thread has not come up yet is given nothing.
         spawn_on(1, || async {}).unwrap().await.unwrap();
@@ -156,13 +156,12 @@ fn connections_are_spread_over_the_loops() {
             drop(create_task(async move { server.read(&mut [0]).await }));
         }
         let sources = || loopool::metrics().loops.iter().map(|of| of.sources).collect::<Vec<_>>();
-        // The clients were registered by this task, which may not move.
-        while sources().iter().sum::<u64>() < 2 * CONNECTIONS as u64 {
+        while sources().iter().sum::<u64>() < CONNECTIONS as u64 {
             yield_now().await;
         }
         let sources = sources();
-        // The first 256 stay together; later ones are dealt out, but for the clients: 400 here.
-        assert!(sources.iter().all(|count| *count >= CONNECTIONS as u64 - 150), "{sources:?}");
+        // The first 256 stay together; later ones are dealt out.
+        assert!(sources.iter().all(|count| *count >= CONNECTIONS as u64 / 2 - 50), "{sources:?}");
         for mut client in keep {
             client.write_all(b"x").await.unwrap();
         }
