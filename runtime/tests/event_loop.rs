@@ -76,6 +76,30 @@ fn stopped_before_main_is_done_is_an_error() {
     assert_eq!(dropped.get(), 1, "the main future may borrow, so it is dropped before we return");
 }
 
+#[test]
+fn a_main_that_raises_a_cancellation_again_was_cancelled_and_its_loop_is_open() {
+    let event_loop = EventLoop::new().unwrap();
+    let dropped = Rc::new(Cell::new(0));
+    let guard = CountDrop(dropped.clone());
+    let outcome = event_loop.run_until_complete(async move {
+        let _guard = guard;
+        let task = create_task(async {
+            loopool::cancellable(std::future::pending::<()>()).await.unwrap_err()
+        });
+        loopool::yield_now().await;
+        task.cancel();
+        task.await.unwrap().reraise().await;
+    });
+    let error = outcome.unwrap_err();
+    assert!(error.is_cancelled() && !error.is_closed(), "{error}");
+    assert!(error.to_string().contains("cancelled"), "{error}");
+    assert_eq!(dropped.get(), 1);
+    assert!(!event_loop.is_closed());
+    assert_eq!(event_loop.run_until_complete(async { 5 }).unwrap(), 5);
+    event_loop.close();
+    assert!(event_loop.run_until_complete(async {}).unwrap_err().is_closed());
+}
+
 struct CountDrop(Rc<Cell<u32>>);
 
 fn never_called(_owned: &CountDrop) {
