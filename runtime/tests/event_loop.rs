@@ -361,6 +361,60 @@ fn a_coroutine_sent_by_a_thread_is_waited_for_and_cancelled_there() {
     assert_eq!(drops.load(Ordering::Relaxed), 1);
 }
 
+#[test]
+fn a_coroutine_that_nothing_can_wake_and_whose_job_is_dropped_stayed_until_the_end() {
+    let event_loop = EventLoop::new().unwrap();
+    let remote = event_loop.threadsafe_handle();
+    let turns = || {
+        event_loop
+            .run_until_complete(async {
+                for _ in 0..5 {
+                    loopool::yield_now().await;
+                }
+            })
+            .unwrap()
+    };
+    let (drops, called) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let send = || {
+        let guard = SendDrop(drops.clone());
+        let job = remote.run_coroutine_threadsafe(async move {
+            let _guard = guard;
+            std::future::pending::<()>().await
+        });
+        let called = called.clone();
+        job.add_done_callback(move |outcome: &Result<(), loopool::JobError>| {
+            assert!(outcome.as_ref().is_err_and(|error| error.is_cancelled()));
+            called.fetch_add(1, Ordering::Relaxed);
+        });
+        job
+    };
+    let seen = || (drops.load(Ordering::Relaxed), called.load(Ordering::Relaxed));
+    let job = send();
+    turns();
+    assert_eq!(seen(), (0, 0), "it may be cancelled yet");
+    drop(job);
+    turns();
+    assert_eq!(seen(), (1, 1));
+    // Before it was polled.
+    drop(send());
+    turns();
+    assert_eq!(seen(), (2, 2));
+    // What can be woken goes on.
+    let (go, wait) = loopool::sync::oneshot::channel::<()>();
+    let guard = SendDrop(drops.clone());
+    let count = called.clone();
+    drop(remote.run_coroutine_threadsafe(async move {
+        let _guard = guard;
+        wait.await.unwrap();
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
+    turns();
+    assert_eq!(seen(), (2, 2));
+    go.send(()).unwrap();
+    turns();
+    assert_eq!(seen(), (3, 3));
+}
+
 /// Always true, which the compiler does not see.
 fn value_is(number: u32) -> bool {
     std::hint::black_box(number) == 7
