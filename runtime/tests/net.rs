@@ -2,11 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use futures::{AsyncReadExt, AsyncWriteExt};
+use futures::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use loopool::net::{TcpListener, TcpStream};
-use loopool::{Runtime, create_task};
+use loopool::{Runtime, create_task, yield_now};
 use socket2::{Domain, Socket, Type};
 
 /// Nothing here takes this long; it is the limit against hanging.
@@ -262,5 +266,68 @@ fn a_signal_reaches_everyone_who_waits() {
             waiter.await.unwrap().unwrap();
         }
         assert!(Signal::new(libc::SIGKILL).is_err());
+    });
+}
+
+async fn pair() -> (TcpStream, TcpStream) {
+    let (listener, address) = listen();
+    let (client, server) = futures::join!(TcpStream::connect(address), listener.accept());
+    (client.unwrap(), server.unwrap().0)
+}
+
+/// A waker that is counted while it is there.
+struct Counted(Arc<AtomicUsize>);
+
+impl Wake for Counted {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn wakers_of_those_who_have_gone_are_forgotten() {
+    run(2, async {
+        let (client, mut server) = pair().await;
+        let alive = Arc::new(AtomicUsize::new(0));
+        for _ in 0..10_000 {
+            alive.fetch_add(1, Ordering::SeqCst);
+            let waker = Waker::from(Arc::new(Counted(alive.clone())));
+            let mut cx = Context::from_waker(&waker);
+            assert!(Pin::new(&mut server).poll_read(&mut cx, &mut [0; 8]).is_pending());
+            drop(waker);
+            assert!(alive.load(Ordering::SeqCst) < 100);
+        }
+        drop((client, server));
+        assert_eq!(alive.load(Ordering::SeqCst), 0);
+    });
+}
+
+#[test]
+fn as_many_as_like_may_wait_for_one_socket() {
+    const READERS: usize = 1000;
+    run(2, async {
+        let (mut client, server) = pair().await;
+        let server = Arc::new(server);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let readers: Vec<_> = (0..READERS)
+            .map(|_| {
+                let (server, waiting) = (server.clone(), waiting.clone());
+                create_task(async move {
+                    waiting.fetch_add(1, Ordering::SeqCst);
+                    (&*server).read_exact(&mut [0]).await.unwrap();
+                })
+            })
+            .collect();
+        while waiting.load(Ordering::SeqCst) < READERS {
+            yield_now().await;
+        }
+        client.write_all(&[7; READERS]).await.unwrap();
+        for reader in readers {
+            reader.await.unwrap();
+        }
     });
 }

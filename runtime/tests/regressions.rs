@@ -1,11 +1,13 @@
 //! What once went wrong, each named after it.
 
 use std::cell::Cell;
+use std::future::pending;
 use std::io::{IoSlice, IoSliceMut};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use futures::channel::oneshot;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use loopool::net::{TcpListener, TcpStream};
 use loopool::{
@@ -360,4 +362,40 @@ fn on_a_spare_worker_the_number_of_the_loop_is_that_of_a_loop() {
         assert_eq!(block_in_place(|| receive.recv_timeout(HANG)), Ok((0, true)));
         task.await.unwrap();
     });
+}
+
+/// What is dropped at the end of a loop wakes others, on its own thread, after its queue was emptied. (A round
+/// out of a hundred or two has another thread come in the right moment.)
+#[test]
+fn a_loop_ends_whose_tasks_are_woken_meanwhile_and_wake_each_other() {
+    for _ in 0..20 {
+        let event_loop = EventLoop::new().unwrap();
+        let mut gates = Vec::new();
+        let mut tasks = Vec::new();
+        for _ in 0..1000 {
+            let ((go, gone), (tell, told)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
+            gates.push(go);
+            tasks.push(event_loop.handle().create_task(async move {
+                let _ = told.await;
+                pending::<()>().await;
+            }));
+            tasks.push(event_loop.handle().create_task(async move {
+                let _ = gone.await;
+                pending::<()>().await;
+                drop(tell);
+            }));
+        }
+        event_loop.run_until_complete(yield_now()).unwrap();
+        let waker = std::thread::spawn(move || {
+            for go in gates {
+                let _ = go.send(());
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_micros(20) {
+                    std::hint::spin_loop();
+                }
+            }
+        });
+        event_loop.close();
+        waker.join().unwrap();
+    }
 }

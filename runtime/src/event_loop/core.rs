@@ -209,6 +209,9 @@ impl Core {
             } else {
                 self.shared.send_task(task);
             }
+        } else if self.shared.stands_alone() && self.closed.get() {
+            // Nobody looks at our queue any more; who ends the loop looks at the mailbox.
+            self.shared.send_task(task);
         } else if self.shared.stands_alone() {
             self.push_ready(Entry::Task(task));
         } else if self.slot_is_open.get() && !self.blocking.get() {
@@ -264,13 +267,13 @@ impl Core {
         }
         if self.nothing_ready() {
             self.find_work(may_sleep);
-            self.have_work();
         } else if self.maintenance_is_due() {
             self.maintain();
         }
         if self.timer_overdue.get() {
             self.expire_timers();
         }
+        self.have_work();
         self.run_ready();
         self.half()
             .counters

@@ -13,7 +13,7 @@
 
 use std::task::Waker;
 
-use loopool_executors::caught::{drop_caught, run_caught};
+use loopool_executors::caught::{drop_caught, drop_each_caught, run_caught};
 
 use crate::shim::Mutex;
 use crate::shim::atomic::{AtomicU32, Ordering};
@@ -84,18 +84,70 @@ pub(crate) struct Source {
     waiting: Mutex<Waiting>,
 }
 
+/// So many wakers for one direction before it is asked who still waits.
+const MANY: usize = 32;
+
 #[derive(Default)]
 struct Waiting {
-    readers: Vec<Waker>,
-    writers: Vec<Waker>,
+    readers: Waiters,
+    writers: Waiters,
 }
 
 impl Waiting {
-    fn of(&mut self, direction: Direction) -> &mut Vec<Waker> {
+    fn of(&mut self, direction: Direction) -> &mut Waiters {
         match direction {
             Direction::Read => &mut self.readers,
             Direction::Write => &mut self.writers,
         }
+    }
+}
+
+/// A poll leaves its waker, and nobody says when that is not wanted any more: its task may have ended long ago. So when
+/// there are many, all are woken. Who still waits comes back; who has not come back by the next time is forgotten, and
+/// would come back if he still waited, since he was woken.
+#[derive(Default)]
+struct Waiters {
+    list: Vec<Waiter>,
+    /// Twice as many as came back the last time, if that is more than [`MANY`].
+    limit: usize,
+}
+
+struct Waiter {
+    waker: Waker,
+    /// Woken, and has not come back.
+    is_asked: bool,
+}
+
+impl Waiters {
+    /// Takes a waker into the list. It comes back if it is there already; and with it all others, to be
+    /// [asked](Source::ask), if there are many.
+    fn add(&mut self, waker: Waker) -> (Option<Waker>, Vec<Waiter>) {
+        if let Some(known) = self.list.iter_mut().find(|known| known.waker.will_wake(&waker)) {
+            known.is_asked = false;
+            return (Some(waker), Vec::new());
+        }
+        let is_full = self.list.len() >= self.limit.max(MANY);
+        let others = if is_full { std::mem::take(&mut self.list) } else { Vec::new() };
+        self.list.push(Waiter { waker, is_asked: false });
+        (None, others)
+    }
+
+    /// Puts those back that were asked, but for those that came back by themselves.
+    fn put_back(&mut self, asked: Vec<Waiter>) -> Vec<Waker> {
+        self.limit = 2 * asked.len();
+        let mut unused = Vec::new();
+        for Waiter { waker, .. } in asked {
+            if self.list.iter().any(|known| known.waker.will_wake(&waker)) {
+                unused.push(waker);
+            } else {
+                self.list.push(Waiter { waker, is_asked: true });
+            }
+        }
+        unused
+    }
+
+    fn take(&mut self, into: &mut Vec<Waker>) {
+        into.extend(self.list.drain(..).map(|waiter| waiter.waker));
     }
 }
 
@@ -108,9 +160,10 @@ impl Source {
     pub(super) fn retire(&self) -> Vec<Waker> {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.word.store(0, Ordering::Relaxed);
-        let Waiting { readers: mut wakers, mut writers } =
-            std::mem::take(&mut *self.waiting.lock());
-        wakers.append(&mut writers);
+        let mut waiting = std::mem::take(&mut *self.waiting.lock());
+        let mut wakers = Vec::new();
+        waiting.readers.take(&mut wakers);
+        waiting.writers.take(&mut wakers);
         wakers
     }
 
@@ -131,7 +184,7 @@ impl Source {
         let mut waiting = self.waiting.lock();
         for direction in [Direction::Read, Direction::Write] {
             if ready.meets(direction.open().or(direction.closed())) {
-                wakers.append(waiting.of(direction));
+                waiting.of(direction).take(wakers);
             }
         }
     }
@@ -159,27 +212,36 @@ impl Source {
     /// Step 3. The waker is in the list when this returns `None`.
     pub(crate) fn wait(&self, direction: Direction, waker: &Waker) -> Option<Seen> {
         let new = waker.clone();
-        let mut unused = None;
-        {
-            let mut waiting = self.waiting.lock();
-            let waiting = waiting.of(direction);
-            if waiting.iter().any(|known| known.will_wake(waker)) {
-                unused = Some(new);
-            } else {
-                waiting.push(new);
-            }
+        let (unused, others) = self.waiting.lock().of(direction).add(new);
+        if unused.is_some() {
+            drop_caught("a waker", unused);
         }
-        drop_caught("a waker", unused);
+        if !others.is_empty() {
+            self.ask(direction, others);
+        }
         self.ready(direction)
+    }
+
+    /// Wakes them all. What was set while they were not in the list they find when they come back.
+    #[cold]
+    fn ask(&self, direction: Direction, waiters: Vec<Waiter>) {
+        let (gone, asked): (Vec<_>, Vec<_>) =
+            waiters.into_iter().partition(|waiter| waiter.is_asked);
+        drop_each_caught("a waker", gone);
+        for waiter in &asked {
+            run_caught("a waker", || waiter.waker.wake_by_ref());
+        }
+        let unused = self.waiting.lock().of(direction).put_back(asked);
+        drop_each_caught("a waker", unused);
     }
 
     /// Takes a waker out of the list. Others who wait with the same one are woken, to put it back.
     pub(crate) fn forget(&self, direction: Direction, waker: &Waker) {
         let place = {
             let mut waiting = self.waiting.lock();
-            let waiting = waiting.of(direction);
-            let place = waiting.iter().position(|known| known.will_wake(waker));
-            place.map(|place| waiting.swap_remove(place))
+            let list = &mut waiting.of(direction).list;
+            let place = list.iter().position(|known| known.waker.will_wake(waker));
+            place.map(|place| list.swap_remove(place).waker)
         };
         if let Some(waker) = place {
             run_caught("a waker", || waker.wake());

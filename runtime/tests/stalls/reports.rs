@@ -152,6 +152,31 @@ fn a_callback_is_named_as_such() {
 }
 
 #[test]
+fn a_stall_that_a_message_begins_is_seen() {
+    listen();
+    for loops in [1, 2] {
+        let runtime =
+            builder(loops).slow_poll_threshold(Duration::from_millis(20)).build().unwrap();
+        let handle = runtime.threadsafe_handle();
+        runtime.run(async move {
+            let (done, finished) = oneshot::channel();
+            let of = get_running_loop().threadsafe();
+            let caller = thread::spawn(move || {
+                // All loops sleep by then, and so does whoever watches them.
+                thread::sleep(Duration::from_millis(200));
+                of.call_soon_threadsafe(move || {
+                    wait_until_blamed(&handle, None, None);
+                    done.send(()).unwrap();
+                })
+                .unwrap();
+            });
+            finished.await.unwrap();
+            caller.join().unwrap();
+        });
+    }
+}
+
+#[test]
 fn a_loop_that_slept_or_ran_much_is_not_reported() {
     const THRESHOLD: Duration = Duration::from_millis(100);
     const LONG: Duration = Duration::from_millis(150);
