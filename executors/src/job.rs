@@ -198,6 +198,12 @@ impl<T> Job<T> {
     }
 }
 
+impl<T> Drop for Job<T> {
+    fn drop(&mut self) {
+        self.cell.note_dropped();
+    }
+}
+
 impl<T> Future for Job<T> {
     type Output = Outcome<T>;
 

@@ -57,6 +57,12 @@ pub trait JobOwner: Send + Sync {
     /// job's outcome follows as usual.
     fn cancel_running(&self, id: u64) -> bool;
 
+    /// The [`Job`](crate::Job) was dropped, so that nobody can cancel it or take its outcome any more; what it has
+    /// for callbacks is still called. By default nothing is done.
+    fn dropped(&self, id: u64) {
+        let _ = id;
+    }
+
     /// The calling thread is about to block until the job is done, with no limit.
     ///
     /// If it is one of the executor's own threads, the job may never get another one: so the executor may
@@ -367,6 +373,13 @@ impl<T> Cell<T> {
     /// Whether it still waits for its turn.
     pub(crate) fn is_pending(&self) -> bool {
         self.inner.lock().state == State::Pending
+    }
+
+    /// To be called when the job is dropped.
+    pub(crate) fn note_dropped(&self) {
+        if let Some((owner, id)) = &self.owner {
+            run_caught("an executor that was told of a dropped job", || owner.dropped(*id));
+        }
     }
 
     /// To be called before a thread blocks, with no limit, until the job is done.

@@ -171,17 +171,21 @@ fn the_owner_hears_of_a_cancellation_once() {
             self.0.lock().unwrap().push(("running", id));
             true
         }
+        fn dropped(&self, id: u64) {
+            self.0.lock().unwrap().push(("dropped", id));
+        }
     }
     let owner = Arc::new(Owner::default());
     let (_waiting, job) = Promise::<()>::owned_by(owner.clone(), 1);
     job.cancel();
     job.cancel();
+    drop(job);
     let (running, job) = Promise::<()>::owned_by(owner.clone(), 2);
     assert!(running.start());
     assert!(job.cancel(), "the owner says that it will be tried");
     running.set_exception(JobError::cancelled());
     assert!(job.cancelled());
-    assert_eq!(*owner.0.lock().unwrap(), [("pending", 1), ("running", 2)]);
+    assert_eq!(*owner.0.lock().unwrap(), [("pending", 1), ("dropped", 1), ("running", 2)]);
 }
 
 #[test]

@@ -3,15 +3,19 @@
 //! The handler of a signal writes a byte into a socket that the loop waits on, so signals that come
 //! faster than they are looked at count once, as the system itself does. Any number of tasks, loops
 //! and runtimes may wait for the same signal.
+//!
+//! A child of `fork` inherits the handler and the socket. What it is sent is not its parent's, so the handler
+//! looks whose [`Origin`] it is before it writes.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use signal_hook::SigId;
-use signal_hook::low_level::{pipe, unregister};
+use signal_hook::low_level::{register, unregister};
 
 use loopool_executors::origin::Origin;
 
+use crate::fork::Forked;
 use crate::reactor::registration::Done;
 use crate::reactor::{Direction, Registration};
 
@@ -21,7 +25,9 @@ pub use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2
 /// Waits for a signal, again and again.
 ///
 /// From the first `Signal` of a number on, the signal has lost its default effect for the rest of the
-/// process's life: SIGTERM does not end it any more, whoever waits for it decides.
+/// process's life: SIGTERM does not end it any more, whoever waits for it decides. That goes for its
+/// [forks](Forked), too: what one of them is sent reaches the `Signal`s that it makes itself, and nobody if
+/// there are none.
 ///
 /// ```no_run
 /// use loopool::signal::{SIGTERM, Signal};
@@ -53,20 +59,35 @@ impl Signal {
         }
         let (receiver, sender) = UnixStream::pair()?;
         receiver.set_nonblocking(true)?;
-        let id = pipe::register(signal, sender)?;
-        Ok(Signal { io: Registration::new(receiver), id, origin: Origin::here() })
+        sender.set_nonblocking(true)?;
+        let origin = Origin::here();
+        let tell = move || {
+            if !origin.is_left_behind() {
+                // Refused when the socket is full: then there is something to read already.
+                let _ = (&sender).write(&[0]);
+            }
+        };
+        // SAFETY: all that a handler may do. The origin is atomics, as somebody has asked for one before, or the
+        // process id; a write to a socket is one system call, and an error of the system's is but a number. No
+        // panic comes from there, and `errno` is seen to by the crate.
+        let id = unsafe { register(signal, tell) }?;
+        Ok(Signal { io: Registration::new(receiver), id, origin })
     }
 
     /// Waits for the signal.
     ///
     /// # Errors
-    /// When the event loop was closed.
+    /// When the event loop was closed; and [`Forked`] in a fork of the process that made this.
     ///
     /// # Cancel safety
     /// No signal is lost.
     pub async fn recv(&mut self) -> io::Result<()> {
         let mut bytes = [0; 64];
         let read = |mut stream: &UnixStream| {
+            if self.origin.is_left_behind() {
+                // What is in the socket is the parent's.
+                return Err(Forked.into());
+            }
             stream.read(&mut bytes).map(|_| Done { value: (), drained: false })
         };
         self.io.io(Direction::Read, read).await

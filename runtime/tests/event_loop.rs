@@ -76,6 +76,30 @@ fn stopped_before_main_is_done_is_an_error() {
     assert_eq!(dropped.get(), 1, "the main future may borrow, so it is dropped before we return");
 }
 
+#[test]
+fn a_main_that_raises_a_cancellation_again_was_cancelled_and_its_loop_is_open() {
+    let event_loop = EventLoop::new().unwrap();
+    let dropped = Rc::new(Cell::new(0));
+    let guard = CountDrop(dropped.clone());
+    let outcome = event_loop.run_until_complete(async move {
+        let _guard = guard;
+        let task = create_task(async {
+            loopool::cancellable(std::future::pending::<()>()).await.unwrap_err()
+        });
+        loopool::yield_now().await;
+        task.cancel();
+        task.await.unwrap().reraise().await;
+    });
+    let error = outcome.unwrap_err();
+    assert!(error.is_cancelled() && !error.is_closed(), "{error}");
+    assert!(error.to_string().contains("cancelled"), "{error}");
+    assert_eq!(dropped.get(), 1);
+    assert!(!event_loop.is_closed());
+    assert_eq!(event_loop.run_until_complete(async { 5 }).unwrap(), 5);
+    event_loop.close();
+    assert!(event_loop.run_until_complete(async {}).unwrap_err().is_closed());
+}
+
 struct CountDrop(Rc<Cell<u32>>);
 
 fn never_called(_owned: &CountDrop) {
@@ -335,6 +359,60 @@ fn a_coroutine_sent_by_a_thread_is_waited_for_and_cancelled_there() {
     assert_eq!(thread.join().unwrap(), (7, Some("inside".to_owned())));
     event_loop.close();
     assert_eq!(drops.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_coroutine_that_nothing_can_wake_and_whose_job_is_dropped_stayed_until_the_end() {
+    let event_loop = EventLoop::new().unwrap();
+    let remote = event_loop.threadsafe_handle();
+    let turns = || {
+        event_loop
+            .run_until_complete(async {
+                for _ in 0..5 {
+                    loopool::yield_now().await;
+                }
+            })
+            .unwrap()
+    };
+    let (drops, called) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let send = || {
+        let guard = SendDrop(drops.clone());
+        let job = remote.run_coroutine_threadsafe(async move {
+            let _guard = guard;
+            std::future::pending::<()>().await
+        });
+        let called = called.clone();
+        job.add_done_callback(move |outcome: &Result<(), loopool::JobError>| {
+            assert!(outcome.as_ref().is_err_and(|error| error.is_cancelled()));
+            called.fetch_add(1, Ordering::Relaxed);
+        });
+        job
+    };
+    let seen = || (drops.load(Ordering::Relaxed), called.load(Ordering::Relaxed));
+    let job = send();
+    turns();
+    assert_eq!(seen(), (0, 0), "it may be cancelled yet");
+    drop(job);
+    turns();
+    assert_eq!(seen(), (1, 1));
+    // Before it was polled.
+    drop(send());
+    turns();
+    assert_eq!(seen(), (2, 2));
+    // What can be woken goes on.
+    let (go, wait) = loopool::sync::oneshot::channel::<()>();
+    let guard = SendDrop(drops.clone());
+    let count = called.clone();
+    drop(remote.run_coroutine_threadsafe(async move {
+        let _guard = guard;
+        wait.await.unwrap();
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
+    turns();
+    assert_eq!(seen(), (2, 2));
+    go.send(()).unwrap();
+    turns();
+    assert_eq!(seen(), (3, 3));
 }
 
 /// Always true, which the compiler does not see.

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
@@ -28,7 +29,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 const HANG: Duration = Duration::from_secs(30);
 
 fn main() {
-    let scenarios: [(&str, fn()); 11] = [
+    let scenarios: [(&str, fn()); 12] = [
         ("between_two_runs", between_two_runs),
         ("inside_a_task_of_the_main_loop", inside_a_task_of_the_main_loop),
         ("inside_a_callback", inside_a_callback),
@@ -41,6 +42,7 @@ fn main() {
         ("from_a_plain_thread", from_a_plain_thread),
         ("wakes_in_the_child_wake_nobody", wakes_in_the_child_wake_nobody),
         ("deadlines_ring_in_a_child", deadlines_ring_in_a_child),
+        ("each_process_hears_of_its_own_signals", each_process_hears_of_its_own_signals),
         ("executors_of_the_parent_refuse", executors_of_the_parent_refuse),
         ("while_threads_and_pools_come_and_go", while_threads_and_pools_come_and_go),
     ];
@@ -182,10 +184,11 @@ impl Parent {
 
     /// In a child, outside of the loops: everything fails, and the end of it all does nothing.
     fn use_in_vain(self) {
-        let Parent { runtime, stream, signal } = self;
+        let Parent { runtime, stream, mut signal } = self;
         let (handle, remote) = (runtime.handle(), runtime.threadsafe_handle());
         let mut byte = [0];
         is_forked_io(block_on((&stream).read(&mut byte)));
+        is_forked_io(block_on(signal.recv()));
         panics(|| runtime.run_until_complete(async {}));
         assert!(runtime.metrics().loops.is_empty());
         refuses_tasks(|future| handle.create_task(future));
@@ -509,6 +512,34 @@ fn a_deadline_rings() {
     assert!(!error.is_wait_timeout(), "{error}");
     drop(go);
     assert!(first.result(HANG).unwrap());
+}
+
+/// The child inherits handler and socket: neither hears the other's signals, nor takes them away.
+fn each_process_hears_of_its_own_signals() {
+    let raise = || nix::sys::signal::raise(nix::sys::signal::Signal::SIGUSR2).unwrap();
+    let runtime = Runtime::builder().loops(1).build().unwrap();
+    // Not awaited before the fork, so no loop knows it.
+    let mut signal = Signal::new(SIGUSR2).unwrap();
+    let child = forked(|| {
+        Runtime::builder().loops(1).build().unwrap().run(async {
+            let mut own = Signal::new(SIGUSR2).unwrap();
+            raise();
+            own.recv().await.unwrap();
+            is_forked_io(signal.recv().await);
+        });
+    });
+    ended_well(child);
+    runtime.run_until_complete(async {
+        assert!(futures::poll!(pin!(signal.recv())).is_pending(), "the child's");
+        raise();
+    });
+    let child = forked(|| {
+        Runtime::builder().loops(1).build().unwrap().run(async {
+            is_forked_io(signal.recv().await);
+        });
+    });
+    ended_well(child);
+    runtime.run_until_complete(async { timeout(HANG, signal.recv()).await.unwrap().unwrap() });
 }
 
 /// The parent's executors, each with a job that runs and one that waits.

@@ -13,6 +13,9 @@ use loopool::net::{TcpListener, TcpStream};
 use loopool::{Runtime, create_task, yield_now};
 use socket2::{Domain, Socket, Type};
 
+/// Nothing here takes this long; it is the limit against hanging.
+const HANG: Duration = Duration::from_secs(30);
+
 fn run<T>(loops: usize, main: impl Future<Output = T>) -> T {
     Runtime::builder().loops(loops).build().unwrap().run(main)
 }
@@ -104,6 +107,39 @@ fn the_end_is_seen_when_it_comes_with_the_last_bytes() {
             client.join().unwrap();
         }
     });
+}
+
+#[test]
+fn urgent_data_hides_nothing_behind_it() {
+    for early in [false, true] {
+        run(1, async {
+            let (listener, address) = listen();
+            let client = std::net::TcpStream::connect(address).unwrap();
+            let (mut server, _) = listener.accept().await.unwrap();
+            if early {
+                assert!(futures::poll!(server.read(&mut [0; 8])).is_pending());
+            }
+            let send = |bytes: &[u8], flags| {
+                let sent = socket2::SockRef::from(&client).send_with_flags(bytes, flags).unwrap();
+                assert_eq!(sent, bytes.len());
+            };
+            // A read stops at the mark, short.
+            for _ in 0..2 {
+                send(b"aaa", 0);
+                send(b"!", libc::MSG_OOB);
+                send(b"bbb", 0);
+                let mut got = Vec::new();
+                while got.len() < 6 {
+                    let mut buffer = [0; 100];
+                    let read = loopool::timeout(HANG, server.read(&mut buffer)).await;
+                    let count = read.expect("it has all come").unwrap();
+                    got.extend_from_slice(&buffer[..count]);
+                }
+                assert_eq!(got, b"aaabbb");
+                assert!(futures::poll!(server.read(&mut [0; 8])).is_pending());
+            }
+        });
+    }
 }
 
 #[test]

@@ -31,8 +31,9 @@ impl Cancelled {
     }
 
     /// Goes on with the cancellation: the nearest [`cancellable`](crate::cancellable) around this place
-    /// takes the request, or the timeout whose own it is; with neither, the task ends cancelled. So
-    /// the future that comes back never gives anything: the code stops here and is dropped.
+    /// takes the request, or the timeout whose own it is; with neither, the task ends cancelled. (If that is
+    /// the main future, [`run`](crate::run) panics and says so.) So the future that comes back never gives
+    /// anything: the code stops here and is dropped.
     ///
     /// What runs beside this, under the same `join!`, is dropped with it; only what is
     /// [protected](crate::protect) there is waited for.

@@ -96,7 +96,8 @@ impl EventLoop {
     ///
     /// # Errors
     /// [`RunError`] when the loop was stopped before `main` was done (which is then dropped; to keep
-    /// it, make it a task and run its handle), or is closed.
+    /// it, make it a task and run its handle), or is closed; and when `main` [raised a cancellation
+    /// again](crate::Cancelled::reraise) that nothing in it takes, which ends it.
     ///
     /// # Panics
     /// With `main`'s own panic; and when this thread is inside a task or callback of a loop already.
@@ -244,8 +245,9 @@ pub(crate) fn run_main<F: Future>(
             return match outcome.map_err(JoinError::into_panic) {
                 Ok(output) => Ok(Ok(output)),
                 Err(Ok(payload)) => Ok(Err(payload)),
-                // Nobody has the handle; only the end of the loop cancels it.
-                Err(Err(_)) => Err(RunError(Why::Closed)),
+                Err(Err(_)) if core.closed.get() => Err(RunError(Why::Closed)),
+                // Nobody else has the handle, so it has raised that itself.
+                Err(Err(_)) => Err(RunError(Why::Cancelled)),
             };
         }
         if turn_or_stop(core)? && !main.task.is_finished() {
@@ -300,6 +302,7 @@ pub struct RunError(Why);
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Why {
     Stopped,
+    Cancelled,
     Closed,
     Forked,
 }
@@ -308,6 +311,12 @@ impl RunError {
     /// Whether the loop was stopped before the future was done.
     pub fn is_stopped(&self) -> bool {
         self.0 == Why::Stopped
+    }
+
+    /// Whether the future ended cancelled, by a cancellation that it [raised again](crate::Cancelled::reraise)
+    /// itself.
+    pub fn is_cancelled(&self) -> bool {
+        self.0 == Why::Cancelled
     }
 
     /// Whether the loop was closed.
@@ -325,6 +334,9 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Why::Stopped => "the event loop was stopped before the future was done",
+            Why::Cancelled => {
+                "the main future ended cancelled: it raised a cancellation again, and nothing around that took it"
+            }
             Why::Closed => "the event loop is closed",
             Why::Forked => return Forked.fmt(f),
         })

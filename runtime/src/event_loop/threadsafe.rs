@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use loopool_executors::caught::drop_caught;
@@ -16,6 +16,7 @@ use crate::fork::Forked;
 use crate::metrics::RuntimeMetrics;
 use crate::placement::{self, NoSuchLoop};
 use crate::scheduler::{Phase, Shared};
+use crate::shim::Mutex;
 use crate::task::Task;
 
 /// A loop and its runtime, for other threads.
@@ -77,7 +78,7 @@ impl ThreadsafeHandle {
 
     /// Runs `future` in the loop's runtime, for a thread that is not one of its: the [`Job`] is waited
     /// on with [`result`](Job::result) (whose time limit does not cancel anything), awaited in any
-    /// runtime, or [cancelled](Job::cancel), which cancels the task.
+    /// runtime, or [cancelled](Job::cancel), which cancels the task. A job that is dropped lets the task go on.
     ///
     /// ```
     /// let runtime = loopool::Runtime::builder().build()?;
@@ -268,42 +269,37 @@ impl<F: Future> Drop for Bridge<F> {
     }
 }
 
-/// Cancels the task of a job that is cancelled.
+/// Cancels the task of a job that is cancelled, and holds its handle until then, or until the job is dropped:
+/// whoever has the promise has this, too, and the task has the promise, so it would hold itself for ever.
 ///
 /// The job stays *pending* in the eyes of its promise while the task runs, so that a cancellation
 /// takes effect for the waiting side at once.
 #[derive(Default)]
-struct CancelTask {
-    task: OnceLock<Task<()>>,
-    cancelled: std::sync::atomic::AtomicBool,
-}
+struct CancelTask(Mutex<Option<Task<()>>>);
 
 impl CancelTask {
+    /// While nobody has the job yet.
     fn set(&self, task: Task<()>) {
-        use std::sync::atomic::Ordering::SeqCst;
-        if let Err(task) = self.task.set(task) {
-            task.cancel();
-        }
-        // SeqCst pairs with `cancelled_while_pending`: one of the two sees the other's store.
-        if self.cancelled.load(SeqCst) {
-            self.cancel();
-        }
+        *self.0.lock() = Some(task);
     }
 
-    fn cancel(&self) {
-        if let Some(task) = self.task.get() {
-            task.cancel();
-        }
+    fn take(&self) -> Option<Task<()>> {
+        self.0.lock().take()
     }
 }
 
 impl JobOwner for CancelTask {
     fn cancelled_while_pending(&self, _id: u64) {
-        self.cancelled.store(true, std::sync::atomic::Ordering::SeqCst);
-        self.cancel();
+        if let Some(task) = self.take() {
+            task.cancel();
+        }
     }
 
     fn cancel_running(&self, _id: u64) -> bool {
         false
+    }
+
+    fn dropped(&self, _id: u64) {
+        drop(self.take());
     }
 }

@@ -1,8 +1,10 @@
 //! The Linux driver: one epoll instance and one eventfd, one system call a wait.
 //!
 //! Descriptors are registered once, for both directions, edge-triggered, with `EPOLLRDHUP`: so a short
-//! read means that everything was read, and the end of the stream is never lost with it. The eventfd
-//! is edge-triggered, too, and never read: each write is an event of its own.
+//! read means that everything was read, and the end of the stream is never lost with it. A read is
+//! short also where urgent data begins, and then there may be more; so with `EPOLLPRI` a direction counts
+//! as closed, in which only "would block" says that everything was read, and is open again with that.
+//! The eventfd is edge-triggered, too, and never read: each write is an event of its own.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -15,7 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::source::Ready;
 
-/// Whether a read that fills less than its buffer has emptied the socket.
+/// Whether a read that fills less than its buffer has emptied the socket, unless its side is closed.
 pub(crate) const SHORT_READ_DRAINS: bool = true;
 
 /// Whether a thread other than the owner may ask for events.
@@ -57,11 +59,13 @@ impl Events {
             // An error is fetched by the next operation and is gone then, so it does not close.
             let error = flags.contains(EpollFlags::EPOLLERR);
             let hung_up = flags.contains(EpollFlags::EPOLLHUP);
-            let readable = flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI);
+            let urgent = flags.contains(EpollFlags::EPOLLPRI);
+            let readable = urgent || flags.contains(EpollFlags::EPOLLIN);
+            let read_closed = hung_up || urgent || flags.contains(EpollFlags::EPOLLRDHUP);
             let ready = Ready::READABLE
                 .when(readable || error)
                 .or(Ready::WRITABLE.when(flags.contains(EpollFlags::EPOLLOUT) || error))
-                .or(Ready::READ_CLOSED.when(hung_up || flags.contains(EpollFlags::EPOLLRDHUP)))
+                .or(Ready::READ_CLOSED.when(read_closed))
                 .or(Ready::WRITE_CLOSED.when(hung_up));
             (event.data(), ready)
         })
@@ -89,6 +93,7 @@ impl Driver {
     pub(super) fn register(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         let flags = EpollFlags::EPOLLIN
             | EpollFlags::EPOLLOUT
+            | EpollFlags::EPOLLPRI
             | EpollFlags::EPOLLRDHUP
             | EpollFlags::EPOLLET;
         Ok(self.epoll.add(fd, EpollEvent::new(flags, token))?)

@@ -195,8 +195,9 @@ impl RuntimeBuilder {
 /// ```
 ///
 /// # Panics
-/// With `main`'s own panic; when the system refuses the descriptors or threads of a runtime; and when
-/// this thread is inside a task or callback of a loop already.
+/// With `main`'s own panic; when it [raises a cancellation again](crate::Cancelled::reraise) that nothing in
+/// it takes; when the system refuses the descriptors or threads of a runtime; and when this thread is inside a
+/// task or callback of a loop already.
 #[track_caller]
 pub fn run<F: Future>(main: F) -> F::Output {
     match Runtime::builder().build() {
@@ -221,7 +222,8 @@ impl Runtime {
     /// Runs `main` on the main loop, on this thread, then shuts the runtime down.
     ///
     /// # Panics
-    /// With `main`'s own panic; and when this thread is inside a task or callback of a loop already.
+    /// With `main`'s own panic; when it [raises a cancellation again](crate::Cancelled::reraise) that nothing in
+    /// it takes; and when this thread is inside a task or callback of a loop already.
     #[track_caller]
     pub fn run<F: Future>(mut self, main: F) -> F::Output {
         thread_end::note_running();
@@ -240,7 +242,8 @@ impl Runtime {
     ///
     /// # Panics
     /// With `main`'s own panic; when this thread is inside a task or callback of a loop already; and
-    /// when `main` stops the main loop.
+    /// when `main` stops the main loop, or [raises a cancellation again](crate::Cancelled::reraise) that nothing
+    /// in it takes.
     #[track_caller]
     pub fn run_until_complete<F: Future>(&self, main: F) -> F::Output {
         thread_end::note_running();
