@@ -7,11 +7,15 @@
 
 #![allow(clippy::print_stdout, reason = "this test is its own harness")]
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::collections::BTreeSet;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use loopool_executors::{Executor, Job, Process, ProcessPoolExecutor, call};
+use program::Program;
 
 const SITUATION: &str = "LOOPOOL_TEST_SITUATION";
 const MARK: &str = "LOOPOOL_TEST_MARK";
@@ -107,23 +111,6 @@ fn kill_at_a_moment(round: u64, random: u64) -> (usize, Duration) {
             panic!("round {round}, {name}, after {moment:?}: {took:?} later there is {left:?}");
         }
         std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Killed when the test fails, too.
-struct Program(Child);
-
-impl Program {
-    fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -1,29 +1,18 @@
 //! Limits of a pool's workers, where they run and what they find; and deaths that only threads die.
 #![allow(clippy::print_stdout, reason = "what is skipped is named")]
 
+mod common;
+
 use std::time::{Duration, Instant};
 
+use common::{outcome, run};
 use loopool_executors::{
-    CrashCause, CrashReport, Executor, Job, JobError, MemoryGuard, Process, ProcessPoolBuilder,
+    CrashCause, CrashReport, Executor, MemoryGuard, Process, ProcessPoolBuilder,
     ProcessPoolExecutor, Sandbox, call,
 };
 
 /// No test comes near this unless something hangs.
 const HANG: Duration = Duration::from_secs(120);
-
-fn outcome<T>(mut job: Job<T>) -> Result<T, JobError> {
-    let outcome = job.result(HANG);
-    assert!(!matches!(&outcome, Err(error) if error.is_wait_timeout()), "hangs");
-    outcome
-}
-
-fn run<A, R>(pool: &ProcessPoolExecutor, function: fn(A) -> R, argument: A) -> R
-where
-    A: serde::Serialize + serde::de::DeserializeOwned + Send + 'static,
-    R: serde::Serialize + serde::de::DeserializeOwned + Send + 'static,
-{
-    outcome(pool.submit(call(function, argument)).unwrap()).unwrap()
-}
 
 fn one() -> ProcessPoolBuilder {
     ProcessPoolExecutor::builder().workers(1)

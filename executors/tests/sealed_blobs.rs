@@ -1,12 +1,15 @@
 //! Blobs that are not copied on their way: the memory that both sides read is the same, as its inode says.
 
+mod common;
+
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use common::{outcome, run, until};
 use loopool_executors::{
-    Blob, BlobBuf, Executor, Job, JobError, JobOptions, Process, ProcessPoolError,
-    ProcessPoolExecutor, Retry, Sandbox, call,
+    Blob, BlobBuf, Executor, JobOptions, Process, ProcessPoolError, ProcessPoolExecutor, Retry,
+    Sandbox, call,
 };
 
 /// No test comes near this unless something hangs.
@@ -23,20 +26,6 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn outcome<T>(mut job: Job<T>) -> Result<T, JobError> {
-    let outcome = job.result(HANG);
-    assert!(!outcome.as_ref().is_err_and(JobError::is_wait_timeout), "hangs");
-    outcome
-}
-
-fn run<A, R>(pool: &ProcessPoolExecutor, function: fn(A) -> R, argument: A) -> R
-where
-    A: serde::Serialize + serde::de::DeserializeOwned + Send + 'static,
-    R: serde::Serialize + serde::de::DeserializeOwned + Send + 'static,
-{
-    outcome(pool.submit(call(function, argument)).unwrap()).unwrap()
 }
 
 fn filled(byte: u8, len: usize) -> Blob {
@@ -75,14 +64,6 @@ fn make((byte, len): (u8, usize)) -> (u64, Blob) {
 
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < HANG, "{what} does not happen");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 #[test]

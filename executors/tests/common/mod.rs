@@ -6,7 +6,9 @@ use std::sync::{Arc, mpsc};
 use std::task::Wake;
 use std::time::{Duration, Instant};
 
-use loopool_executors::{Executor, Job, Work};
+use loopool_executors::{Executor, Job, JobError, ProcessPoolExecutor, Work, call};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Only a hang lasts so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,8 +63,22 @@ impl Wake for Wakes {
     }
 }
 
+/// What comes of a job whose end is near.
+pub fn outcome<T>(mut job: Job<T>) -> Result<T, JobError> {
+    take(&mut job)
+}
+
+/// What a function gives in a worker of this pool.
+pub fn run<A, R>(pool: &ProcessPoolExecutor, function: fn(A) -> R, argument: A) -> R
+where
+    A: Serialize + DeserializeOwned + Send + 'static,
+    R: Serialize + DeserializeOwned + Send + 'static,
+{
+    outcome(pool.submit(call(function, argument)).unwrap()).unwrap()
+}
+
 /// Takes a job's outcome, whose end is near.
-pub fn take<T>(job: &mut Job<T>) -> Result<T, loopool_executors::JobError> {
+pub fn take<T>(job: &mut Job<T>) -> Result<T, JobError> {
     let outcome = job.result(PATIENCE);
     assert!(!outcome.as_ref().is_err_and(|error| error.is_wait_timeout()), "the job ends");
     outcome

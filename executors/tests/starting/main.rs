@@ -14,6 +14,8 @@ mod executables;
 mod library;
 mod namespaces;
 mod orphans;
+#[path = "../common/program.rs"]
+mod program;
 mod rights;
 mod shortage;
 

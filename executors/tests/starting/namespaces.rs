@@ -1,8 +1,7 @@
 //! Programs in another root, and as the first process of a namespace.
 
-use std::process::Child;
-
 use super::copies::scratch;
+use super::program::Program;
 use super::*;
 
 pub(crate) const ROLES: [(&str, fn()); 3] = [
@@ -138,23 +137,6 @@ fn marked(mark: &str) -> usize {
         environment.windows(mark.len()).any(|window| window == mark.as_bytes())
     };
     environments.filter(has_it).count()
-}
-
-/// Killed when the test fails, too: its workers compute for ever.
-struct Program(Child);
-
-impl Program {
-    fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn end_of_the_first_process() -> Result<(), Skipped> {
