@@ -21,7 +21,10 @@ use crate::patience::Patience;
 const COURTESY: Duration = Duration::from_micros(2);
 
 /// So often the place in the output is looked for while the program reads there.
-const TRIES: u32 = 100;
+const TRIES: u32 = 200;
+/// So often without a pause.
+const SPINS: u32 = 100;
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// So long a worker looks for a job if the one before came as soon.
 const EAGERNESS: Duration = Duration::from_micros(20);
@@ -90,7 +93,7 @@ impl Desk {
     /// Notes where in the output the job begins: what was read and what still lies in the pipe.
     fn mark_output(&self) {
         let ring = self.board.ring();
-        for _ in 0..TRIES {
+        for tries in 0..TRIES {
             let before = ring.output_read();
             let mut waiting = 0;
             // SAFETY: the kernel writes a number there, or refuses.
@@ -104,7 +107,12 @@ impl Desk {
             {
                 return ring.begin_output_at(read.wrapping_add(waiting as u32) & POSITION);
             }
-            std::hint::spin_loop();
+            if tries < SPINS {
+                std::hint::spin_loop();
+            } else {
+                // Whoever reads was put aside by the system.
+                std::thread::sleep(PAUSE);
+            }
         }
     }
 
