@@ -131,7 +131,7 @@ fn rows() -> impl Iterator<Item = Row> {
         // Done-callbacks.
         a_callback_of_a_thread_pool_exits: ["exit begins", "next callback: failed", "goes on"], Code(6);
         a_callback_of_a_cpu_pool_exits: ["exit begins", "next callback: failed", "goes on"], Code(6);
-        a_callback_exits_because_its_job_has: ["exit begins", "failed", "failed"], Code(6);
+        a_callback_exits_because_its_job_has: ["exit begins", "failed"], Code(6);
         a_callback_waits_for_a_hook_because_its_job_has_exited:
             ["exit begins", "hook", "callback"], Code(6);
         every_callback_of_a_process_pool_exits: ["exit begins", "goes on"], Code(6);
