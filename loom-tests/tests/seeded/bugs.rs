@@ -434,8 +434,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "who waits does not look again once its waker is in the list",
         file: SOURCE,
-        find: "            self.ask(direction, others);\n        }\n        self.ready(direction)",
-        replace: "            self.ask(direction, others);\n        }\n        None",
+        find: "self.ask(direction, others, gone),\n        }\n        self.ready(direction)",
+        replace: "self.ask(direction, others, gone),\n        }\n        None",
         test: "source",
         model: "every_edge_reaches_the_reader",
     },

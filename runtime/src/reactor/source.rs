@@ -107,47 +107,54 @@ impl Waiting {
 /// would come back if he still waited, since he was woken.
 #[derive(Default)]
 struct Waiters {
-    list: Vec<Waiter>,
+    list: Vec<Waker>,
+    /// Woken, and not come back. (Apart, since there are none nearly always.)
+    asked: Vec<Waker>,
     /// Twice as many as came back the last time, if that is more than [`MANY`].
     limit: usize,
 }
 
-struct Waiter {
-    waker: Waker,
-    /// Woken, and has not come back.
-    is_asked: bool,
+/// What became of a waker that was added.
+enum Added {
+    New,
+    /// It was there already.
+    Known(Waker),
+    /// There were many: these are to be [asked](Source::ask), and those are forgotten.
+    Crowd(Vec<Waker>, Vec<Waker>),
 }
 
 impl Waiters {
-    /// Takes a waker into the list. It comes back if it is there already; and with it all others, to be
-    /// [asked](Source::ask), if there are many.
-    fn add(&mut self, waker: Waker) -> (Option<Waker>, Vec<Waiter>) {
-        if let Some(known) = self.list.iter_mut().find(|known| known.waker.will_wake(&waker)) {
-            known.is_asked = false;
-            return (Some(waker), Vec::new());
+    fn add(&mut self, waker: Waker) -> Added {
+        let is_it = |known: &Waker| known.will_wake(&waker);
+        if self.list.iter().any(is_it) {
+            return Added::Known(waker);
         }
-        let is_full = self.list.len() >= self.limit.max(MANY);
-        let others = if is_full { std::mem::take(&mut self.list) } else { Vec::new() };
-        self.list.push(Waiter { waker, is_asked: false });
-        (None, others)
+        if let Some(place) = self.asked.iter().position(is_it) {
+            self.list.push(self.asked.swap_remove(place));
+            return Added::Known(waker);
+        }
+        if self.list.len() + self.asked.len() < self.limit.max(MANY) {
+            self.list.push(waker);
+            return Added::New;
+        }
+        let others = std::mem::replace(&mut self.list, vec![waker]);
+        Added::Crowd(others, std::mem::take(&mut self.asked))
     }
 
-    /// Puts those back that were asked, but for those that came back by themselves.
-    fn put_back(&mut self, asked: Vec<Waiter>) -> Vec<Waker> {
+    /// Puts those back that were asked, but for those that came back by themselves, which are returned.
+    fn put_back(&mut self, asked: Vec<Waker>) -> Vec<Waker> {
         self.limit = 2 * asked.len();
-        let mut unused = Vec::new();
-        for Waiter { waker, .. } in asked {
-            if self.list.iter().any(|known| known.waker.will_wake(&waker)) {
-                unused.push(waker);
-            } else {
-                self.list.push(Waiter { waker, is_asked: true });
-            }
-        }
+        let is_back = |waker: &Waker| self.list.iter().any(|known| known.will_wake(waker));
+        let (unused, mut asked): (Vec<_>, Vec<_>) = asked.into_iter().partition(is_back);
+        self.asked.append(&mut asked);
         unused
     }
 
     fn take(&mut self, into: &mut Vec<Waker>) {
-        into.extend(self.list.drain(..).map(|waiter| waiter.waker));
+        into.append(&mut self.list);
+        if !self.asked.is_empty() {
+            into.append(&mut self.asked);
+        }
     }
 }
 
@@ -212,26 +219,23 @@ impl Source {
     /// Step 3. The waker is in the list when this returns `None`.
     pub(crate) fn wait(&self, direction: Direction, waker: &Waker) -> Option<Seen> {
         let new = waker.clone();
-        let (unused, others) = self.waiting.lock().of(direction).add(new);
-        if unused.is_some() {
-            drop_caught("a waker", unused);
-        }
-        if !others.is_empty() {
-            self.ask(direction, others);
+        let added = self.waiting.lock().of(direction).add(new);
+        match added {
+            Added::New => {}
+            Added::Known(unused) => drop_caught("a waker", unused),
+            Added::Crowd(others, gone) => self.ask(direction, others, gone),
         }
         self.ready(direction)
     }
 
-    /// Wakes them all. What was set while they were not in the list they find when they come back.
+    /// Wakes the `others`. What was set while they were not in the list they find when they come back.
     #[cold]
-    fn ask(&self, direction: Direction, waiters: Vec<Waiter>) {
-        let (gone, asked): (Vec<_>, Vec<_>) =
-            waiters.into_iter().partition(|waiter| waiter.is_asked);
+    fn ask(&self, direction: Direction, others: Vec<Waker>, gone: Vec<Waker>) {
         drop_each_caught("a waker", gone);
-        for waiter in &asked {
-            run_caught("a waker", || waiter.waker.wake_by_ref());
+        for waker in &others {
+            run_caught("a waker", || waker.wake_by_ref());
         }
-        let unused = self.waiting.lock().of(direction).put_back(asked);
+        let unused = self.waiting.lock().of(direction).put_back(others);
         drop_each_caught("a waker", unused);
     }
 
@@ -240,8 +244,8 @@ impl Source {
         let place = {
             let mut waiting = self.waiting.lock();
             let list = &mut waiting.of(direction).list;
-            let place = list.iter().position(|known| known.waker.will_wake(waker));
-            place.map(|place| list.swap_remove(place).waker)
+            let place = list.iter().position(|known| known.will_wake(waker));
+            place.map(|place| list.swap_remove(place))
         };
         if let Some(waker) = place {
             run_caught("a waker", || waker.wake());
