@@ -204,11 +204,6 @@ pub(crate) fn while_current<T: Send + 'static, R>(
     with_in_hand(cell, work)
 }
 
-/// Runs `work` as a job that is asked to end in another way.
-pub(crate) fn while_asked_by<R>(job: &Arc<dyn Askable>, work: impl FnOnce() -> R) -> R {
-    with_in_hand(job, work)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::SeqCst};

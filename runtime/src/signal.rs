@@ -10,10 +10,9 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
+use loopool_executors::origin::Origin;
 use signal_hook::SigId;
 use signal_hook::low_level::{register, unregister};
-
-use loopool_executors::origin::Origin;
 
 use crate::fork::Forked;
 use crate::reactor::registration::Done;

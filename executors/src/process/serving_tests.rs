@@ -68,12 +68,18 @@ fn who_waited_for_several_jobs_in_the_loops_own_thread_was_left_alone() {
     assert_eq!(shared.helm.lock().sleepers, 0);
 }
 
+/// Served, and the pool's thread turns as well, since somebody sleeps.
+fn served_while_somebody_sleeps(shared: &Arc<Shared>) -> Serving {
+    let serving = shared.clone().serve().unwrap();
+    shared.helm.note_sleep(true);
+    wait_until("the pool's thread turns, too", || rests(shared));
+    serving
+}
+
 #[test]
 fn the_pools_thread_is_called_while_somebody_sleeps_and_a_loop_takes_every_event() {
     let (_pool, shared) = pool();
-    let _serving = shared.clone().serve().unwrap();
-    shared.helm.note_sleep(true);
-    wait_until("the pool's thread turns, too", || rests(&shared));
+    let _serving = served_while_somebody_sleeps(&shared);
     for _ in 0..200 {
         shared.helm.want();
         steal(&shared);
@@ -85,9 +91,7 @@ fn the_pools_thread_is_called_while_somebody_sleeps_and_a_loop_takes_every_event
 #[test]
 fn the_pools_thread_goes_on_where_a_loop_ends_that_has_heard_something() {
     let (_pool, shared) = pool();
-    let serving = shared.clone().serve().unwrap();
-    shared.helm.note_sleep(true);
-    wait_until("the pool's thread turns, too", || rests(&shared));
+    let serving = served_while_somebody_sleeps(&shared);
     // As if it had turned, and had had no time to look whether it may sleep.
     shared.turn().as_mut().unwrap().take_events(&[EpollEvent::new(EpollFlags::EPOLLIN, u64::MAX)]);
     assert!(!rests(&shared));

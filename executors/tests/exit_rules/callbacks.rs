@@ -34,16 +34,20 @@ pub(super) fn a_callback_of_a_cpu_pool_exits() -> ExitCode {
     a_callback_exits(&CpuExecutor::new(1).unwrap())
 }
 
-/// The job exits, and its callback when it hears of that.
-pub(super) fn a_callback_exits_because_its_job_has() -> ExitCode {
-    let pool = ThreadPoolExecutor::new(1);
-    announce_exit();
+/// Exits once everything is there.
+fn job_that_exits(pool: &ThreadPoolExecutor) -> Job<()> {
     let exits = || {
         THERE.wait();
         loopool_executors::exit(6)
     };
-    let job: Job<()> = pool.submit(exits).unwrap();
-    job.add_done_callback(|outcome| {
+    pool.submit(exits).unwrap()
+}
+
+/// The job exits, and its callback when it hears of that.
+pub(super) fn a_callback_exits_because_its_job_has() -> ExitCode {
+    let pool = ThreadPoolExecutor::new(1);
+    announce_exit();
+    job_that_exits(&pool).add_done_callback(|outcome| {
         println!("{}", if outcome.is_err() { "failed" } else { "done" });
         loopool_executors::exit(7)
     });
@@ -61,12 +65,7 @@ pub(super) fn a_callback_waits_for_a_hook_because_its_job_has_exited() -> ExitCo
     };
     register_at_exit(hook).unwrap_or_else(|_| panic!("refused"));
     announce_exit();
-    let exits = || {
-        THERE.wait();
-        loopool_executors::exit(6)
-    };
-    let job: Job<()> = pool.submit(exits).unwrap();
-    job.add_done_callback(|_| {
+    job_that_exits(&pool).add_done_callback(|_| {
         HOOK.wait();
         println!("callback");
     });

@@ -41,7 +41,10 @@ impl<T> Injector<T> {
     /// Moves a batch into `into`, in equal parts from all queues that have something. False when there was nothing.
     pub(crate) fn take(&self, into: &Worker<T>) -> bool {
         let full = self.queues.iter().filter(|queue| !queue.is_empty()).count();
-        let part = BATCH / full.max(1);
+        if full == 0 {
+            return false;
+        }
+        let part = BATCH / full;
         let take_from = |queue: &deque::Injector<T>| {
             !queue.is_empty() && settled(|| queue.steal_batch_with_limit(into, part))
         };

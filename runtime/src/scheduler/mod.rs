@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use crossbeam_deque::{Steal, Stealer, Worker};
 use crossbeam_utils::CachePadded;
+use loopool_executors::origin::Origin;
 
 pub(crate) use self::bell::Bell;
 pub(crate) use self::ending::{End, Ending, Phase};
@@ -51,8 +52,6 @@ use self::stall::Stall;
 pub use self::stall::Stuck;
 use self::steward::Stewardship;
 pub(crate) use self::thrift::{PLENTY, Thrift};
-use loopool_executors::origin::Origin;
-
 use crate::context;
 use crate::event_loop::{Core, RemoteCallback};
 use crate::metrics::{Counters, PollTimeCounters};

@@ -14,8 +14,9 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
-use crate::cancel_token::{Askable, while_asked_by};
+use crate::cancel_token::Askable;
 use crate::caught::run_caught;
+use crate::in_hand::with_in_hand;
 
 /// Whether SIGTERM has come. Stored with Release by the handler; loads that are acted on acquire.
 static ASKED: AtomicU32 = AtomicU32::new(0);
@@ -98,7 +99,7 @@ pub(in crate::process) fn as_job<R>(job: impl FnOnce() -> R) -> R {
     }
     STATE.store(State::InAJob as u32, Relaxed);
     let number = JOB.load(Relaxed);
-    while_asked_by(&(Arc::new(Token(number)) as Arc<dyn Askable>), job)
+    with_in_hand(&(Arc::new(Token(number)) as Arc<dyn Askable>), job)
 }
 
 /// The job is over, whichever way. Rule 1: a worker that was asked to end does so here.
