@@ -56,7 +56,8 @@ fn a_worker_that_was_killed_for_its_memory_took_the_answer_of_the_job_before_wit
     let long = |n: u8| vec![n; 5 << 20];
     let mut long = pool.submit(call(long, 7)).unwrap();
     let mut greedy = pool.submit(call(block, path.display().to_string())).unwrap();
-    until("the second one begins", || path.exists());
+    // Not only that the file is there: it is made before it is written.
+    until("the second one begins", || std::fs::metadata(&path).is_ok_and(|it| it.len() > 0));
     with_worker(&mut |manager, serial| {
         let worker = manager.workers.get_mut(&serial).unwrap();
         assert!(worker.has_answers() && worker.next_is_long());
