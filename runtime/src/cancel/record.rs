@@ -363,6 +363,11 @@ impl Record {
         }
     }
 
+    /// Where a request began that an await passes on.
+    pub(crate) fn origin(&self, request: RequestId) -> RequestId {
+        self.task.map_or(request, |task| task::origin(task, request))
+    }
+
     /// For the await of a task that is pending: the request to pass on. Once per pass.
     pub(crate) fn pass_on(&self, memory: &mut Memory, fresh: bool) -> Option<RequestId> {
         let visible = self.level.get().visible?;

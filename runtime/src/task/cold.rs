@@ -7,6 +7,10 @@
 //! The bits in the state word say *that* a request is to be delivered, this says which. Both are
 //! changed together under the lock, by whoever requests, takes back, and delivers; so each request is
 //! delivered once, under the id that was given for it.
+//!
+//! A request that an await passes on gets an id of the awaited task's own. It also bears that of its
+//! origin, where the chain of awaits began, and a task heeds an origin once: else tasks that await each
+//! other in a circle would pass one request around for ever.
 
 use std::panic::Location;
 use std::ptr::{self, NonNull};
@@ -43,9 +47,15 @@ struct Requests {
     /// What the next pass delivers.
     due: Option<RequestId>,
     /// Those that came from whoever awaits the task.
-    passed_on: Vec<RequestId>,
+    passed_on: Vec<PassedOn>,
     /// What is protected in it. Used by the runner only.
     holds: Holds,
+}
+
+struct PassedOn {
+    id: RequestId,
+    /// The request with which the chain of awaits began.
+    origin: RequestId,
 }
 
 impl ColdPointer {
@@ -145,7 +155,8 @@ pub(super) enum Requested {
     /// Put the task into a queue, with a reference.
     Submit(RequestId),
     Noted(RequestId),
-    TooLate,
+    /// It is complete, or has heeded that origin before.
+    InVain,
 }
 
 impl Header {
@@ -158,21 +169,22 @@ impl Header {
         drop(before);
     }
 
-    /// A request to cancel; `passed_on` if it comes from who awaits the task.
-    pub(super) fn request(&self, passed_on: bool) -> Requested {
+    /// A request to cancel; with its origin, if it comes from who awaits the task.
+    pub(super) fn request(&self, origin: Option<RequestId>) -> Requested {
         if self.state.is_complete() {
-            return Requested::TooLate;
+            return Requested::InVain;
         }
         let mut requests = self.cold.get_or_make().requests.lock();
+        if origin.is_some_and(|origin| requests.passed_on.iter().any(|it| it.origin == origin)) {
+            return Requested::InVain;
+        }
         let outcome = self.state.cancel();
         if outcome == CancelOutcome::TooLate {
-            return Requested::TooLate;
+            return Requested::InVain;
         }
         requests.count += 1;
         let id = *requests.due.get_or_insert_with(RequestId::new);
-        if passed_on && requests.passed_on.last() != Some(&id) {
-            requests.passed_on.push(id);
-        }
+        requests.passed_on.extend(origin.map(|origin| PassedOn { id, origin }));
         match outcome {
             CancelOutcome::Submit => Requested::Submit(id),
             _ => Requested::Noted(id),
@@ -215,7 +227,16 @@ impl Header {
 
     /// Whether the request came from who awaits the task.
     pub(super) fn was_passed_on(&self, request: RequestId) -> bool {
-        self.cold.made().is_some_and(|cold| cold.requests.lock().passed_on.contains(&request))
+        let is_it = |it: &PassedOn| it.id == request;
+        self.cold.made().is_some_and(|cold| cold.requests.lock().passed_on.iter().any(is_it))
+    }
+
+    /// Where `request`, one of this task or of a timeout in it, began.
+    fn origin(&self, request: RequestId) -> RequestId {
+        let Some(cold) = self.cold.made() else { return request };
+        let requests = cold.requests.lock();
+        let passed_on = requests.passed_on.iter().find(|it| it.id == request);
+        passed_on.map_or(request, |it| it.origin)
     }
 
     /// Requests that were not taken back.
@@ -279,6 +300,12 @@ pub(crate) fn requests(task: NonNull<Header>) -> usize {
 pub(crate) fn uncancel(task: NonNull<Header>) -> usize {
     // SAFETY: as above.
     unsafe { task.as_ref() }.uncancel()
+}
+
+/// As [`requests`]: where a request began that is visible in the task.
+pub(crate) fn origin(task: NonNull<Header>, request: RequestId) -> RequestId {
+    // SAFETY: as above.
+    unsafe { task.as_ref() }.origin(request)
 }
 
 /// As [`requests`].

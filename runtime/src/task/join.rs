@@ -89,7 +89,7 @@ impl<T> Task<T> {
     /// Requests that come before one is delivered are delivered with it, and are the same one; each is
     /// counted ([`cancelling`](Self::cancelling)).
     pub fn cancel(&self) -> Option<RequestId> {
-        run::cancel(self.header, false)
+        run::cancel(self.header, None)
     }
 
     /// How many requests to cancel there were that were not taken back.
@@ -202,11 +202,11 @@ impl<T> Future for Task<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         context::with_record(|record| {
             let Some(record) = record else { return self.poll_output(cx) };
-            // With a waker in the cell it was polled before.
-            let fresh = !self.header().state.has_join_waker();
-            if record.has_budget(cx)
-                && let Poll::Ready(output) = self.poll_output(cx)
-            {
+            // With a waker in the cell it was polled before, or with a memory.
+            let fresh = self.await_.is_none() && !self.header().state.has_join_waker();
+            if !record.has_budget(cx) {
+                self.await_.get_or_insert_default();
+            } else if let Poll::Ready(output) = self.poll_output(cx) {
                 record.spend();
                 return Poll::Ready(output);
             }
@@ -229,8 +229,8 @@ impl<T> Task<T> {
         let late = state.foreign.reached(record);
         if let Some(request) = record.pass_on(&mut state.memory, fresh) {
             state.passed_on = Some(request);
-            // `None` only if it has ended meanwhile: then its output is on its way.
-            let _ = run::cancel(self.header, true);
+            // `None` if it has ended meanwhile, and its output is on its way; or if it is one of a circle.
+            let _ = run::cancel(self.header, Some(record.origin(request)));
         }
         drop(late);
         state.foreign.leave(record, cx);

@@ -27,7 +27,7 @@ use std::ptr::NonNull;
 
 pub(crate) use cell::{Header, Links};
 pub(crate) use cold::{
-    hold_raise, is_woken, release_raises, requests, tries_again, uncancel, unreached,
+    hold_raise, is_woken, origin, release_raises, requests, tries_again, uncancel, unreached,
     wake_hidden_for_timeout, wake_list,
 };
 pub use join::{JoinError, Task};

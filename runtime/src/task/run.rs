@@ -220,7 +220,7 @@ pub(crate) struct CancelLater(NonNull<Header>);
 
 impl CancelLater {
     pub(crate) fn cancel(self) {
-        let _ = cancel(self.0, false);
+        let _ = cancel(self.0, None);
     }
 }
 
@@ -323,16 +323,17 @@ fn submit(pointer: NonNull<Header>) {
     }
 }
 
-/// Asks a task to end; `passed_on` by who awaits it. `None` when it is done already.
-pub(super) fn cancel(pointer: NonNull<Header>, passed_on: bool) -> Option<RequestId> {
+/// Asks a task to end; with the request's origin, if it is passed on by who awaits it. `None` when it is
+/// done already.
+pub(super) fn cancel(pointer: NonNull<Header>, origin: Option<RequestId>) -> Option<RequestId> {
     // SAFETY: the caller's reference keeps the cell alive.
-    match unsafe { pointer.as_ref() }.request(passed_on) {
+    match unsafe { pointer.as_ref() }.request(origin) {
         Requested::Submit(request) => {
             submit(pointer);
             Some(request)
         }
         Requested::Noted(request) => Some(request),
-        Requested::TooLate => None,
+        Requested::InVain => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who takes a request, and when: R1 to R9, R17 to R19.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -606,4 +606,29 @@ fn r19_what_waits_for_its_turn_only_is_pending_too() {
         assert!(read.get() > 0, "the request waits for the next poll");
         assert_eq!(total, 3999, "no byte is lost");
     });
+}
+
+#[test]
+fn r19_an_await_that_was_polled_without_budget_is_open() {
+    let hands = Hands::new();
+    let many: Vec<_> = (0..200).map(|_| hands.start(async {})).collect();
+    let child = hands.start(pending::<()>());
+    let own = Own::<bool>::default();
+    let task = hands.spawn({
+        let own = own.clone();
+        async move {
+            let mut many = many.into_iter();
+            poll_fn(|cx| {
+                let has_budget = |mut task: Task<()>| Pin::new(&mut task).poll(cx).is_ready();
+                assert!(!many.by_ref().all(has_budget), "the budget is less than so many awaits");
+                Poll::Ready(lock(&own).as_ref().unwrap().cancel())
+            })
+            .await;
+            let (taken, child) = join(cancellable(pending::<()>()), child).await;
+            taken.is_err() && child.unwrap_err().passed_on().is_some()
+        }
+    });
+    *lock(&own) = Some(task);
+    hands.rest();
+    assert!(outcome(lock(&own).take().unwrap()).unwrap());
 }

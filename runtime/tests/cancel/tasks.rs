@@ -1,10 +1,12 @@
 //! R13: awaiting a task, and what shields it.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
 
 use loopool::{cancellable, create_local_task, shield};
 
-use crate::support::{Hands, Log, Wait, assert_cancelled, outcome};
+use crate::rules::Own;
+use crate::support::{Count, Hands, Log, Wait, assert_cancelled, lock, outcome};
 
 #[test]
 fn r13_the_awaited_task_is_cancelled_and_waited_for() {
@@ -153,4 +155,29 @@ fn a_shielded_task_goes_on_when_its_awaiter_is_cancelled() {
     assert_eq!((wait.polls(), wait.drops()), (1, 0));
     hands.go(&wait);
     assert_eq!(log.all(), ["child"]);
+}
+
+#[test]
+fn tasks_that_awaited_each_other_passed_one_request_around_for_ever() {
+    let hands = Hands::new();
+    let polls = Count::default();
+    let (one, other) = (Own::<()>::default(), Own::<()>::default());
+    let awaits = |own: &Own<()>| {
+        let (own, polls) = (own.clone(), polls.clone());
+        async move {
+            let other = poll_fn(|cx| Pin::new(lock(&own).as_mut().unwrap()).poll(cx));
+            let _ = polls.polls_of(other).await;
+        }
+    };
+    *lock(&one) = Some(hands.spawn(awaits(&other)));
+    *lock(&other) = Some(hands.spawn(awaits(&one)));
+    hands.rest();
+    for _ in 0..2 {
+        lock(&one).as_ref().unwrap().cancel();
+        hands.rest();
+        let before = polls.get();
+        hands.rest();
+        assert_eq!(polls.get(), before, "they rest");
+    }
+    assert!(!lock(&one).as_ref().unwrap().is_finished());
 }
