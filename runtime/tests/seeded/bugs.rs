@@ -165,16 +165,23 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "13: an awaited task is not told",
         file: JOIN,
-        find: "let _ = run::cancel(self.header, true);",
+        find: "let _ = run::cancel(self.header, Some(record.origin(request)));",
         replace: "",
         test: "tasks::r13_a_child_that_finishes_anyway_delivers_its_value",
     },
     Bug {
         what: "13: the awaiter is not told that it was its request",
         file: JOIN,
-        find: "let _ = run::cancel(self.header, true);",
-        replace: "let _ = run::cancel(self.header, false);",
+        find: "let _ = run::cancel(self.header, Some(record.origin(request)));",
+        replace: "let _ = run::cancel(self.header, None);",
         test: "tasks::r13_the_awaited_task_is_cancelled_and_waited_for",
+    },
+    Bug {
+        what: "13: a circle of awaits passes a request around for ever",
+        file: COLD,
+        find: "if origin.is_some_and(|origin| requests.passed_on",
+        replace: "if false && origin.is_some_and(|origin| requests.passed_on",
+        test: "tasks::tasks_that_awaited_each_other_passed_one_request_around_for_ever",
     },
     Bug {
         what: "14: those whom a combinator would not poll are not woken",
@@ -247,5 +254,12 @@ pub(crate) const BUGS: &[Bug] = &[
         find: "let some = self.budget.get() > 0 || self.task.is_none();",
         replace: "let some = true;",
         test: "rules::r19_what_waits_for_its_turn_only_is_pending_too",
+    },
+    Bug {
+        what: "19: an await that found no budget is fresh once more",
+        file: JOIN,
+        find: "let fresh = self.await_.is_none() && ",
+        replace: "let fresh = ",
+        test: "rules::r19_an_await_that_was_polled_without_budget_is_open",
     },
 ];
