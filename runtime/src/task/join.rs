@@ -34,7 +34,8 @@ use crate::context;
 /// its inner end, as in asyncio. If the task gives a value all the same, that is what the await gives; if
 /// it was cancelled so, the error [says so](JoinError::passed_on), and who awaits it may raise the
 /// request again. A task that ignores requests keeps its awaiter waiting, and timeouts around it.
-/// [`shield`](crate::shield) keeps requests from the task.
+/// [`shield`](crate::shield) keeps requests from the task. Tasks that await each other in a circle wait for ever,
+/// and a request that one of them passes on reaches each of them once.
 ///
 /// # Cancel safety
 /// Awaiting through `&mut task` may be given up and begun again; the output is not lost.
