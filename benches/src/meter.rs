@@ -1,8 +1,12 @@
 //! What a piece of work cost.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
 
 /// The cost of a piece of work.
 #[derive(Debug, Clone, Copy)]
@@ -19,10 +23,38 @@ impl Cost {
         self.cpu.as_nanos() as f64 / ops as f64
     }
 
+    /// What another program says of itself.
+    ///
+    /// # Errors
+    /// When there is no such program, or it fails.
+    pub fn told_by(program: &mut Command) -> Result<Cost, Error> {
+        let told = program.output()?;
+        if !told.status.success() {
+            let why = String::from_utf8_lossy(&told.stderr);
+            let program = program.get_program();
+            return Err(format!("{} failed: {why}", program.display()).into());
+        }
+        let Told { cpu, wall } = serde_json::from_slice(&told.stdout)?;
+        Ok(Cost { cpu: Duration::from_nanos(cpu), wall: Duration::from_nanos(wall) })
+    }
+
+    /// What such a program writes.
+    pub fn tell(&self) -> String {
+        let [cpu, wall] = [self.cpu, self.wall].map(|time| time.as_nanos() as u64);
+        serde_json::json!(Told { cpu, wall }).to_string()
+    }
+
     /// What one of `ops` operations took, in nanoseconds on the clock.
     pub fn wall_nanos(&self, ops: u64) -> f64 {
         self.wall.as_nanos() as f64 / ops as f64
     }
+}
+
+/// A [`Cost`] between two programs, in nanoseconds.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    cpu: u64,
+    wall: u64,
 }
 
 /// Does `work` and says what it cost.

@@ -64,7 +64,8 @@ WORKLOADS = {
 workload, warm_up, ops = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 run, threads = WORKLOADS[workload]
 with ThreadPoolExecutor(threads) as pool:
-    run(pool, warm_up)
+    if warm_up:
+        run(pool, warm_up)
     cpu, wall = time.process_time_ns(), time.perf_counter_ns()
     run(pool, ops)
     wall, cpu = time.perf_counter_ns() - wall, time.process_time_ns() - cpu

@@ -1,9 +1,6 @@
 //! CPython's pool of threads: a process of its own does one round and tells what it cost.
 
 use std::process::Command;
-use std::time::Duration;
-
-use serde::Deserialize;
 
 use crate::Error;
 use crate::meter::Cost;
@@ -11,26 +8,13 @@ use crate::meter::Cost;
 /// What it runs.
 const PROGRAM: &str = include_str!("cpython.py");
 
-/// What it tells, in nanoseconds.
-#[derive(Deserialize)]
-struct Told {
-    cpu: u64,
-    wall: u64,
-}
-
 /// So many operations of one of the workloads that the program knows, after some that are not timed.
 ///
 /// # Errors
 /// When there is no CPython, or the program fails.
 pub(crate) fn measure(workload: &str, warm_up: u64, ops: u64) -> Result<Cost, Error> {
     let [warm_up, ops] = [warm_up, ops].map(|ops| ops.to_string());
-    let told = Command::new("python3").args(["-c", PROGRAM, workload, &warm_up, &ops]).output()?;
-    if !told.status.success() {
-        let why = String::from_utf8_lossy(&told.stderr);
-        return Err(format!("{workload} failed with CPython: {why}").into());
-    }
-    let Told { cpu, wall } = serde_json::from_slice(&told.stdout)?;
-    Ok(Cost { cpu: Duration::from_nanos(cpu), wall: Duration::from_nanos(wall) })
+    Cost::told_by(Command::new("python3").args(["-c", PROGRAM, workload, &warm_up, &ops]))
 }
 
 /// Its version, if there is one.
@@ -43,6 +27,7 @@ pub(crate) fn version() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::time::Duration;
 
     use super::*;
 

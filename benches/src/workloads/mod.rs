@@ -23,7 +23,7 @@
 //! | `memory.rs` | how large a task is that waits |
 //! | `startup.rs` | what it costs to start and stop |
 //! | `echo.rs` | what a request costs within one process, so that its instructions can be counted |
-//! | `single.rs` | all of these from a profiler |
+//! | `single.rs` | all of these once, in a process of their own |
 //! | [`traffic`](mod@crate::traffic) | what a request over TCP costs |
 //! | [`processes`](crate::processes) | what a job costs in another process |
 
@@ -179,7 +179,12 @@ impl Workload {
             (_, Name::Rayon) => self.measure_rayon(effort),
             (Workload::Timed(timed), Name::CPython) => {
                 let ops = timed.ops() / effort.divisor;
-                Ok(costs(cpython::measure(timed.name(), ops / WARM_UP, ops)?, ops))
+                let warm_up = if timed.starts_cold() { 0 } else { ops / WARM_UP };
+                Ok(costs(cpython::measure(timed.name(), warm_up, ops)?, ops))
+            }
+            (Workload::Timed(timed), _) if timed.starts_cold() => {
+                let ops = timed.ops() / effort.divisor;
+                Ok(costs(single::elsewhere(timed, runtime, ops)?, ops))
             }
             _ => runtime.dispatch(Measure { workload: self, effort }),
         };

@@ -1,11 +1,14 @@
-//! One workload on one runtime, once: for profilers.
+//! One workload on one runtime, once, in a process of its own: for profilers, and where a process that has done
+//! it before has an advantage.
 
 use std::io::Write;
+use std::process::Command;
 
 use super::{Timed, echo, sleeps};
+use crate::Error;
+use crate::meter::{self, Cost};
 use crate::options::Single;
-use crate::runtimes::{Job, Peer};
-use crate::{Error, meter};
+use crate::runtimes::{Job, Name, Peer};
 
 /// What can be run so.
 #[derive(Clone, Copy)]
@@ -41,7 +44,17 @@ impl Work {
     }
 }
 
-/// Runs one workload on one runtime, once and without a warm-up.
+/// Has another process run one [`single`] workload.
+///
+/// # Errors
+/// When the runtime does not start there.
+pub(super) fn elsewhere(work: Timed, runtime: Name, ops: u64) -> Result<Cost, Error> {
+    let ops = ops.to_string();
+    let arguments = ["single", work.name(), "--runtime", runtime.name(), "--ops", &ops];
+    Cost::told_by(Command::new(std::env::current_exe()?).args(arguments))
+}
+
+/// Runs one workload on one runtime, once and without a warm-up. Writes what that cost, in nanoseconds.
 ///
 /// # Errors
 /// When the workload has no such form, or the runtime does not start.
@@ -69,12 +82,7 @@ impl Job for Once {
         let Once { work, ops } = self;
         let (outcome, cost) = meter::measure(|| work.run(&peer, ops));
         outcome?;
-        writeln!(
-            std::io::stdout(),
-            "{:.1} CPU ns, {:.1} wall ns",
-            cost.cpu_nanos(ops),
-            cost.wall_nanos(ops)
-        )?;
+        writeln!(std::io::stdout(), "{}", cost.tell())?;
         Ok(())
     }
 }

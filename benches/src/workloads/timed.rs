@@ -190,6 +190,11 @@ impl Timed {
         }
     }
 
+    /// Whether each time begins in a new process, and without a warm-up.
+    pub(super) fn starts_cold(self) -> bool {
+        self == Timed::BlockingNaps
+    }
+
     /// What is done once, before anything is timed.
     pub(super) fn prepare<P: Peer>(self, peer: &P) {
         if self == Timed::BlockingNaps {
