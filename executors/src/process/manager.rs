@@ -1,4 +1,5 @@
-//! The manager: hears from everybody and keeps the books.
+//! The manager: keeps the books. What it hears is in `hearing`, how workers end in `endings`, how many there are in
+//! `staffing`.
 //!
 //! It is a machine without a thread of its own, under a lock, and whoever has something for it or wants something of it
 //! may turn it (`turning`): the pool's thread, a thread that submits a job, one that waits for a job. Everything it reads
@@ -6,73 +7,22 @@
 //! out to be delivered without the lock. When nothing happens it makes no system call and has no timer.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
-use super::death;
-use super::files::Files;
 use super::fork_server::{ForkServer, Recipe};
 use super::orphans::Orphans;
-use super::policy::{Homes, Parked, Policy, WorkerPhase};
+use super::policy::{Homes, Parked, Policy};
 use super::remote_job::{RemoteJob, Reply};
-use super::report::CrashReport;
 use super::shared::Shared;
-use super::socket::{self, FRAME_LIMIT, Received};
+use super::socket::FRAME_LIMIT;
 use super::staffing::Staffing;
-use super::tail::{Output, last_line};
 use super::watchdog::MemoryWatch;
-use super::wire::{FromWorker, clip};
-use super::worker_handle::{AnswerBySocket, Phase, SendError, WorkerHandle};
+use super::worker_handle::{Phase, SendError, WorkerHandle};
 use crate::error::JobError;
-
-/// How many frames of one worker are taken before the others get their turn.
-const FRAMES_A_TURN: usize = 16;
-
-/// How many answers of one worker are taken before the others get their turn.
-const ANSWERS_A_TURN: u32 = 64;
-
-/// How much output of one worker is read before the others get their turn.
-const OUTPUT_A_TURN: usize = 64 * 1024;
-
-/// How much output is read of a worker that has died.
-const LAST_OUTPUT: usize = 1 << 20;
-
-/// What an epoll event is about; the rest of the token is the worker's serial number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
-    Wake,
-    Control,
-    ServerOutput,
-    Socket,
-    Output,
-    Process,
-    Bell,
-}
-
-const SOURCES: [Source; 7] = [
-    Source::Wake,
-    Source::Control,
-    Source::ServerOutput,
-    Source::Socket,
-    Source::Output,
-    Source::Process,
-    Source::Bell,
-];
-
-const SOURCE_BITS: u32 = 3;
-
-fn token(source: Source, serial: u64) -> u64 {
-    serial << SOURCE_BITS | source as u64
-}
-
-fn source(token: u64) -> Option<(Source, u64)> {
-    let source = SOURCES.get((token & ((1 << SOURCE_BITS) - 1)) as usize)?;
-    Some((*source, token >> SOURCE_BITS))
-}
 
 pub(super) struct Manager {
     pub(super) shared: Arc<Shared>,
@@ -89,7 +39,7 @@ pub(super) struct Manager {
     /// Lists of outcomes that are being delivered.
     delivering: usize,
     pub(super) staffing: Staffing,
-    orphans: Orphans,
+    pub(super) orphans: Orphans,
     pub(super) memory: MemoryWatch,
     pub(super) policy: Policy,
     pub(super) parked: Parked,
@@ -104,7 +54,8 @@ pub(super) struct Manager {
     sleep: Sleep,
     /// Somebody else has left something behind for that thread.
     is_wanted: bool,
-    buffer: Box<[u8]>,
+    /// For messages.
+    pub(super) buffer: Box<[u8]>,
 }
 
 /// What the pool's thread does.
@@ -116,7 +67,6 @@ enum Sleep {
 
 /// Outcomes that were handed out, to be delivered without the manager's lock.
 pub(super) type Finished = Vec<(RemoteJob, Reply)>;
-
 impl Manager {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -172,23 +122,9 @@ impl Manager {
         left
     }
 
-    /// Takes in what epoll says.
-    pub(super) fn take_events(&mut self, events: &[EpollEvent]) {
-        // Who has heard nothing may be parked next, while another one rests.
-        if !events.is_empty() {
-            self.sleep = Sleep::Awake;
-        }
-        for event in events {
-            match source(event.data()) {
-                Some((Source::Control, _)) => self.hear_server(),
-                Some((Source::ServerOutput, _)) => self.read_server_output(),
-                Some((Source::Socket, serial)) => self.hear(serial),
-                Some((Source::Output, serial)) => self.read_output(serial),
-                Some((Source::Process, serial)) => self.bury(serial),
-                Some((Source::Bell, serial)) => self.hear_bell(serial),
-                Some((Source::Wake, _)) | None => {}
-            }
-        }
+    /// Whoever was to sleep has something to do.
+    pub(super) fn note_awake(&mut self) {
+        self.sleep = Sleep::Awake;
     }
 
     /// Until when whoever turns may sleep, if he may: not while there are answers, other than the long ones that were
@@ -255,10 +191,6 @@ impl Manager {
             || self.missing(now) > 0
             || asleep.is_some_and(comes_late);
         self.is_wanted && asleep.is_some()
-    }
-
-    pub(super) fn has_answers(&self) -> bool {
-        self.workers.values().any(WorkerHandle::has_answers)
     }
 
     fn take_orders(&mut self, now: Instant) {
@@ -331,62 +263,6 @@ impl Manager {
         fewest.map(|(serial, _)| (*serial, false))
     }
 
-    /// Takes what answers there are; with `light`, leaves the long ones, and says whether there were any.
-    fn take_answers(&mut self, now: Instant, light: bool) -> bool {
-        let mut from = 0;
-        let mut left = false;
-        while let Some((&serial, _)) =
-            self.workers.range(from..).find(|(_, worker)| worker.has_answers())
-        {
-            left |= self.take_answers_of(serial, now, light);
-            from = serial + 1;
-        }
-        left
-    }
-
-    pub(super) fn take_answers_of(&mut self, serial: u64, now: Instant, light: bool) -> bool {
-        let mut taken = 0;
-        let mut left = false;
-        loop {
-            let Some(worker) = self.workers.get_mut(&serial) else { return false };
-            if taken == ANSWERS_A_TURN || !worker.has_answers() {
-                break;
-            }
-            if worker.next_is_long() {
-                if light {
-                    left = true;
-                    break;
-                }
-                if worker.misses_an_answer() {
-                    self.hear(serial);
-                }
-            }
-            let Some(worker) = self.workers.get_mut(&serial) else { return false };
-            match worker.next_answer() {
-                Ok(None) => break,
-                Ok(Some((job, reply))) => {
-                    taken += 1;
-                    self.conclude(serial, job, reply);
-                }
-                Err(why) => {
-                    self.convict(serial, &why);
-                    return false;
-                }
-            }
-        }
-        let Some(worker) = self.workers.get_mut(&serial) else { return left };
-        if taken > 0 {
-            self.shared.metrics.run_time.record_several(now - worker.head_since, taken);
-            worker.note_pace(taken, now);
-            worker.note_answers(taken, now);
-            self.staffing.note_success();
-        }
-        if worker.phase == Phase::Busy && worker.in_flight() == 0 {
-            self.make_idle(serial);
-        }
-        left
-    }
-
     /// Hands out what is to be delivered: for a thread that is not the pool's only what calls nobody. (Foreign code runs
     /// when it is delivered: destructors, decoders, callbacks, wakers.) To be followed by [`delivered`](Self::delivered).
     pub(super) fn hand_out(&mut self, only_quiet: bool) -> Finished {
@@ -441,165 +317,6 @@ impl Manager {
         }
     }
 
-    /// Kills a worker for a reason of ours.
-    pub(super) fn let_go(&mut self, serial: u64) {
-        if let Some(worker) = self.workers.get_mut(&serial) {
-            worker.is_ours = true;
-        }
-        self.put_down(serial);
-    }
-
-    /// Kills a worker and gives it no more jobs. It is reaped when it is dead; if it has not been
-    /// heard of yet it is killed as soon as it is.
-    pub(super) fn put_down(&mut self, serial: u64) {
-        self.retire(serial);
-        let Some(worker) = self.workers.get(&serial) else { return };
-        worker.kill();
-        // Of the others the answers count that they have sent.
-        if worker.is_ours && worker.process.is_some() {
-            self.silence(serial);
-        }
-    }
-
-    /// Gives a worker no more jobs, because it dies.
-    pub(super) fn retire(&mut self, serial: u64) {
-        self.idle.retain(|other| *other != serial);
-        let Some(worker) = self.workers.get_mut(&serial) else { return };
-        if worker.process.is_some() {
-            worker.phase = Phase::Dying;
-            worker.entry.rest(WorkerPhase::Dying);
-        }
-    }
-
-    /// Stops listening to a worker's socket and bell, so that it can't keep us busy.
-    pub(super) fn silence(&mut self, serial: u64) {
-        if let Some(worker) = self.workers.get_mut(&serial)
-            && !std::mem::replace(&mut worker.is_silent, true)
-        {
-            // They are registered until this flag is set, so this can't fail.
-            let _ = self.epoll.delete(&worker.socket);
-            let _ = self.epoll.delete(&worker.bell);
-        }
-    }
-
-    /// Listens to something of a worker.
-    pub(super) fn listen(&self, fd: impl AsFd, source: Source, serial: u64) -> nix::Result<()> {
-        self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token(source, serial)))
-    }
-
-    /// Listens to something that is never read.
-    pub(super) fn listen_for_edges(
-        &self,
-        fd: impl AsFd,
-        source: Source,
-        serial: u64,
-    ) -> nix::Result<()> {
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
-        self.epoll.add(fd, EpollEvent::new(flags, token(source, serial)))
-    }
-
-    /// A worker has rung. The answers are taken in the turn that follows.
-    fn hear_bell(&mut self, serial: u64) {
-        let worker = self.workers.get_mut(&serial).filter(|worker| !worker.is_silent);
-        if worker.is_some_and(|worker| !worker.note_ring()) {
-            self.convict(serial, "rings for nothing");
-        }
-    }
-
-    /// Takes a worker's frames.
-    fn hear(&mut self, serial: u64) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        if buffer.is_empty() {
-            // Whoever listens to `tracing` has panicked, and it was lost.
-            buffer = vec![0; FRAME_LIMIT].into_boxed_slice();
-        }
-        for _ in 0..FRAMES_A_TURN {
-            let Some(worker) = self.workers.get(&serial).filter(|worker| !worker.is_silent) else {
-                break;
-            };
-            match socket::receive(worker.socket.as_fd(), &mut buffer) {
-                Ok(Some(received)) => {
-                    if let Err(why) = self.take_frame(serial, &buffer, received) {
-                        self.convict(serial, &why);
-                    }
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                // It ends, or pretends to.
-                Ok(None) | Err(_) => {
-                    self.silence(serial);
-                    self.lost_contact(serial);
-                }
-            }
-        }
-        self.buffer = buffer;
-    }
-
-    /// The error says in what way the frame makes no sense.
-    fn take_frame(&mut self, serial: u64, buffer: &[u8], received: Received) -> Result<(), String> {
-        if !received.whole {
-            return Err("a message that is too long".to_owned());
-        }
-        let frame = postcard::take_from_bytes::<FromWorker>(&buffer[..received.len]);
-        let (frame, tail) = frame.map_err(|error| format!("a message that is none: {error}"))?;
-        let Some(worker) = self.workers.get_mut(&serial) else { return Ok(()) };
-        match frame {
-            FromWorker::Hello { pid } if worker.claimed_pid.is_none() && pid > 0 => {
-                worker.claimed_pid = Some(pid);
-                self.adopt_orphan(serial);
-            }
-            FromWorker::Ready if !worker.was_ready => {
-                worker.was_ready = true;
-                worker.evidence.tells_of_faults = true;
-                self.note_ready();
-                self.make_idle(serial);
-            }
-            FromWorker::InitializerFailed { why } if !worker.was_ready => {
-                tracing::error!(
-                    why,
-                    "the initializer of a process pool failed; the pool is broken"
-                );
-                self.break_down(&format!("the initializer of its workers failed: {}", clip(why)));
-            }
-            FromWorker::Faulted(fault) => worker.evidence.fault = Some(fault),
-            FromWorker::Denied { call } => {
-                worker.evidence.denied = Some(u32::from_le_bytes(call));
-            }
-            FromWorker::Confined(enforced) if !worker.was_ready => {
-                self.shared.note_enforced(enforced, self.memory.guard());
-            }
-            FromWorker::NotConfined { why } if !worker.was_ready => {
-                tracing::error!(why, "a worker's sandbox can't be put on; the pool is broken");
-                self.break_down(&format!("its workers' sandbox can't be put on: {}", clip(why)));
-            }
-            FromWorker::Dying { panic, location } if worker.was_ready => {
-                worker.last_words = Some((panic, location));
-            }
-            FromWorker::Done { number, done, has_new_file } if worker.was_ready => {
-                let files = Files::of(has_new_file, received.fds)?;
-                let tail = tail.to_vec();
-                worker.keep_answer(AnswerBySocket { number, done, tail, files })?;
-            }
-            _ => return Err("a message that is not its turn".to_owned()),
-        }
-        Ok(())
-    }
-
-    /// Kills a worker that sends nonsense.
-    fn convict(&mut self, serial: u64, why: &str) {
-        let Some(worker) = self.workers.get_mut(&serial) else { return };
-        let pid = worker.pid();
-        tracing::warn!(pid, why, "a worker process sent nonsense and is killed");
-        let back = worker.take_back(false);
-        let (first, rest) = worker.estate();
-        self.strand(rest);
-        self.strand(back);
-        if let Some(job) = first {
-            let error = format!("its worker process {pid} sent {why}, and was killed");
-            self.finish(serial, job, JobError::codec("result", error));
-        }
-        self.let_go(serial);
-    }
-
     /// A worker is ready for its next job.
     pub(super) fn make_idle(&mut self, serial: u64) {
         let Some(worker) = self.workers.get_mut(&serial) else { return };
@@ -611,103 +328,6 @@ impl Manager {
             self.let_go(serial);
         } else if self.goes_on(serial) {
             self.idle.push(serial);
-        }
-    }
-
-    fn read_output(&mut self, serial: u64) {
-        let Some(worker) = self.workers.get_mut(&serial) else { return };
-        let pid = worker.pid();
-        if worker.read_output(pid, OUTPUT_A_TURN) == Output::Closed {
-            let _ = self.epoll.delete(&worker.output.fd);
-        }
-    }
-
-    /// A worker has ended: reaps it, and fails the job it had begun.
-    fn bury(&mut self, serial: u64) {
-        // What it said before it died may still be on its way.
-        self.hear_out(serial);
-        self.idle.retain(|other| *other != serial);
-        let Some(mut worker) = self.workers.remove(&serial) else { return };
-        let Some(process) = worker.process.take() else { return };
-        let pid = process.pid as u32;
-        let _ = worker.read_output(pid, LAST_OUTPUT);
-        let remains = death::reap(process.pid, &process.pidfd);
-        self.orphans.take_over(process.pid, Instant::now());
-        let _ = self.epoll.delete(&process.pidfd);
-        let _ = self.epoll.delete(&worker.output.fd);
-        if !worker.is_silent {
-            let _ = self.epoll.delete(&worker.socket);
-            let _ = self.epoll.delete(&worker.bell);
-        }
-        self.publish();
-        let (first, rest) = worker.estate();
-        self.strand(rest);
-        self.judge(&mut worker, &remains);
-        let mut report = remains.report(pid, &worker.evidence, worker.last_words_of_job());
-        report.attempt = first.as_ref().map_or(1, |job| job.terms.attempt());
-        if worker.is_ours {
-            tracing::debug!(pid, "a worker process was let go");
-        } else {
-            tracing::warn!(
-                pid,
-                cause = ?report.cause,
-                signal = report.signal,
-                exit_code = report.exit_code,
-                had_a_job = first.is_some(),
-                last_line = last_line(&report.stderr_tail),
-                "a worker process died"
-            );
-            self.note_death(worker.was_ready, &report);
-        }
-        if let Some(job) = first {
-            self.shared.metrics.run_time.record(worker.head_since.elapsed());
-            let panic = worker.last_words.filter(|_| remains.may_be_an_abort());
-            let error = match panic {
-                Some((panic, location)) => JobError::panicked_elsewhere(panic, location),
-                None => JobError::crashed(report),
-            };
-            self.finish(serial, job, error);
-        }
-    }
-
-    /// A worker died that we did not kill.
-    fn note_death(&mut self, was_ready: bool, report: &CrashReport) {
-        if was_ready {
-            self.shared.metrics.record_crash(report.cause);
-            return self.staffing.note_crash();
-        }
-        let said = report.stderr_tail.trim_end();
-        let code = match (report.signal, report.exit_code) {
-            (Some(signal), _) => format!("signal {signal}"),
-            (None, code) => format!("exit code {}", code.unwrap_or_default()),
-        };
-        self.start_failed(&format!("a worker process died before it was ready ({code}): {said}"));
-    }
-
-    /// Takes what a dead worker had sent, up to a limit.
-    fn hear_out(&mut self, serial: u64) {
-        for _ in 0..FRAMES_A_TURN {
-            match self.workers.get(&serial) {
-                Some(worker) if !worker.is_silent => self.hear(serial),
-                _ => break,
-            }
-        }
-        self.take_answers_of(serial, Instant::now(), false);
-    }
-
-    /// Fails everything that waits, now and in future.
-    fn break_down(&mut self, why: &str) {
-        self.is_broken = true;
-        self.fail_stranded(why);
-        self.shared.break_down(why);
-        self.let_go_of_all(|worker| worker.phase != Phase::Busy);
-    }
-
-    pub(super) fn let_go_of_all(&mut self, which: impl Fn(&WorkerHandle) -> bool) {
-        let serials: Vec<u64> =
-            self.workers.iter().filter(|(_, worker)| which(worker)).map(|(id, _)| *id).collect();
-        for serial in serials {
-            self.let_go(serial);
         }
     }
 
@@ -767,22 +387,6 @@ impl Manager {
         let relief = self.workers.values().filter_map(WorkerHandle::relief);
         let looks = self.staffing_deadline(now).chain(self.next_look(now));
         policy.chain(relief).chain(looks).chain(self.orphans.next()).min()
-    }
-}
-
-impl Drop for Manager {
-    fn drop(&mut self) {
-        // Only after a panic or a failed wait is anybody left.
-        for worker in self.workers.values() {
-            worker.kill();
-            if let Some(process) = &worker.process {
-                // The kill can't be caught, so this waits only for the memory to be given back.
-                let mut poll =
-                    [nix::poll::PollFd::new(process.pidfd.as_fd(), nix::poll::PollFlags::POLLIN)];
-                let _ = nix::poll::poll(&mut poll, nix::poll::PollTimeout::NONE);
-                death::reap(process.pid, &process.pidfd);
-            }
-        }
     }
 }
 

@@ -15,15 +15,6 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-#[test]
-fn tokens_name_their_source() {
-    for (index, kind) in SOURCES.into_iter().enumerate() {
-        assert_eq!(kind as usize, index);
-        assert_eq!(source(token(kind, 12_345)), Some((kind, 12_345)));
-    }
-    assert_eq!(source(7), None);
-}
-
 /// Says that it has been begun.
 fn block(path: String) {
     use std::io::Write;

@@ -18,7 +18,7 @@
 //! 2. The fork server has one thread. On request it copies itself; the copies are *workers* and
 //!    children of the program (`worker`). Each has a board, a socket, an output pipe and a lifeline of its own
 //!    and shares nothing with the others.
-//! 3. The *manager* deals with all of them (`manager`, `staffing`, `worker_handle`). It is turned by the pool's thread
+//! 3. The *manager* deals with all of them (`manager`, `hearing`, `endings`, `staffing`, `worker_handle`). It is turned by the pool's thread
 //!    and by threads that submit or wait (`turning`). Callers reach it through `shared`.
 //! 4. A *board* is memory that the program and one worker share (`board`), in which jobs and answers lie in a *ring* of
 //!    slots (`ring`); the worker works at its *desk* (`desk`). Short jobs are given ahead (`window`).
@@ -54,6 +54,7 @@ mod confinement;
 mod cpu_limit;
 mod death;
 mod desk;
+mod endings;
 mod environment;
 mod evidence;
 mod fault;
@@ -64,6 +65,7 @@ mod futex;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hearing;
 mod hook;
 mod image;
 mod manager;
