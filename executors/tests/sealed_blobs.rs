@@ -199,7 +199,7 @@ fn descriptors_and_memory_are_given_back() {
     round(100);
     let (ours, before) = (descriptors(), theirs());
     round(1000);
-    assert_eq!(descriptors(), ours);
+    until("our old number of descriptors", || descriptors() <= ours);
     for (pid, count) in theirs() {
         assert!(before.get(&pid).is_none_or(|before| *before == count), "{before:?}");
     }

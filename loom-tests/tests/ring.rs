@@ -2,7 +2,7 @@
 //! of `WorkerHandle` and `Manager::may_sleep` in the program, of `Desk` in the worker.
 
 #[allow(dead_code, unreachable_pub, reason = "the models use a part")]
-#[path = "../../executors/src/process/ring.rs"]
+#[path = "../../executors/src/process/transport/ring.rs"]
 mod ring;
 
 use loom::thread;

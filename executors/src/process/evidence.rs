@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::report::CrashCause;
 use super::sandbox::SystemCall;
-use super::wire::Fault;
+use super::transport::wire::Fault;
 
 /// What a worker has told, and what was seen and done to it.
 #[derive(Debug)]

@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::environment::Environment;
+use super::image;
+use super::inside::takeover;
 use super::pool_error::ProcessPoolError;
-use super::socket::{self, FRAME_LIMIT};
 use super::tail::{Output, OutputPipe, pipe};
-use super::wire::{FromServer, MAGIC, PROTOCOL, ToServer, WorkerSettings};
-use super::{image, takeover};
+use super::transport::socket::{self, FRAME_LIMIT};
+use super::transport::wire::{FromServer, MAGIC, PROTOCOL, ToServer, WorkerSettings};
 
 /// Who says this much before it answers is none of ours.
 const CHATTER_LIMIT: usize = 64 * 1024;

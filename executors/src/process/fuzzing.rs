@@ -11,11 +11,11 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::board::{Board, RESULTS};
-use super::body::{self, BoardResults, ResultFile, Source, new_file};
-use super::mapping::Mapping;
 use super::remote_job::Reply;
-use super::wire::{
+use super::transport::board::{Board, RESULTS};
+use super::transport::body::{self, BoardResults, ResultFile, Source, new_file};
+use super::transport::mapping::Mapping;
+use super::transport::wire::{
     AnswerInSlot, BlobPlace, Done, FromServer, FromWorker, Place, Task, ToServer, ToWorker,
 };
 use crate::BlobBuf;
@@ -145,8 +145,8 @@ fn argument_of_a_job(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::body::Body;
-    use super::super::wire::{Beside, Order, SlotAnswer, Span, Verdict, WorkerSettings};
+    use super::super::transport::body::Body;
+    use super::super::transport::wire::{Beside, Order, SlotAnswer, Span, Verdict, WorkerSettings};
     use super::*;
 
     /// How many messages; more with `LOOPOOL_TEST_MESSAGES`.

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use super::files::Files;
 use super::manager::Manager;
-use super::socket::{self, FRAME_LIMIT, Received};
 use super::tail::Output;
-use super::wire::{FromWorker, clip};
+use super::transport::files::Files;
+use super::transport::socket::{self, FRAME_LIMIT, Received};
+use super::transport::wire::{FromWorker, clip};
 use super::worker_handle::{AnswerBySocket, Phase, WorkerHandle};
 
 /// How many frames of one worker are taken before the others get their turn.

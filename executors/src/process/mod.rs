@@ -43,67 +43,47 @@
 //!    end of their lifeline is closed, and only the program has one. What jobs have started in a worker's
 //!    process group dies with it, and is reaped if it falls to the program (`orphans`).
 
-mod alone;
-mod arena;
-mod board;
-mod body;
 mod cgroup;
-mod child;
 mod child_process;
 mod confinement;
-mod cpu_limit;
 mod death;
-mod desk;
 mod endings;
 mod environment;
 mod evidence;
-mod fault;
-mod files;
 mod force;
 mod fork_server;
-mod futex;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod hearing;
-mod hook;
 mod image;
+mod inside;
 mod manager;
-mod mapping;
 mod offspring;
 mod oom;
 mod orphans;
-mod panics;
 mod placement;
 mod policy;
 mod pool;
 mod pool_error;
 mod remote_job;
 mod report;
-mod ring;
 mod sandbox;
-mod sealed;
 mod serving;
 mod shared;
-mod socket;
 mod staffing;
 mod submission;
 mod tail;
-mod takeover;
-mod thread_id;
-mod trampoline;
+mod transport;
 mod turning;
 mod watchdog;
 mod window;
-mod wire;
-mod worker;
 mod worker_handle;
 
 pub use child_process::{Process, ProcessHandle};
-#[doc(hidden)]
-pub use hook::constructor_address;
 pub(crate) use image::read as read_image;
-pub(crate) use mapping::Mapping;
+#[doc(hidden)]
+pub use inside::hook::constructor_address;
 pub(crate) use offspring::{Held, finish};
 pub(crate) use policy::with_state;
 pub use policy::{
@@ -113,5 +93,6 @@ pub use pool::{ProcessPoolBuilder, ProcessPoolExecutor, worker_main};
 pub use pool_error::ProcessPoolError;
 pub use report::{CrashCause, CrashReport};
 pub use sandbox::{Enforced, MemoryGuard, Sandbox, SystemCall};
-pub(crate) use sealed::{Sealed, Unsealed};
 pub use submission::RemoteWork;
+pub(crate) use transport::mapping::Mapping;
+pub(crate) use transport::sealed::{Sealed, Unsealed};

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::body::{self, Body, Source};
 use super::image::Offset;
+use super::inside::trampoline::{Trampoline, trampoline, trampoline_each, trampoline_with};
 use super::policy::Terms;
-use super::trampoline::{Trampoline, trampoline, trampoline_each, trampoline_with};
-use super::wire::Place;
+use super::transport::body::{self, Body, Source};
+use super::transport::wire::Place;
 use crate::blob::Blob;
 use crate::cancel_token::Askable;
 use crate::counters::Counters;

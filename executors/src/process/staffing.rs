@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::board::Board;
 use super::death;
 use super::fork_server::{ForkServer, News};
 use super::hearing::Source;
 use super::manager::Manager;
-use super::socket;
 use super::tail::{Output, OutputPipe, pipe};
+use super::transport::board::Board;
+use super::transport::socket;
 use super::worker_handle::{Phase, Process, WorkerHandle};
 
 /// How many failures in a row are borne before jobs fail for them.

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::body::Body;
 use super::policy::{StateRecipe, Terms};
 use super::pool::ProcessPoolExecutor;
 use super::remote_job::{RemoteJob, Reply, Target};
+use super::transport::body::Body;
 use crate::call_with::CallWith;
 use crate::engine::Serving;
 use crate::error::{JobError, RejectReason, Rejected};

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::policy::events;
-use super::wire;
+use super::transport::wire;
 
 /// Positions in the output are counted modulo this and one.
 pub(super) const POSITION: u32 = u32::MAX >> 1;
@@ -129,7 +129,7 @@ pub(super) fn last_line(text: &str) -> &str {
 /// A pipe: the reading end, in non-blocking mode, and the writing end.
 pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    super::socket::never_block(&read)?;
+    super::transport::socket::never_block(&read)?;
     Ok((read, write))
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::ring::SLOTS;
+use super::transport::ring::SLOTS;
 
 /// How much work is given ahead.
 const AHEAD: Duration = Duration::from_micros(400);

@@ -6,20 +6,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::arena::Arena;
-use super::board::{self, ARGUMENTS, Board, MESSAGE_LIMIT};
-use super::body::{BoardResults, Body, Plan, ResultFile, Source};
+use super::death;
 use super::evidence::Evidence;
-use super::files::Files;
 use super::policy::{Entry, Tenure};
 use super::remote_job::{RemoteJob, Reply};
-use super::ring::SLOTS;
-use super::sealed::MOST_SEALED;
 use super::tail::{Output, OutputPipe};
+use super::transport::arena::Arena;
+use super::transport::board::{self, ARGUMENTS, Board, MESSAGE_LIMIT};
+use super::transport::body::{BoardResults, Body, Plan, ResultFile, Source};
+use super::transport::files::Files;
+use super::transport::ring::SLOTS;
+use super::transport::sealed::MOST_SEALED;
+use super::transport::wire::{AnswerInSlot, Beside, Done, NEAR, Place, Task, ToWorker, Verdict};
+use super::transport::{futex, socket};
 use super::watchdog::Watched;
 use super::window::{LONG, Window};
-use super::wire::{AnswerInSlot, Beside, Done, NEAR, Place, Task, ToWorker, Verdict};
-use super::{death, futex, socket};
 use crate::error::JobError;
 
 /// A worker that rings so often in a row without an answer is killed.

@@ -7,11 +7,11 @@ use nix::sys::eventfd::EventFd;
 use super::*;
 use crate::BlobBuf;
 use crate::options::JobOptions;
-use crate::process::body::Body;
 use crate::process::policy::Terms;
 use crate::process::remote_job::{LOST_WORKERS_AT_MOST, Reply, Target};
 use crate::process::shared::Shared;
 use crate::process::tail::pipe;
+use crate::process::transport::body::Body;
 use crate::promise::Promise;
 
 /// One that nobody is behind.

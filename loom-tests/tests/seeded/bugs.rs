@@ -21,7 +21,7 @@ const PROMISE: &str = "executors/src/promise.rs";
 const QUEUE: &str = "executors/src/queue.rs";
 const SEVERAL: &str = "executors/src/jobs/several.rs";
 const ROLL: &str = "executors/src/exit/roll.rs";
-const RING: &str = "executors/src/process/ring.rs";
+const RING: &str = "executors/src/process/transport/ring.rs";
 const IDLE: &str = "runtime/src/scheduler/idle.rs";
 /// The callers of `idle.rs` are copies.
 const CALLERS: &str = "loom-tests/tests/park.rs";

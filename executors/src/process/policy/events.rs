@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::process::wire::beginning;
+use crate::process::transport::wire::beginning;
 
 /// What such a line begins with, what is between its parts, and what stands for a line break in it.
 const BEGIN: char = '\u{1e}';

@@ -7,8 +7,8 @@
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use crate::process::fault;
-use crate::process::wire::denial_frame;
+use crate::process::inside::fault;
+use crate::process::transport::wire::denial_frame;
 
 /// `SYS_SECCOMP`: the signal comes from a filter.
 const FROM_A_FILTER: c_int = 1;

@@ -12,11 +12,11 @@ const SEARCHED: usize = 32;
 
 /// The place, found before the process is copied.
 #[derive(Clone, Copy)]
-pub(super) struct ThreadId(NonNull<libc::pid_t>);
+pub(crate) struct ThreadId(NonNull<libc::pid_t>);
 
 impl ThreadId {
     /// Of the calling thread; none where it is not found, without a doubt.
-    pub(super) fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         let id = by_the_kernel();
         Self::told_to_the_kernel(id).or_else(|| Self::in_description(id))
     }
@@ -50,7 +50,7 @@ impl ThreadId {
     }
 
     /// In a copy of the process, by its only thread, a copy of the one that has found the place.
-    pub(super) fn renew(self) {
+    pub(crate) fn renew(self) {
         // SAFETY: see `find`; the kernel has copied the memory to the same address.
         unsafe { self.0.write(by_the_kernel()) };
     }

@@ -11,10 +11,10 @@ use serde::Serialize;
 use super::sealed::MOST_SEALED;
 
 /// The longest frame, header and tail together.
-pub(super) const FRAME_LIMIT: usize = 64 * 1024;
+pub(crate) const FRAME_LIMIT: usize = 64 * 1024;
 
 /// The most descriptors that any frame of ours carries.
-pub(super) const MOST_FDS: usize = 4 + MOST_SEALED;
+pub(crate) const MOST_FDS: usize = 4 + MOST_SEALED;
 
 /// Room for the control messages of one frame, aligned as the kernel wants them.
 #[repr(C)]
@@ -27,7 +27,7 @@ union Control {
 const CONTROL: usize = unsafe { libc::CMSG_SPACE((MOST_FDS * size_of::<RawFd>()) as u32) } as usize;
 
 /// The two ends of a new connection. Neither is inherited by other programs.
-pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
@@ -35,7 +35,7 @@ pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// A socket in non-blocking mode that is full gives [`io::ErrorKind::WouldBlock`], and nothing was
 /// sent.
-pub(super) fn send(
+pub(crate) fn send(
     socket: BorrowedFd<'_>,
     frame: &impl Serialize,
     tail: [&[u8]; 2],
@@ -74,17 +74,17 @@ pub(super) fn send(
 }
 
 /// A frame that arrived.
-pub(super) struct Received {
+pub(crate) struct Received {
     /// Its length in the buffer.
-    pub(super) len: usize,
+    pub(crate) len: usize,
     /// The descriptors that came with it.
-    pub(super) fds: Vec<OwnedFd>,
+    pub(crate) fds: Vec<OwnedFd>,
     /// False when it was longer than the buffer or brought more descriptors than a frame may.
-    pub(super) whole: bool,
+    pub(crate) whole: bool,
 }
 
 /// Takes the next frame; none at the end of the connection.
-pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Received>> {
     let mut control = Control { bytes: [MaybeUninit::uninit(); CONTROL] };
     let mut iov = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut fds = Vec::new();
@@ -134,7 +134,7 @@ fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
 }
 
 /// Makes calls on `fd` return instead of wait.
-pub(super) fn never_block(fd: &OwnedFd) -> io::Result<()> {
+pub(crate) fn never_block(fd: &OwnedFd) -> io::Result<()> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;

@@ -14,14 +14,14 @@ const LARGE: u64 = 8 << 20;
 /// Written by the program, between jobs; never mapped here. The worker maps it once and reads in
 /// place. One that is too small is replaced, not resized, and one that the worker still has a blob
 /// in is left to that worker.
-pub(super) struct Arena {
-    pub(super) file: File,
-    pub(super) len: u64,
+pub(crate) struct Arena {
+    pub(crate) file: File,
+    pub(crate) len: u64,
 }
 
 impl Arena {
     /// Makes one that has room for `len` bytes.
-    pub(super) fn with_room_for(len: u64) -> io::Result<Self> {
+    pub(crate) fn with_room_for(len: u64) -> io::Result<Self> {
         let step = if len <= LARGE { len.max(SMALLEST).next_power_of_two() } else { LARGE };
         let len = len.checked_next_multiple_of(step).ok_or(io::ErrorKind::OutOfMemory)?;
         let file = new_file("loopool-arena")?;
@@ -30,17 +30,17 @@ impl Arena {
     }
 
     /// Whether `plan` fits.
-    pub(super) fn has_room_for(&self, plan: &Plan) -> bool {
+    pub(crate) fn has_room_for(&self, plan: &Plan) -> bool {
         plan.len <= self.len
     }
 
     /// Puts the part of `body` that does not travel in the frame into the arena.
-    pub(super) fn store(&self, body: &Body, plan: &Plan) -> io::Result<()> {
+    pub(crate) fn store(&self, body: &Body, plan: &Plan) -> io::Result<()> {
         body.store(plan, &self.file)
     }
 
     /// Whether to keep it for the next job.
-    pub(super) fn is_worth_keeping(&self) -> bool {
+    pub(crate) fn is_worth_keeping(&self) -> bool {
         self.len <= KEEP_AT_MOST
     }
 }

@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::body::TAIL_LIMIT;
-use super::sealed::MOST_SEALED;
 use super::trampoline::Answer;
-use super::wire::Order;
 use super::worker::Worker;
 use super::{child, fault, panics, takeover};
+use crate::process::transport::body::TAIL_LIMIT;
+use crate::process::transport::sealed::MOST_SEALED;
+use crate::process::transport::wire::Order;
 
 /// The code of a process whose function panicked, or was not called.
 const PANICKED: i32 = 1;
@@ -18,7 +18,7 @@ const PANICKED: i32 = 1;
 /// The whole life of the process, from the order on.
 ///
 /// It ends by `exit`, as `main` does: its own non-daemon threads, executors and processes are waited for.
-pub(super) fn live(control: OwnedFd, order: Order, tail: &[u8], fds: Vec<OwnedFd>) -> ! {
+pub(crate) fn live(control: OwnedFd, order: Order, tail: &[u8], fds: Vec<OwnedFd>) -> ! {
     match catch_unwind(AssertUnwindSafe(|| run(control, order, tail, fds))) {
         Ok(Ok(code)) => std::process::exit(code),
         Ok(Err(error)) => {

@@ -8,38 +8,40 @@ use std::sync::Arc;
 
 use nix::sys::resource::Resource;
 
-use super::body::{self, Body, Plan};
 use super::desk::{Desk, Room};
-use super::image::Offset;
-use super::mapping::Mapping;
-use super::socket;
 use super::trampoline::{Answer, Trampoline};
-use super::wire::{
-    Beside, BlobPlace, Done, FromWorker, Place, ToWorker, Verdict, WorkerSettings, clip,
-};
-use super::{child, cpu_limit, fault, panics, policy, sandbox, sealed};
+use super::{child, cpu_limit, fault, panics};
 use crate::blob::Blob;
 use crate::caught::text_of;
+use crate::process::image::Offset;
+use crate::process::transport::body::{self, Body, Plan};
+use crate::process::transport::mapping::Mapping;
+use crate::process::transport::sealed;
+use crate::process::transport::socket;
+use crate::process::transport::wire::{
+    Beside, BlobPlace, Done, FromWorker, Place, ToWorker, Verdict, WorkerSettings, clip,
+};
+use crate::process::{policy, sandbox};
 
 /// What a worker is given.
-pub(super) struct Belongings {
-    pub(super) socket: OwnedFd,
-    pub(super) lifeline: OwnedFd,
-    pub(super) output: OwnedFd,
-    pub(super) board: OwnedFd,
-    pub(super) bell: OwnedFd,
+pub(crate) struct Belongings {
+    pub(crate) socket: OwnedFd,
+    pub(crate) lifeline: OwnedFd,
+    pub(crate) output: OwnedFd,
+    pub(crate) board: OwnedFd,
+    pub(crate) bell: OwnedFd,
 }
 
 impl Belongings {
     /// As they come with the request.
-    pub(super) fn of(fds: Vec<OwnedFd>) -> Option<Self> {
+    pub(crate) fn of(fds: Vec<OwnedFd>) -> Option<Self> {
         let [socket, lifeline, output, board, bell] = fds.try_into().ok()?;
         Some(Belongings { socket, lifeline, output, board, bell })
     }
 }
 
 /// The whole life of a worker, from the fork on.
-pub(super) fn live(belongings: Belongings, settings: &WorkerSettings, seat: u32) -> ! {
+pub(crate) fn live(belongings: Belongings, settings: &WorkerSettings, seat: u32) -> ! {
     let ended = catch_unwind(|| {
         let Belongings { socket, lifeline, output, board, bell } = belongings;
         let ready = get_ready(&socket, &lifeline, output, (board, bell), settings, seat);
@@ -150,7 +152,7 @@ fn initialize(socket: &OwnedFd, settings: &WorkerSettings) -> io::Result<()> {
     say(&FromWorker::Ready)
 }
 
-pub(super) struct Worker {
+pub(crate) struct Worker {
     socket: OwnedFd,
     arena: Option<Arc<Mapping>>,
     results: Option<File>,
@@ -161,8 +163,8 @@ pub(super) struct Worker {
 }
 
 /// An answer that is ready to be told of.
-pub(super) struct Told {
-    pub(super) done: Done,
+pub(crate) struct Told {
+    pub(crate) done: Done,
     /// The value, and where its parts go.
     value: Option<(Body, Plan)>,
     new_file: Option<File>,
@@ -170,28 +172,28 @@ pub(super) struct Told {
 
 impl Told {
     /// Whether there are descriptors to be sent with it.
-    pub(super) fn has_files(&self) -> bool {
+    pub(crate) fn has_files(&self) -> bool {
         self.new_file.is_some() || self.value.as_ref().is_some_and(|(_, plan)| plan.has_sealed())
     }
 
     /// What goes into the frame or slot after the [`Done`].
-    pub(super) fn tail(&self) -> [&[u8]; 2] {
+    pub(crate) fn tail(&self) -> [&[u8]; 2] {
         self.value.as_ref().map_or([&[], &[]], |(body, plan)| body.tail(plan))
     }
 }
 
 impl Worker {
-    pub(super) fn new(socket: OwnedFd, most_sealed: usize) -> Self {
+    pub(crate) fn new(socket: OwnedFd, most_sealed: usize) -> Self {
         Worker { socket, arena: None, results: None, sealed: Vec::new(), most_sealed }
     }
 
     /// What lies in the result file may not have been read: the next result that needs one gets another.
-    pub(super) fn leave_results(&mut self) {
+    pub(crate) fn leave_results(&mut self) {
         self.results = None;
     }
 
     /// Takes the descriptors that come over the socket.
-    pub(super) fn receive_files(&mut self) -> Result<(), String> {
+    pub(crate) fn receive_files(&mut self) -> Result<(), String> {
         let mut buffer = [0; 64];
         let received = socket::receive(self.socket.as_fd(), &mut buffer);
         let received =
@@ -205,7 +207,7 @@ impl Worker {
     }
 
     /// Takes the descriptor of an arena of this length, if there is a new one, and those of sealed blobs.
-    pub(super) fn take_files(
+    pub(crate) fn take_files(
         &mut self,
         arena: Option<u64>,
         fds: Vec<OwnedFd>,
@@ -224,7 +226,7 @@ impl Worker {
     }
 
     /// Runs a job. What of its argument lies beside is in `beside`, from `start` on; without that, in the arena.
-    pub(super) fn run(
+    pub(crate) fn run(
         &mut self,
         trampoline: i64,
         function: i64,
@@ -267,7 +269,7 @@ impl Worker {
     }
 
     /// Gets an answer ready: a value's head of at most `near` bytes travels with it, and what lies beside is put there.
-    pub(super) fn tell(
+    pub(crate) fn tell(
         &mut self,
         answer: Answer,
         near: usize,
@@ -305,7 +307,7 @@ impl Worker {
     }
 
     /// Tells the program over the socket what became of the job in slot `number`.
-    pub(super) fn send(&self, number: u32, told: Told) -> io::Result<()> {
+    pub(crate) fn send(&self, number: u32, told: Told) -> io::Result<()> {
         let sealed = told.value.iter().flat_map(|(_, plan)| plan.sealed());
         let fds: Vec<BorrowedFd<'_>> =
             told.new_file.iter().map(AsFd::as_fd).chain(sealed).collect();

@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::placement::Placement;
-use super::policy::PolicySettings;
-use super::sandbox::{Enforced, Sandbox};
 use super::sealed::MOST_SEALED;
+use crate::process::placement::Placement;
+use crate::process::policy::PolicySettings;
+use crate::process::sandbox::{Enforced, Sandbox};
 
 /// The version of the handshake and everything after it.
-pub(super) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 1;
 
 /// What the first frame begins with.
-pub(super) const MAGIC: [u8; 8] = *b"loopool\0";
+pub(crate) const MAGIC: [u8; 8] = *b"loopool\0";
 
 /// The program to its fork server.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum ToServer {
+pub(crate) enum ToServer {
     /// The first frame. A descriptor of the working directory may come with it.
     Hello {
         magic: [u8; 8],
@@ -40,42 +40,42 @@ pub(super) enum ToServer {
 
 /// What a single process is to do. The head of the argument is the frame's tail or lies in the arena.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Order {
-    pub(super) is_daemon: bool,
-    pub(super) name: String,
-    pub(super) trampoline: i64,
-    pub(super) function: i64,
-    pub(super) head: Place,
+pub(crate) struct Order {
+    pub(crate) is_daemon: bool,
+    pub(crate) name: String,
+    pub(crate) trampoline: i64,
+    pub(crate) function: i64,
+    pub(crate) head: Place,
     /// The length of its arena.
-    pub(super) arena: Option<u64>,
+    pub(crate) arena: Option<u64>,
 }
 
 /// What every worker of a pool is told.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct WorkerSettings {
-    pub(super) memory_limit: Option<u64>,
+pub(crate) struct WorkerSettings {
+    pub(crate) memory_limit: Option<u64>,
     /// The most processor time of a job.
-    pub(super) cpu_limit: Option<Duration>,
+    pub(crate) cpu_limit: Option<Duration>,
     /// The most open descriptors.
-    pub(super) open_files: Option<u64>,
-    pub(super) nice: u8,
-    pub(super) placement: Placement,
-    /// Where the initializer lies, as an [`Offset`](super::image::Offset).
-    pub(super) initializer: Option<i64>,
-    pub(super) sandbox: Option<Sandbox>,
-    pub(super) policy: PolicySettings,
+    pub(crate) open_files: Option<u64>,
+    pub(crate) nice: u8,
+    pub(crate) placement: Placement,
+    /// Where the initializer lies, as an [`Offset`](crate::process::image::Offset).
+    pub(crate) initializer: Option<i64>,
+    pub(crate) sandbox: Option<Sandbox>,
+    pub(crate) policy: PolicySettings,
 }
 
 impl WorkerSettings {
     /// How many sealed blobs may go with a message. With few descriptors to be had there might be none left for them.
-    pub(super) fn most_sealed(&self) -> usize {
+    pub(crate) fn most_sealed(&self) -> usize {
         if self.open_files.is_some() { 0 } else { MOST_SEALED }
     }
 }
 
 /// The fork server to the program.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum FromServer {
+pub(crate) enum FromServer {
     /// The answer to `Hello`.
     Ready { protocol: u32, build: String },
     /// It will not serve.
@@ -88,7 +88,7 @@ pub(super) enum FromServer {
 
 /// The program to a worker, over the socket.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum ToWorker {
+pub(crate) enum ToWorker {
     /// Descriptors for the next job that says so: of a new arena, if it has this length, and of the sealed blobs of the
     /// argument.
     Files { arena: Option<u64> },
@@ -96,21 +96,21 @@ pub(super) enum ToWorker {
 
 /// What a slot of the ring begins with: a job. The head of its argument is the rest of the slot, or lies beside.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Task {
-    pub(super) trampoline: i64,
-    pub(super) function: i64,
-    pub(super) head: Place,
-    pub(super) beside: Beside,
+pub(crate) struct Task {
+    pub(crate) trampoline: i64,
+    pub(crate) function: i64,
+    pub(crate) head: Place,
+    pub(crate) beside: Beside,
     /// Descriptors come over the socket before this job can be run.
-    pub(super) has_files: bool,
+    pub(crate) has_files: bool,
 }
 
 /// The head of an argument or result up to this size travels in its slot, with a [`Task`] or a [`Done`] before it.
-pub(super) const NEAR: usize = 432;
+pub(crate) const NEAR: usize = 432;
 
 /// Where that lies which does not travel with the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Beside {
+pub(crate) enum Beside {
     /// On the board, in its area for this direction, from here on.
     Board(u64),
     /// In a file: the arena, or the result file.
@@ -119,7 +119,7 @@ pub(super) enum Beside {
 
 /// A worker to the program.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum FromWorker {
+pub(crate) enum FromWorker {
     /// Its first words, before anything else happens, for the case that the fork server dies before
     /// it tells of the worker.
     Hello { pid: i32 },
@@ -145,22 +145,22 @@ pub(super) enum FromWorker {
 
 /// How a job ended. The head of a value is the rest of the frame or slot, or lies beside.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Done {
-    pub(super) verdict: Verdict,
-    pub(super) beside: Beside,
+pub(crate) struct Done {
+    pub(crate) verdict: Verdict,
+    pub(crate) beside: Beside,
     /// A blob of the argument is still in use, so what the argument lay in must not be written again.
-    pub(super) keeps_argument: bool,
+    pub(crate) keeps_argument: bool,
 }
 
 impl Done {
-    pub(super) fn new(verdict: Verdict) -> Self {
+    pub(crate) fn new(verdict: Verdict) -> Self {
         Done { verdict, beside: Beside::File, keeps_argument: false }
     }
 }
 
 /// What a slot of the ring begins with when the job is over, as it is written.
 #[derive(Debug, Serialize)]
-pub(super) enum SlotAnswer<'a> {
+pub(crate) enum SlotAnswer<'a> {
     /// Here.
     Here(&'a Done),
     /// It is long, or has a descriptor: it came over the socket.
@@ -169,14 +169,14 @@ pub(super) enum SlotAnswer<'a> {
 
 /// The same, as it is read.
 #[derive(Debug, Deserialize)]
-pub(super) enum AnswerInSlot {
+pub(crate) enum AnswerInSlot {
     Here(Done),
     BySocket,
 }
 
 /// What a fault is, as far as its signal handler can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// It was near the stack pointer.
     Overflow,
     /// It was elsewhere.
@@ -186,19 +186,19 @@ pub(super) enum Fault {
 }
 
 /// `FromWorker::Faulted` in bytes, for a signal handler that may not allocate.
-pub(super) const fn fault_frame(fault: Fault) -> [u8; 2] {
+pub(crate) const fn fault_frame(fault: Fault) -> [u8; 2] {
     [3, fault as u8]
 }
 
 /// `FromWorker::Denied` in bytes, likewise.
-pub(super) const fn denial_frame(call: u32) -> [u8; 5] {
+pub(crate) const fn denial_frame(call: u32) -> [u8; 5] {
     let [a, b, c, d] = call.to_le_bytes();
     [8, a, b, c, d]
 }
 
 /// How a job ended.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// With a value; its head is here.
     Value(Place),
     /// With a panic.
@@ -211,7 +211,7 @@ pub(super) enum Verdict {
 
 /// Where the head of a message lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// In the rest of the frame.
     Tail,
     /// Beside.
@@ -220,7 +220,7 @@ pub(super) enum Place {
 
 /// Where a blob of a message lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum BlobPlace {
+pub(crate) enum BlobPlace {
     /// Beside.
     Beside(Span),
     /// In the sealed file with this number among those that come with the message. The numbers are given out as they are
@@ -230,14 +230,14 @@ pub(super) enum BlobPlace {
 
 /// A stretch of a file, or of an area of the board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Span {
-    pub(super) offset: u64,
-    pub(super) len: u64,
+pub(crate) struct Span {
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
 }
 
 impl Span {
     /// Where it ends; none beyond the end of the number space.
-    pub(super) fn end(self) -> Option<u64> {
+    pub(crate) fn end(self) -> Option<u64> {
         self.offset.checked_add(self.len)
     }
 }
@@ -246,7 +246,7 @@ impl Span {
 const TEXT_LIMIT: usize = 8 * 1024;
 
 /// Shortens a text so that it fits into a frame.
-pub(super) fn clip(mut text: String) -> String {
+pub(crate) fn clip(mut text: String) -> String {
     if text.len() > TEXT_LIMIT {
         text.truncate(beginning(&text, TEXT_LIMIT).len());
         text.push('…');
@@ -255,7 +255,7 @@ pub(super) fn clip(mut text: String) -> String {
 }
 
 /// At most `limit` bytes of a text.
-pub(super) fn beginning(text: &str, limit: usize) -> &str {
+pub(crate) fn beginning(text: &str, limit: usize) -> &str {
     let limit = limit.min(text.len());
     let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     &text[..end]

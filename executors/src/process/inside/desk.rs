@@ -7,15 +7,15 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::board::{self, ARGUMENTS, Board, MESSAGE_LIMIT, RESULTS};
-use super::body::{Body, Plan};
-use super::futex;
-use super::mapping::Mapping;
-use super::tail::POSITION;
 use super::trampoline::Answer;
-use super::wire::{Beside, NEAR, SlotAnswer, Task};
 use super::worker::{Told, Worker};
 use crate::patience::Patience;
+use crate::process::tail::POSITION;
+use crate::process::transport::board::{self, ARGUMENTS, Board, MESSAGE_LIMIT, RESULTS};
+use crate::process::transport::body::{Body, Plan};
+use crate::process::transport::futex;
+use crate::process::transport::mapping::Mapping;
+use crate::process::transport::wire::{Beside, NEAR, SlotAnswer, Task};
 
 /// So long the program is given to take an answer by itself before it is rung for.
 const COURTESY: Duration = Duration::from_micros(2);
@@ -34,11 +34,11 @@ const SOON: Duration = Duration::from_micros(60);
 /// Results begin at multiples of this, in bytes.
 const ALIGN: u64 = 64;
 
-pub(super) struct Desk {
+pub(crate) struct Desk {
     board: Board,
     /// The board's arguments again, to be read only.
     arguments: Arc<Mapping>,
-    pub(super) bell: OwnedFd,
+    pub(crate) bell: OwnedFd,
     /// How many slots have been answered in all.
     answered: u32,
     /// So many of them the program knows of: it was rung for them, or has taken them.
@@ -51,7 +51,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(board: File, bell: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(board: File, bell: OwnedFd) -> io::Result<Self> {
         let arguments = Mapping::of(&board, ARGUMENTS.offset(), ARGUMENTS.len as u64)?;
         Ok(Desk {
             board: Board::of(&board)?,
@@ -66,7 +66,7 @@ impl Desk {
     }
 
     /// Runs jobs until the process is killed.
-    pub(super) fn work(mut self, worker: &mut Worker) -> io::Result<Infallible> {
+    pub(crate) fn work(mut self, worker: &mut Worker) -> io::Result<Infallible> {
         loop {
             while self.board.ring().sent() != self.answered {
                 // The job may take long.
@@ -233,14 +233,14 @@ impl Desk {
 
 /// Room for large results on the board. It is given out from the start to the end, and all of it is free again when
 /// the program has taken every answer.
-pub(super) struct Room<'a> {
+pub(crate) struct Room<'a> {
     board: &'a Board,
     next: &'a mut u64,
 }
 
 impl Room<'_> {
     /// Puts what goes beside there, and says where that begins; none when there is not enough room.
-    pub(super) fn place(&mut self, body: &Body, plan: &Plan) -> Option<u64> {
+    pub(crate) fn place(&mut self, body: &Body, plan: &Plan) -> Option<u64> {
         let start = *self.next;
         RESULTS.part(start, plan.len)?;
         body.place(plan, self.board, RESULTS, start);

@@ -29,7 +29,7 @@
 use crate::shim::atomic::{AtomicU32, Ordering, fence};
 
 /// How many slots there are; a power of two, so that counters may wrap.
-pub(super) const SLOTS: u32 = if cfg!(loopool_loom) { 2 } else { 64 };
+pub(crate) const SLOTS: u32 = if cfg!(loopool_loom) { 2 } else { 64 };
 
 const OFFERED: u32 = 1;
 const CLAIMED: u32 = 2;
@@ -41,7 +41,7 @@ struct Line<T>(T);
 
 /// The words that both sides share. All zero is an empty ring.
 #[repr(C)]
-pub(super) struct Ring {
+pub(crate) struct Ring {
     sent: Line<AtomicU32>,
     taken: Line<AtomicU32>,
     answered: Line<AtomicU32>,
@@ -59,7 +59,7 @@ pub(super) struct Ring {
 impl Ring {
     /// An empty one in memory of its own, for models.
     #[cfg(loopool_loom)]
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let line = || Line(AtomicU32::new(0));
         Ring {
             sent: line(),
@@ -80,14 +80,14 @@ impl Ring {
     // For the program:
 
     /// The slot with this number has been filled.
-    pub(super) fn offer(&self, number: u32) {
+    pub(crate) fn offer(&self, number: u32) {
         // Relaxed: published by the store of `sent`. The slot was taken, so the worker is past it.
         self.state(number).store(OFFERED, Ordering::Relaxed);
     }
 
     /// So many slots have been filled in all. Says whether the worker has to be woken.
     #[must_use]
-    pub(super) fn send(&self, sent: u32) -> bool {
+    pub(crate) fn send(&self, sent: u32) -> bool {
         // Release: with the load in `sent`.
         self.sent.0.store(sent, Ordering::Release);
         // Rule 3, with the fence in `worker_may_sleep`.
@@ -99,7 +99,7 @@ impl Ring {
 
     /// Takes a job back, unless the worker has claimed it.
     #[must_use]
-    pub(super) fn revoke(&self, number: u32) -> bool {
+    pub(crate) fn revoke(&self, number: u32) -> bool {
         // Relaxed: nothing is read of the slot by either side for this. Acquire for the one that fails, with the
         // Release in `claim`: who claims a job has answered those before it, and whoever finds it claimed sees that.
         let revoked = self.state(number).compare_exchange(
@@ -112,26 +112,26 @@ impl Ring {
     }
 
     /// Whether the worker has begun with a job, as far as it says.
-    pub(super) fn was_claimed(&self, number: u32) -> bool {
+    pub(crate) fn was_claimed(&self, number: u32) -> bool {
         // Relaxed: asked of the dead, of whom everything is there, or as a guess.
         self.state(number).load(Ordering::Relaxed) == CLAIMED
     }
 
     /// How many slots have been answered in all, as far as the worker says.
-    pub(super) fn answered(&self) -> u32 {
+    pub(crate) fn answered(&self) -> u32 {
         // Acquire: with the store in `answer`.
         self.answered.0.load(Ordering::Acquire)
     }
 
     /// So many answers have been read in all.
-    pub(super) fn take(&self, taken: u32) {
+    pub(crate) fn take(&self, taken: u32) {
         // Release: with the load in `taken`, so that the worker does not write what is still being read.
         self.taken.0.store(taken, Ordering::Release);
     }
 
     /// Wants to be rung for answers from now on. Look at [`answered`](Self::answered) after this, and before
     /// sleeping.
-    pub(super) fn arm(&self) {
+    pub(crate) fn arm(&self) {
         // Acquire: with the swap in `must_ring`, after which this mark comes.
         self.bell.0.swap(1, Ordering::Acquire);
         // Rule 3, with the fence in `must_ring`.
@@ -139,13 +139,13 @@ impl Ring {
     }
 
     /// Output is about to be read, or (`false`) was read: so much in all.
-    pub(super) fn note_output(&self, begins: bool, total: u32) {
+    pub(crate) fn note_output(&self, begins: bool, total: u32) {
         // Release: with the load in `output_read`, so that who sees what was read finds the pipe without it.
         self.output_read.0.store(total.wrapping_mul(2) | u32::from(begins), Ordering::Release);
     }
 
     /// How much the worker had written when it began with the job that it has, as it says.
-    pub(super) fn output_before(&self) -> u32 {
+    pub(crate) fn output_before(&self) -> u32 {
         // Relaxed: asked of the dead.
         self.output_before.0.load(Ordering::Relaxed)
     }
@@ -153,27 +153,27 @@ impl Ring {
     // For the worker:
 
     /// How much of its output was read, if nobody reads it just now.
-    pub(super) fn output_read(&self) -> Option<u32> {
+    pub(crate) fn output_read(&self) -> Option<u32> {
         // Acquire: with the store in `note_output`.
         let word = self.output_read.0.load(Ordering::Acquire);
         word.is_multiple_of(2).then_some(word / 2)
     }
 
     /// So much was written before the job that it begins with.
-    pub(super) fn begin_output_at(&self, position: u32) {
+    pub(crate) fn begin_output_at(&self, position: u32) {
         // Relaxed: read when the worker is dead.
         self.output_before.0.store(position, Ordering::Relaxed);
     }
 
     /// How many slots have been filled in all.
-    pub(super) fn sent(&self) -> u32 {
+    pub(crate) fn sent(&self) -> u32 {
         // Acquire: with the store in `send`.
         self.sent.0.load(Ordering::Acquire)
     }
 
     /// Whether the job in this slot is the worker's now. If not, it was taken back.
     #[must_use]
-    pub(super) fn claim(&self, number: u32) -> bool {
+    pub(crate) fn claim(&self, number: u32) -> bool {
         // Release: with the Acquire in `revoke`. Relaxed when it fails: what the slot holds came with `sent`.
         let claimed = self.state(number).compare_exchange(
             OFFERED,
@@ -185,20 +185,20 @@ impl Ring {
     }
 
     /// So many slots have been answered, or passed over, in all.
-    pub(super) fn answer(&self, answered: u32) {
+    pub(crate) fn answer(&self, answered: u32) {
         // Release: with the load in `answered`.
         self.answered.0.store(answered, Ordering::Release);
     }
 
     /// How many answers have been read in all.
-    pub(super) fn taken(&self) -> u32 {
+    pub(crate) fn taken(&self) -> u32 {
         // Acquire: with the store in `take`.
         self.taken.0.load(Ordering::Acquire)
     }
 
     /// Whether the bell is to be rung for what was answered. To be followed by ringing it.
     #[must_use]
-    pub(super) fn must_ring(&self) -> bool {
+    pub(crate) fn must_ring(&self) -> bool {
         // Rule 3, with the fence in `arm`.
         fence(Ordering::SeqCst);
         // Relaxed: the fence orders this. Release: with the swap in `arm`, whose mark comes after this one.
@@ -206,7 +206,7 @@ impl Ring {
     }
 
     /// The worker has nothing to do. The word to wait on while it is 1, unless something has been sent meanwhile.
-    pub(super) fn worker_may_sleep(&self, answered: u32) -> Option<&AtomicU32> {
+    pub(crate) fn worker_may_sleep(&self, answered: u32) -> Option<&AtomicU32> {
         // Acquire: with the swap in `send`, after which this mark comes.
         self.worker_sleeps.0.swap(1, Ordering::Acquire);
         // Rule 3, with the fence in `send`.
@@ -219,7 +219,7 @@ impl Ring {
     }
 
     /// The word to be woken on.
-    pub(super) fn worker_bed(&self) -> &AtomicU32 {
+    pub(crate) fn worker_bed(&self) -> &AtomicU32 {
         &self.worker_sleeps.0
     }
 }

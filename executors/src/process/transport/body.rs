@@ -25,28 +25,28 @@ use crate::blob::{self, Blob};
 use crate::caught::text_of;
 
 /// Heads up to this size travel in a frame.
-pub(super) const TAIL_LIMIT: usize = 32 * 1024;
+pub(crate) const TAIL_LIMIT: usize = 32 * 1024;
 
 /// Where blobs begin: a cache line, so that vector instructions on one need not straddle.
 const ALIGN: u64 = 64;
 
 /// Files larger than this are given up after use instead of kept for the next job. (64 MiB of bytes, and what belongs to
 /// them, are kept: to fill a new file takes three times as long as an old one.)
-pub(super) const KEEP_AT_MOST: u64 = 72 << 20;
+pub(crate) const KEEP_AT_MOST: u64 = 72 << 20;
 
 /// The largest message, both ways.
-pub(super) const BODY_LIMIT: u64 = 64 << 30;
+pub(crate) const BODY_LIMIT: u64 = 64 << 30;
 
 /// An encoded value.
 #[derive(Default)]
-pub(super) struct Body {
+pub(crate) struct Body {
     value: Vec<u8>,
     blobs: Vec<Blob>,
 }
 
 impl Body {
     /// Encodes `value`. The error says what went wrong, be it a panic of the value's `Serialize`.
-    pub(super) fn encode(value: &impl Serialize) -> Result<Body, String> {
+    pub(crate) fn encode(value: &impl Serialize) -> Result<Body, String> {
         let encode = || blob::collect(|| postcard::to_stdvec(value));
         match catch_unwind(AssertUnwindSafe(encode)) {
             Ok((Ok(value), blobs)) => Ok(Body { value, blobs }),
@@ -57,7 +57,7 @@ impl Body {
 
     /// Decides where everything goes: a head of more than `near` bytes goes beside, and at most `most_sealed` files
     /// come with it.
-    pub(super) fn plan(&self, near: usize, most_sealed: usize) -> Plan {
+    pub(crate) fn plan(&self, near: usize, most_sealed: usize) -> Plan {
         let mut end = 0;
         let mut places = Vec::with_capacity(self.blobs.len());
         let mut sealed = Vec::new();
@@ -86,7 +86,7 @@ impl Body {
     }
 
     /// What goes into the frame after its header.
-    pub(super) fn tail<'a>(&'a self, plan: &'a Plan) -> [&'a [u8]; 2] {
+    pub(crate) fn tail<'a>(&'a self, plan: &'a Plan) -> [&'a [u8]; 2] {
         match plan.place {
             Place::Tail => [&plan.table, &self.value],
             Place::Beside(_) => [&[], &[]],
@@ -94,17 +94,17 @@ impl Body {
     }
 
     /// Lets go of the blobs, which were copied already, or are in the plan.
-    pub(super) fn drop_blobs(&mut self) {
+    pub(crate) fn drop_blobs(&mut self) {
         self.blobs.clear();
     }
 
     /// Writes what goes beside, into a file.
-    pub(super) fn store(&self, plan: &Plan, file: &File) -> io::Result<()> {
+    pub(crate) fn store(&self, plan: &Plan, file: &File) -> io::Result<()> {
         self.pour(plan, |bytes, offset| file.write_all_at(bytes, offset))
     }
 
     /// Writes what goes beside, on the board, where `plan.len` bytes are free from `start` on.
-    pub(super) fn place(&self, plan: &Plan, board: &Board, area: Area, start: u64) {
+    pub(crate) fn place(&self, plan: &Plan, board: &Board, area: Area, start: u64) {
         let placed = self.pour(plan, |bytes, offset| {
             let part = area.part(start + offset, bytes.len() as u64);
             board.write(part.ok_or(io::ErrorKind::OutOfMemory)?, &[bytes]);
@@ -132,31 +132,31 @@ impl Body {
     }
 
     /// About how much memory it takes.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.value.len() + self.blobs.iter().map(|blob| blob.len()).sum::<usize>()
     }
 }
 
 /// Where the parts of a [`Body`] go.
-pub(super) struct Plan {
+pub(crate) struct Plan {
     places: Vec<BlobPlace>,
     table: Vec<u8>,
     /// What comes with the message, in the order of the numbers.
     sealed: Vec<Arc<Sealed>>,
     /// Where the head goes.
-    pub(super) place: Place,
+    pub(crate) place: Place,
     /// How much goes beside.
-    pub(super) len: u64,
+    pub(crate) len: u64,
 }
 
 impl Plan {
     /// Whether there are descriptors to be sent.
-    pub(super) fn has_sealed(&self) -> bool {
+    pub(crate) fn has_sealed(&self) -> bool {
         !self.sealed.is_empty()
     }
 
     /// The descriptors that come with the message.
-    pub(super) fn sealed(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    pub(crate) fn sealed(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.sealed.iter().map(|file| file.as_fd())
     }
 }
@@ -173,12 +173,12 @@ fn number(file: &Arc<Sealed>, sent: &mut Vec<Arc<Sealed>>, most: usize) -> Optio
 }
 
 /// Splits a head into the blobs' places and the encoded value.
-pub(super) fn open(head: &[u8]) -> Result<(Vec<BlobPlace>, &[u8]), String> {
+pub(crate) fn open(head: &[u8]) -> Result<(Vec<BlobPlace>, &[u8]), String> {
     postcard::take_from_bytes(head).map_err(|error| format!("its table of blobs: {error}"))
 }
 
 /// Decodes a value whose blobs are `blobs`.
-pub(super) fn decode<T: DeserializeOwned>(value: &[u8], blobs: Vec<Blob>) -> Result<T, String> {
+pub(crate) fn decode<T: DeserializeOwned>(value: &[u8], blobs: Vec<Blob>) -> Result<T, String> {
     let decode = || blob::supply(blobs, || postcard::take_from_bytes::<T>(value));
     match catch_unwind(AssertUnwindSafe(decode)) {
         Ok(Ok((value, []))) => Ok(value),
@@ -191,17 +191,17 @@ pub(super) fn decode<T: DeserializeOwned>(value: &[u8], blobs: Vec<Blob>) -> Res
 }
 
 /// A new, empty file in memory.
-pub(super) fn new_file(name: &str) -> io::Result<File> {
+pub(crate) fn new_file(name: &str) -> io::Result<File> {
     Ok(memfd_create(name, MFdFlags::MFD_CLOEXEC)?.into())
 }
 
 /// Whether a result file is kept for the next job. Both sides ask, and see the same file.
-pub(super) fn is_worth_keeping(file: &File) -> bool {
+pub(crate) fn is_worth_keeping(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.len() <= KEEP_AT_MOST)
 }
 
 /// Where the parts of a result are read from that lie beside.
-pub(super) trait Source {
+pub(crate) trait Source {
     /// Refuses places that overlap, or that hold more than the worker can have written, before memory is set aside
     /// for them.
     fn check(&self, spans: &[Span]) -> Result<(), String>;
@@ -211,13 +211,13 @@ pub(super) trait Source {
 }
 
 /// Reads a head that lies beside.
-pub(super) fn head(source: &dyn Source, span: Span) -> Result<Vec<u8>, String> {
+pub(crate) fn head(source: &dyn Source, span: Span) -> Result<Vec<u8>, String> {
     source.check(&[span])?;
     source.read(span)
 }
 
 /// Reads the blobs of a result. `sealed` came with it.
-pub(super) fn blobs(
+pub(crate) fn blobs(
     source: Option<&dyn Source>,
     places: &[BlobPlace],
     sealed: &[Blob],
@@ -243,7 +243,7 @@ pub(super) fn blobs(
 }
 
 /// What is said of a result that lies in no file.
-pub(super) const NO_FILE: &str = "a result without its file";
+pub(crate) const NO_FILE: &str = "a result without its file";
 
 /// What is said of a sealed blob that did not come.
 const MISSING: &str = "a blob without its file";
@@ -280,9 +280,9 @@ fn check_order(spans: &[Span], end: u64) -> Result<u64, String> {
 }
 
 /// The part of the board's results that begins here.
-pub(super) struct BoardResults<'a> {
-    pub(super) board: &'a Board,
-    pub(super) start: u64,
+pub(crate) struct BoardResults<'a> {
+    pub(crate) board: &'a Board,
+    pub(crate) start: u64,
 }
 
 impl Source for BoardResults<'_> {
@@ -302,12 +302,12 @@ impl Source for BoardResults<'_> {
 }
 
 /// The file a worker puts its results into. The program believes nothing about it.
-pub(super) struct ResultFile(File);
+pub(crate) struct ResultFile(File);
 
 impl ResultFile {
     /// Takes a worker's word for it that `fd` is a result file, as far as it can be checked: a
     /// regular file in memory, so that reading can't block.
-    pub(super) fn of(fd: OwnedFd) -> Result<Self, String> {
+    pub(crate) fn of(fd: OwnedFd) -> Result<Self, String> {
         let file = File::from(fd);
         let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
         let in_memory = nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_GET_SEALS).is_ok();
@@ -319,7 +319,7 @@ impl ResultFile {
     }
 
     /// Whether it is kept for the next job.
-    pub(super) fn is_worth_keeping(&self) -> bool {
+    pub(crate) fn is_worth_keeping(&self) -> bool {
         is_worth_keeping(&self.0)
     }
 }
@@ -371,7 +371,7 @@ fn read_more(file: &File, bytes: &mut Vec<u8>, len: usize, offset: u64) -> io::R
 mod tests {
     use super::*;
     use crate::BlobBuf;
-    use crate::process::sealed::{self, MOST_SEALED};
+    use crate::process::transport::sealed::{self, MOST_SEALED};
 
     fn there_and_back(value: &(Vec<u8>, Vec<Blob>)) -> (Vec<u8>, Vec<Blob>) {
         let body = Body::encode(value).unwrap();

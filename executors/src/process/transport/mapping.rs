@@ -21,7 +21,7 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Maps `len` bytes of `file` from `offset` on, a multiple of the page size.
-    pub(super) fn of(file: &File, offset: u64, len: u64) -> io::Result<Self> {
+    pub(crate) fn of(file: &File, offset: u64, len: u64) -> io::Result<Self> {
         let end = offset.checked_add(len).ok_or(io::ErrorKind::OutOfMemory)?;
         if len == 0 || file.metadata()?.len() < end {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the arena is too short"));
@@ -32,7 +32,7 @@ impl Mapping {
     }
 
     /// Maps a sealed file, or one that is about to be sealed, from its start to its end.
-    pub(super) fn of_sealed(file: &File) -> io::Result<Self> {
+    pub(crate) fn of_sealed(file: &File) -> io::Result<Self> {
         let len =
             usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
         // Private, which is the same where nobody writes: before Linux 6.7 a shared one counts as one that might.
@@ -42,7 +42,7 @@ impl Mapping {
 }
 
 /// A new mapping of `len` bytes, more than none, of `file` from `offset` on.
-pub(super) fn map(
+pub(crate) fn map(
     file: &File,
     offset: u64,
     len: usize,

@@ -28,7 +28,7 @@ use super::mapping::{Mapping, map};
 use crate::blob::{Blob, SEALED_FROM};
 
 /// The most of them that go with one message. (The kernel takes 253 descriptors.)
-pub(super) const MOST_SEALED: usize = 64;
+pub(crate) const MOST_SEALED: usize = 64;
 
 /// The most of them that are open in a process, however many descriptors it may have.
 const MOST_OPEN: usize = 1024;
@@ -177,7 +177,7 @@ impl AsFd for Sealed {
 }
 
 /// Takes what another process says are sealed files. Believes nothing: the error says what else one is.
-pub(super) fn receive(fds: impl IntoIterator<Item = OwnedFd>) -> Result<Vec<Blob>, String> {
+pub(crate) fn receive(fds: impl IntoIterator<Item = OwnedFd>) -> Result<Vec<Blob>, String> {
     let files: Vec<File> = fds.into_iter().map(check).collect::<Result<_, _>>()?;
     let lens = files.iter().map(|file| file.metadata().map_or(0, |metadata| metadata.len()));
     if lens.fold(0, u64::saturating_add) > BODY_LIMIT {

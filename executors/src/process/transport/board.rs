@@ -19,7 +19,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use super::ring::{Ring, SLOTS};
 
 /// What a job or an answer may take in its slot, in bytes. What is longer lies beside.
-pub(super) const MESSAGE_LIMIT: usize = HALF_SLOT - PREFIX;
+pub(crate) const MESSAGE_LIMIT: usize = HALF_SLOT - PREFIX;
 
 const HALF_SLOT: usize = 512;
 /// The length that comes before a message.
@@ -29,16 +29,16 @@ const RING: usize = size_of::<Ring>().next_multiple_of(PAGE);
 
 /// A stretch of the board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Area {
+pub(crate) struct Area {
     start: usize,
-    pub(super) len: usize,
+    pub(crate) len: usize,
 }
 
 /// Where large arguments go.
-pub(super) const ARGUMENTS: Area =
+pub(crate) const ARGUMENTS: Area =
     Area { start: RING + SLOTS as usize * 2 * HALF_SLOT, len: 4 << 20 };
 /// Where large results go.
-pub(super) const RESULTS: Area = Area { start: ARGUMENTS.start + ARGUMENTS.len, len: 4 << 20 };
+pub(crate) const RESULTS: Area = Area { start: ARGUMENTS.start + ARGUMENTS.len, len: 4 << 20 };
 
 /// The length of the file.
 const LEN: usize = RESULTS.start + RESULTS.len;
@@ -46,24 +46,24 @@ const LEN: usize = RESULTS.start + RESULTS.len;
 const _: () = assert!(ARGUMENTS.start.is_multiple_of(PAGE) && SLOTS.is_power_of_two());
 
 /// Where a slot's job lies.
-pub(super) fn job_of(number: u32) -> Area {
+pub(crate) fn job_of(number: u32) -> Area {
     Area { start: RING + (number % SLOTS) as usize * 2 * HALF_SLOT, len: HALF_SLOT }
 }
 
 /// Where a slot's answer lies.
-pub(super) fn answer_of(number: u32) -> Area {
+pub(crate) fn answer_of(number: u32) -> Area {
     let job = job_of(number);
     Area { start: job.start + HALF_SLOT, len: HALF_SLOT }
 }
 
 impl Area {
     /// Where the area begins in the file.
-    pub(super) fn offset(self) -> u64 {
+    pub(crate) fn offset(self) -> u64 {
         self.start as u64
     }
 
     /// The part that begins here and has this length; none when it does not lie within.
-    pub(super) fn part(self, offset: u64, len: u64) -> Option<Area> {
+    pub(crate) fn part(self, offset: u64, len: u64) -> Option<Area> {
         let end = offset.checked_add(len)?;
         let within = end <= self.len as u64;
         // They fit, being smaller than a length that does.
@@ -72,7 +72,7 @@ impl Area {
 }
 
 /// A mapping of the whole file.
-pub(super) struct Board {
+pub(crate) struct Board {
     memory: NonNull<u8>,
 }
 
@@ -84,7 +84,7 @@ unsafe impl Sync for Board {}
 
 impl Board {
     /// A new, empty one, and the file for the worker.
-    pub(super) fn new() -> io::Result<(Self, File)> {
+    pub(crate) fn new() -> io::Result<(Self, File)> {
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
         let file = File::from(memfd_create("loopool-board", flags)?);
         file.set_len(LEN as u64)?;
@@ -94,7 +94,7 @@ impl Board {
     }
 
     /// Maps the file that the other side has made.
-    pub(super) fn of(file: &File) -> io::Result<Self> {
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice; nothing is replaced.
         let memory = unsafe {
             libc::mmap(
@@ -113,14 +113,14 @@ impl Board {
         Ok(Board { memory })
     }
 
-    pub(super) fn ring(&self) -> &Ring {
+    pub(crate) fn ring(&self) -> &Ring {
         // SAFETY: it lies at the start of the mapping, is aligned as pages are, consists of atomic words only, for which
         // every bit pattern is valid, and lives as long as the mapping.
         unsafe { self.memory.cast::<Ring>().as_ref() }
     }
 
     /// Copies `parts`, one after the other, to the start of `area`. They must fit.
-    pub(super) fn write(&self, area: Area, parts: &[&[u8]]) {
+    pub(crate) fn write(&self, area: Area, parts: &[&[u8]]) {
         let mut at = area.start;
         for part in parts {
             assert!(part.len() <= area.start + area.len - at, "more than the area takes");
@@ -138,7 +138,7 @@ impl Board {
     }
 
     /// Puts a message into a slot's job or answer: its length, two bytes, and then `parts`, which must fit.
-    pub(super) fn put(&self, area: Area, parts: &[&[u8]]) {
+    pub(crate) fn put(&self, area: Area, parts: &[&[u8]]) {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         // It fits into the area, so into 16 bits.
         self.write(area, &[&(len as u16).to_le_bytes()]);
@@ -146,7 +146,7 @@ impl Board {
     }
 
     /// Copies a message out of a slot. None when it claims to be longer than a slot.
-    pub(super) fn get(&self, area: Area, message: &mut Vec<u8>) -> Option<()> {
+    pub(crate) fn get(&self, area: Area, message: &mut Vec<u8>) -> Option<()> {
         message.clear();
         self.read(Area { start: area.start, len: PREFIX }, message);
         let len = u16::from_le_bytes([*message.first()?, *message.get(1)?]);
@@ -156,13 +156,13 @@ impl Board {
     }
 
     /// The first byte of a message in a slot.
-    pub(super) fn peek(&self, area: Area) -> u8 {
+    pub(crate) fn peek(&self, area: Area) -> u8 {
         // SAFETY: the area lies within the mapping, and is longer than that.
         unsafe { self.memory.as_ptr().add(area.start + PREFIX).read_volatile() }
     }
 
     /// Copies `area` to the end of `bytes`.
-    pub(super) fn read(&self, area: Area, bytes: &mut Vec<u8>) {
+    pub(crate) fn read(&self, area: Area, bytes: &mut Vec<u8>) {
         bytes.reserve(area.len);
         // SAFETY: the area lies within the mapping, and there is room for it in the vector; both do not overlap. Somebody
         // may write there meanwhile: then the copy is nonsense, but one copy.
@@ -177,7 +177,7 @@ impl Board {
     ///
     /// # Safety
     /// Only for the worker, and only until the slot is answered: so long the program leaves it alone.
-    pub(super) unsafe fn job(&self, number: u32) -> &[u8] {
+    pub(crate) unsafe fn job(&self, number: u32) -> &[u8] {
         let area = job_of(number);
         // SAFETY: the area lies within the mapping, and nobody writes there meanwhile: the caller's promise.
         let slot =

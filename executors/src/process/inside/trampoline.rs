@@ -5,17 +5,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::body::{self, Body};
 use super::panics;
-use super::policy::{self, with_state};
-use super::submission::ItemOutcome;
-use super::wire::clip;
 use crate::blob::Blob;
 use crate::cancel_token::Heeded;
 use crate::caught::{drop_caught, text_of};
+use crate::process::policy::{self, with_state};
+use crate::process::submission::ItemOutcome;
+use crate::process::transport::body::{self, Body};
+use crate::process::transport::wire::clip;
 
 /// What a job came to, in bytes.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Value(Body),
     Panicked { message: String, location: Option<String> },
     BadArgument(String),
@@ -23,13 +23,13 @@ pub(super) enum Answer {
 }
 
 /// What every [`trampoline`] looks like, whatever its types.
-pub(super) type Trampoline = unsafe fn(*const (), &[u8], Vec<Blob>) -> Answer;
+pub(crate) type Trampoline = unsafe fn(*const (), &[u8], Vec<Blob>) -> Answer;
 
 /// Decodes an `A`, calls `function` with it and encodes the `R`. Nothing gets out but the answer.
 ///
 /// # Safety
 /// `function` is a `fn(A) -> R`.
-pub(super) unsafe fn trampoline<A, R>(
+pub(crate) unsafe fn trampoline<A, R>(
     function: *const (),
     argument: &[u8],
     blobs: Vec<Blob>,
@@ -47,7 +47,7 @@ where
 ///
 /// # Safety
 /// `function` is a `fn(&mut S, A) -> R`.
-pub(super) unsafe fn trampoline_with<S, A, R>(
+pub(crate) unsafe fn trampoline_with<S, A, R>(
     function: *const (),
     argument: &[u8],
     blobs: Vec<Blob>,
@@ -66,7 +66,7 @@ where
 ///
 /// # Safety
 /// `function` is a `fn(A) -> R`.
-pub(super) unsafe fn trampoline_each<A, R>(
+pub(crate) unsafe fn trampoline_each<A, R>(
     function: *const (),
     argument: &[u8],
     blobs: Vec<Blob>,

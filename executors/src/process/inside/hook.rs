@@ -8,7 +8,8 @@
 use std::ffi::{c_char, c_int};
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
-use super::{image, takeover};
+use super::takeover;
+use crate::process::image;
 
 /// Where the C library looks for functions to be called before `main`.
 #[used]
@@ -34,7 +35,7 @@ extern "C" fn on_start(argc: c_int, argv: *const *const c_char) {
 }
 
 /// Whether the constructor ran and saw what the program sees.
-pub(super) fn works() -> bool {
+pub(crate) fn works() -> bool {
     std::hint::black_box(&HOOK);
     let seen = SEEN.load(Relaxed);
     if seen.is_null() {
@@ -57,7 +58,7 @@ mod arguments {
     use std::ffi::{c_char, c_int};
 
     /// What is noted of an argument: all of it.
-    pub(super) fn noted(argument: &[u8]) -> &[u8] {
+    pub(crate) fn noted(argument: &[u8]) -> &[u8] {
         argument
     }
 
@@ -65,7 +66,7 @@ mod arguments {
     ///
     /// # Safety
     /// The arguments are those of a constructor.
-    pub(super) unsafe fn first(argc: c_int, argv: *const *const c_char) -> (usize, *const c_char) {
+    pub(crate) unsafe fn first(argc: c_int, argv: *const *const c_char) -> (usize, *const c_char) {
         if argc < 1 || argv.is_null() {
             return (0, std::ptr::null());
         }
@@ -85,7 +86,7 @@ mod command_line {
     const NOTED_AT_MOST: usize = 254;
 
     /// What is noted of an argument: its beginning.
-    pub(super) fn noted(argument: &[u8]) -> &[u8] {
+    pub(crate) fn noted(argument: &[u8]) -> &[u8] {
         &argument[..argument.len().min(NOTED_AT_MOST)]
     }
 
@@ -100,7 +101,7 @@ mod command_line {
     ///
     /// # Safety
     /// Called once, before there is a second thread.
-    pub(super) unsafe fn first(
+    pub(crate) unsafe fn first(
         _argc: c_int,
         _argv: *const *const c_char,
     ) -> (usize, *const c_char) {
@@ -122,7 +123,7 @@ mod command_line {
     }
 
     /// 0, 1, or 2 for more or for a first argument that does not fit.
-    pub(super) fn count_arguments(line: &[u8]) -> usize {
+    pub(crate) fn count_arguments(line: &[u8]) -> usize {
         match line.iter().position(|byte| *byte == 0) {
             None if line.is_empty() => 0,
             Some(end) if end + 1 == line.len() => 1,

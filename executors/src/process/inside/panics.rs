@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
-use super::wire::{FromWorker, clip};
-use super::{sandbox, socket};
 use crate::error::panic_message;
+use crate::process::sandbox;
+use crate::process::transport::socket;
+use crate::process::transport::wire::{FromWorker, clip};
 
 thread_local! {
     static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -17,7 +18,7 @@ thread_local! {
 static SOCKET: AtomicI32 = AtomicI32::new(-1);
 
 /// Puts our hook before the one that prints. Its output reaches the program through the pipe.
-pub(super) fn watch(socket: BorrowedFd<'static>) {
+pub(crate) fn watch(socket: BorrowedFd<'static>) {
     SOCKET.store(socket.as_raw_fd(), Relaxed);
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -33,12 +34,12 @@ pub(super) fn watch(socket: BorrowedFd<'static>) {
 }
 
 /// Forgets an earlier panic of this thread.
-pub(super) fn forget() {
+pub(crate) fn forget() {
     LOCATION.set(None);
 }
 
 /// Where this thread last panicked.
-pub(super) fn location() -> Option<String> {
+pub(crate) fn location() -> Option<String> {
     LOCATION.take()
 }
 

@@ -8,14 +8,14 @@
 //! Only the job thread has such a stack. In a thread that a job starts, which has none, the handler of
 //! a wild pointer runs on the thread's own stack; that of an overflow finds no room there, and the
 //! kernel ends the process without a word. So a worker that dies of this signal *without* having told
-//! of a fault has overflowed the stack of such a thread ([`Evidence`](super::evidence::Evidence)).
+//! of a fault has overflowed the stack of such a thread ([`Evidence`](crate::process::evidence::Evidence)).
 
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
-use super::wire::{Fault, fault_frame};
+use crate::process::transport::wire::{Fault, fault_frame};
 
 /// How far from the stack pointer a fault may be and still be the stack's: a large frame is touched
 /// page by page, so the distance is small; other mappings are further away than the guard gap of the
@@ -32,7 +32,7 @@ static SOCKET: AtomicI32 = AtomicI32::new(-1);
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 /// Watches the calling thread for faults, until the process ends.
-pub(super) fn watch(socket: BorrowedFd<'static>) -> io::Result<()> {
+pub(crate) fn watch(socket: BorrowedFd<'static>) -> io::Result<()> {
     SOCKET.store(socket.as_raw_fd(), Relaxed);
     PROCESS.store(std::process::id() as i32, Relaxed);
     // SAFETY: a new mapping that is never unmapped becomes the handler's stack. The handler is
@@ -67,7 +67,7 @@ pub(super) fn watch(socket: BorrowedFd<'static>) -> io::Result<()> {
 /// Sends the program a frame from a signal handler.
 ///
 /// A copy of this process, which a job may have made, has the same socket and says nothing.
-pub(super) fn tell(frame: &[u8]) {
+pub(crate) fn tell(frame: &[u8]) {
     // SAFETY: plain, async-signal-safe system calls; the frame is read only.
     unsafe {
         if libc::getpid() == PROCESS.load(Relaxed) {
@@ -107,7 +107,7 @@ mod stack_pointer {
     ///
     /// # Safety
     /// `context` is what the kernel gave the handler.
-    pub(super) unsafe fn of(context: *const libc::ucontext_t) -> Option<usize> {
+    pub(crate) unsafe fn of(context: *const libc::ucontext_t) -> Option<usize> {
         // SAFETY: the caller's promise.
         Some(unsafe { (*context).uc_mcontext.gregs[libc::REG_RSP as usize] } as usize)
     }
@@ -119,7 +119,7 @@ mod stack_pointer {
     ///
     /// # Safety
     /// `context` is what the kernel gave the handler.
-    pub(super) unsafe fn of(context: *const libc::ucontext_t) -> Option<usize> {
+    pub(crate) unsafe fn of(context: *const libc::ucontext_t) -> Option<usize> {
         // SAFETY: the caller's promise.
         Some(unsafe { (*context).uc_mcontext.sp } as usize)
     }
@@ -131,7 +131,7 @@ mod stack_pointer {
     ///
     /// # Safety
     /// None is needed.
-    pub(super) unsafe fn of(_context: *const libc::ucontext_t) -> Option<usize> {
+    pub(crate) unsafe fn of(_context: *const libc::ucontext_t) -> Option<usize> {
         None
     }
 }

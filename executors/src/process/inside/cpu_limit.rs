@@ -21,7 +21,7 @@ unsafe impl Sync for Limit {}
 static LIMIT: OnceLock<Limit> = OnceLock::new();
 
 /// Prepares this process for limited jobs.
-pub(super) fn prepare(time: Option<Duration>) -> io::Result<()> {
+pub(crate) fn prepare(time: Option<Duration>) -> io::Result<()> {
     let Some(time) = time else { return Ok(()) };
     // SAFETY: an all-zero `sigevent` is valid; the timer is written before it is read.
     let timer = unsafe {
@@ -41,10 +41,10 @@ pub(super) fn prepare(time: Option<Duration>) -> io::Result<()> {
 
 /// A job under way, whose time counts until this is dropped.
 #[must_use]
-pub(super) struct Counting(Option<&'static Limit>);
+pub(crate) struct Counting(Option<&'static Limit>);
 
 /// Counts from here on, if there is a limit.
-pub(super) fn count() -> Counting {
+pub(crate) fn count() -> Counting {
     let limit = LIMIT.get();
     if let Some(limit) = limit {
         limit.set(limit.time);

@@ -6,19 +6,19 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Ends the process: no destructors, no handlers, no `main`.
-pub(super) fn end(code: i32) -> ! {
+pub(crate) fn end(code: i32) -> ! {
     // SAFETY: no more than a system call.
     unsafe { libc::_exit(code) }
 }
 
 /// The code of a fork server or worker that could not do its part.
-pub(super) const FAILED: i32 = 125;
+pub(crate) const FAILED: i32 = 125;
 
 /// Descriptors from here on are ours; those below are the standard ones, and room for surprises.
 const OUR_FDS: RawFd = 10;
 
 /// Moves a descriptor out of the way of the standard ones.
-pub(super) fn move_up(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn move_up(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // SAFETY: the new descriptor belongs to nobody else.
     unsafe {
         let moved = libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, OUR_FDS);
@@ -30,7 +30,7 @@ pub(super) fn move_up(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 /// Makes `target` (0, 1 or 2) another name of `fd`.
-pub(super) fn become_standard(fd: BorrowedFd<'_>, target: RawFd) -> io::Result<()> {
+pub(crate) fn become_standard(fd: BorrowedFd<'_>, target: RawFd) -> io::Result<()> {
     // SAFETY: the standard descriptors of a worker are the pool's, nobody else has them.
     if unsafe { libc::dup2(fd.as_raw_fd(), target) } < 0 {
         return Err(io::Error::last_os_error());
@@ -39,7 +39,7 @@ pub(super) fn become_standard(fd: BorrowedFd<'_>, target: RawFd) -> io::Result<(
 }
 
 /// Closes every descriptor but the standard ones and `keep`.
-pub(super) fn close_others<const N: usize>(keep: [RawFd; N]) {
+pub(crate) fn close_others<const N: usize>(keep: [RawFd; N]) {
     let mut keep = keep;
     keep.sort_unstable();
     let mut first = libc::STDERR_FILENO + 1;
@@ -68,7 +68,7 @@ fn close_range(first: RawFd, last: RawFd) {
 }
 
 /// No signal blocked, each at its default, but for SIGPIPE, which a Rust program ignores.
-pub(super) fn reset_signals() {
+pub(crate) fn reset_signals() {
     // SAFETY: an all-zero `sigaction` with `SIG_DFL` is a valid one; signals whose action can't be set
     // refuse.
     unsafe {
@@ -85,13 +85,13 @@ pub(super) fn reset_signals() {
 }
 
 /// What `ps` and `top` show.
-pub(super) fn set_name(name: &CStr) {
+pub(crate) fn set_name(name: &CStr) {
     // SAFETY: the kernel copies the string.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
 /// Sets both limits of a resource, as far as they may be.
-pub(super) fn limit(resource: nix::sys::resource::Resource, bytes: u64) -> io::Result<()> {
+pub(crate) fn limit(resource: nix::sys::resource::Resource, bytes: u64) -> io::Result<()> {
     let (_, hard) = nix::sys::resource::getrlimit(resource)?;
     let bytes = bytes.min(hard);
     Ok(nix::sys::resource::setrlimit(resource, bytes, bytes)?)
@@ -99,7 +99,7 @@ pub(super) fn limit(resource: nix::sys::resource::Resource, bytes: u64) -> io::R
 
 /// A process group of its own, so that a terminal's Ctrl-C reaches only the program, and that a
 /// worker's children can be killed with it.
-pub(super) fn lead_a_group() {
+pub(crate) fn lead_a_group() {
     // Refused only to session leaders, who lead one.
     let _ = nix::unistd::setpgid(nix::unistd::Pid::this(), nix::unistd::Pid::this());
 }
@@ -109,12 +109,12 @@ const F_SETSIG: i32 = 10;
 
 /// Makes the kernel kill this process, whatever it does, when the last other end of `pipe` is closed:
 /// when the program has gone, or lets go of it.
-pub(super) fn die_with(pipe: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn die_with(pipe: BorrowedFd<'_>) -> io::Result<()> {
     die(pipe, std::process::id() as i32)
 }
 
 /// The same with what this process has started, if it leads a group. Another group is not ours to kill.
-pub(super) fn die_together_with(pipe: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn die_together_with(pipe: BorrowedFd<'_>) -> io::Result<()> {
     let me = std::process::id() as i32;
     let leads = nix::unistd::getpgrp().as_raw() == me;
     die(pipe, if leads { -me } else { me })

@@ -7,16 +7,16 @@ use crate::blob::Blob;
 
 /// What came with an answer.
 #[derive(Default)]
-pub(super) struct Files {
+pub(crate) struct Files {
     /// A new result file, unchecked.
-    pub(super) results: Option<OwnedFd>,
+    pub(crate) results: Option<OwnedFd>,
     /// The sealed blobs, checked: however many a worker sends, there are no more descriptors than there may be.
-    pub(super) sealed: Vec<Blob>,
+    pub(crate) sealed: Vec<Blob>,
 }
 
 impl Files {
     /// `has_results` says that the first one is a new result file.
-    pub(super) fn of(has_results: bool, fds: Vec<OwnedFd>) -> Result<Self, String> {
+    pub(crate) fn of(has_results: bool, fds: Vec<OwnedFd>) -> Result<Self, String> {
         let mut fds = fds.into_iter();
         let results = if has_results { fds.next() } else { None };
         Ok(Files { results, sealed: sealed::receive(fds)? })

@@ -11,14 +11,15 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use nix::sys::socket::sockopt::{PeerCredentials, SockType as SockTypeOf};
 use nix::sys::socket::{SockType, UnixAddr, getsockname, getsockopt};
 
-use super::socket::{self, FRAME_LIMIT};
 use super::thread_id::ThreadId;
-use super::wire::{FromServer, MAGIC, PROTOCOL, ToServer, WorkerSettings};
 use super::worker::Belongings;
-use super::{alone, child, image, worker};
+use super::{alone, child, worker};
+use crate::process::image;
+use crate::process::transport::socket::{self, FRAME_LIMIT};
+use crate::process::transport::wire::{FromServer, MAGIC, PROTOCOL, ToServer, WorkerSettings};
 
 /// What a worker's first argument begins with; 32 hexadecimal digits follow.
-pub(super) const NAME: &str = "loopool-worker ";
+pub(crate) const NAME: &str = "loopool-worker ";
 const NONCE_DIGITS: usize = 32;
 
 /// What this process is, as one of [`Role`]. Set before anything else in a fork server, whose only thread
@@ -38,22 +39,22 @@ enum Role {
 }
 
 /// Whether this process is a worker (or the fork server) of a pool, or a daemon process.
-pub(super) fn is_daemonic() -> bool {
+pub(crate) fn is_daemonic() -> bool {
     ROLE.load(Relaxed) == Role::Daemonic as u8
 }
 
 /// Whether this process was taken over before `main`.
-pub(super) fn is_taken_over() -> bool {
+pub(crate) fn is_taken_over() -> bool {
     ROLE.load(Relaxed) != Role::Program as u8
 }
 
 /// This process may have children from now on.
-pub(super) fn set_free() {
+pub(crate) fn set_free() {
     ROLE.store(Role::Free as u8, Relaxed);
 }
 
 /// Whether a first argument is one that a fork server is started with.
-pub(super) fn is_worker_name(argument: &[u8]) -> bool {
+pub(crate) fn is_worker_name(argument: &[u8]) -> bool {
     nonce_of(argument).is_some()
 }
 
@@ -68,7 +69,7 @@ fn nonce_of(argument: &[u8]) -> Option<&str> {
 ///
 /// It returns, and the program runs as usual, when it is privileged or when standard input is not our
 /// kind of socket: names can be forged by anyone.
-pub(super) fn take_over(argument: &[u8]) {
+pub(crate) fn take_over(argument: &[u8]) {
     let Some(nonce) = nonce_of(argument) else { return };
     if image::is_privileged() {
         return;
