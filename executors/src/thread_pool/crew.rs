@@ -192,64 +192,44 @@ impl Crew {
 
     /// The first one that there is to be, under the lock: without it nothing is run.
     fn start_first(self: &Arc<Self>, state: &mut State) -> std::io::Result<()> {
-        let handle = self.start(&state.next_thread_name(&self.options), 0)?;
+        let handle = self.start(&state.next_thread_name(&self.options))?;
         state.workers += 1;
         state.coming += 1;
-        state.keep(handle);
+        state.keep(Some(handle));
         Ok(())
     }
 
-    /// So many more.
-    pub(super) fn start_more(self: &Arc<Self>, count: usize, mut state: MutexGuard<'_, State>) {
+    /// So many more; whether the system gave them.
+    pub(super) fn start_more(
+        self: &Arc<Self>,
+        count: usize,
+        mut state: MutexGuard<'_, State>,
+    ) -> std::io::Result<()> {
         state.workers += count;
         state.coming += count;
-        drop(state);
-        self.start_counted(count);
-    }
-
-    /// So many that are counted already. The first starts half of them, itself included, and so on: a thread
-    /// takes some 15 µs to start, and hundreds may be missing.
-    fn start_counted(self: &Arc<Self>, count: usize) {
-        let mut left = count;
-        let mut refused = None;
-        let mut state = self.lock();
         state.starting += 1;
-        while left > 0 && refused.is_none() && !state.is_over() {
-            let name = state.next_thread_name(&self.options);
-            let share = left.div_ceil(2);
-            drop(state);
-            let started = self.start(&name, share - 1);
-            state = self.lock();
-            match started {
-                Ok(handle) => {
-                    state.keep(handle);
-                    left -= share;
-                }
-                Err(error) => refused = Some(error),
-            }
-        }
-        state.workers -= left;
-        state.coming -= left;
+        let names: Vec<_> = (0..count).map(|_| state.next_thread_name(&self.options)).collect();
+        drop(state);
+        let mut refused = Ok(());
+        let mut start = |name: &String| self.start(name).map_err(|error| refused = Err(error)).ok();
+        let started: Vec<_> = names.iter().map_while(&mut start).collect();
+        let mut state = self.lock();
+        state.workers -= count - started.len();
+        state.coming -= count - started.len();
         state.starting -= 1;
-        let refused = refused.filter(|_| state.growth.note_refused());
+        state.keep(started);
         drop(state);
         self.ended.notify_all();
-        if let Some(error) = refused {
-            tell(|| tracing::warn!(%error, "a pool gets no more threads, and its jobs wait"));
-        }
+        refused
     }
 
-    /// A thread that starts so many others, which are counted, before it does anything else.
-    fn start(self: &Arc<Self>, name: &str, others: usize) -> std::io::Result<JoinHandle<()>> {
+    fn start(self: &Arc<Self>, name: &str) -> std::io::Result<JoinHandle<()>> {
         let crew = self.clone();
         starting::thread(name, move || {
             at_exit::keep(&crew);
             os::lower_priority_of_this_thread(crew.options.nice);
             own_pool::work_for(&*crew);
             let worker = Worker::begin(&crew);
-            if others > 0 {
-                crew.start_counted(others);
-            }
             match crew.initialize() {
                 Ok(()) => worker.work(),
                 Err(why) => crew.break_down(why)(),
@@ -443,19 +423,15 @@ impl State {
         }
     }
 
-    /// Keeps a handle, to be joined. Those whose threads have ended are let go when they are as many as the others.
-    fn keep(&mut self, handle: JoinHandle<()>) {
-        if self.handles.len() >= 2 * self.workers {
-            self.handles.retain(|handle| !handle.is_finished());
-        }
-        self.handles.push(handle);
+    /// Keeps handles, to be joined, and no longer those whose threads have ended.
+    fn keep(&mut self, handles: impl IntoIterator<Item = JoinHandle<()>>) {
+        self.handles.retain(|handle| !handle.is_finished());
+        self.handles.extend(handles);
         self.forget_the_struck();
     }
 
     fn forget_the_struck(&mut self) {
-        if !self.struck.is_empty() {
-            self.handles.retain(|handle| !self.struck.contains(&handle.thread().id()));
-        }
+        self.handles.retain(|handle| !self.struck.contains(&handle.thread().id()));
     }
 
     fn next_thread_name(&mut self, options: &Options) -> String {

@@ -18,6 +18,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::crew::{Crew, State};
+use crate::caught::tell;
 use crate::timekeeper;
 
 /// Between two looks.
@@ -26,6 +27,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 
 /// At so many looks in a row a job has to have waited.
 const PATIENCE: u32 = 2;
+
+/// No more are started at a time: each takes some 15 µs, and the timekeeper has others to call.
+const AT_A_TIME: usize = 128;
 
 pub(super) struct Growth {
     /// Somebody will look.
@@ -52,7 +56,7 @@ impl Growth {
     }
 
     /// The system has refused a thread. Whether for the first time since jobs have waited.
-    pub(super) fn note_refused(&mut self) -> bool {
+    fn note_refused(&mut self) -> bool {
         self.pause = LONGEST_PAUSE;
         !std::mem::replace(&mut self.refused, true)
     }
@@ -112,10 +116,13 @@ impl Crew {
         let mut state = self.lock();
         let more = self.missing(&mut state);
         let goes_on = state.growth.watched;
-        if more > 0 {
-            self.start_more(more, state);
-        } else {
+        if more == 0 {
             drop(state);
+        } else if let Err(error) = self.start_more(more, state) {
+            let first = self.lock().growth.note_refused();
+            if first {
+                tell(|| tracing::warn!(%error, "a pool gets no more threads, and its jobs wait"));
+            }
         }
         if goes_on {
             self.watch();
@@ -133,7 +140,7 @@ impl Crew {
         };
         let workers = state.workers;
         let for_nobody = waiting.saturating_sub(state.coming);
-        state.growth.look(oldest, next, workers).min(for_nobody).min(room)
+        state.growth.look(oldest, next, workers).min(for_nobody).min(room).min(AT_A_TIME)
     }
 }
 
