@@ -31,6 +31,11 @@ impl Eventfd {
         *written = false;
     }
 
+    /// Somebody else who sleeps on it is woken instead.
+    pub fn take(&self) {
+        *self.written.lock().unwrap() = false;
+    }
+
     /// How often it was written.
     pub fn writes(&self) -> usize {
         self.writes.load(Ordering::Relaxed)

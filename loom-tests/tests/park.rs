@@ -183,7 +183,7 @@ impl Runtime {
         found
     }
 
-    /// `Shared::is_over_for`.
+    /// `Core::is_awaited`, for the main loop that awaits the last task.
     fn is_over(&self) -> bool {
         self.phase.load(Ordering::Acquire) != 0 && self.live.load(Ordering::Acquire) == 0
     }

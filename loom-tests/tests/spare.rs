@@ -75,7 +75,7 @@ impl Runtime {
 
     /// `Watch::sleep_abroad`.
     fn sleep_abroad(&self) {
-        if self.bell.go_abroad(&self.idle) {
+        if self.bell.go_abroad(&self.idle, true) {
             self.reactors[0].wait();
         }
         self.bell.come_back();
@@ -181,11 +181,17 @@ fn the_watch_is_sent_home_when_the_main_loop_is_driven() {
     model(SMALL, || {
         let runtime = Runtime::new(2, 0);
         let watch = spawn(&runtime, Runtime::sleep_abroad);
-        // `Driving::begin`.
+        // `Driving::begin`, and `Shared::main_loop_changed`.
         runtime.idle.enter(0);
         if runtime.bell.is_abroad() {
             runtime.reactors[0].write();
+            while runtime.bell.stays_abroad() {
+                loom::thread::yield_now();
+                runtime.reactors[0].write();
+            }
         }
+        // It sleeps there itself, and takes the wake-ups that are left.
+        runtime.reactors[0].take();
         watch.join().unwrap();
     });
 }

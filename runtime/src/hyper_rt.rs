@@ -4,6 +4,7 @@
 //!
 //! ```no_run
 //! use std::convert::Infallible;
+//! use std::time::Duration;
 //!
 //! use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 //! use loopool::hyper_rt::Timer;
@@ -17,7 +18,11 @@
 //! loopool::run(async {
 //!     let listener = TcpListener::bind("127.0.0.1:8080".parse().unwrap())?;
 //!     loop {
-//!         let (stream, _) = listener.accept().await?;
+//!         let Ok((stream, _)) = listener.accept().await else {
+//!             // Too many open files, say: some may be closed soon.
+//!             loopool::sleep(Duration::from_millis(100)).await;
+//!             continue;
+//!         };
 //!         loopool::create_task(async move {
 //!             let served = http1::Builder::new()
 //!                 .timer(Timer::new())

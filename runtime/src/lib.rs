@@ -34,6 +34,9 @@ mod cancel;
 mod context;
 mod event_loop;
 mod fork;
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("loopool is made for systems with 64-bit addresses: tokens and clocks count on it");
+
 #[cfg(feature = "hyper")]
 pub mod hyper_rt;
 mod metrics;

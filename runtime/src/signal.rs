@@ -7,7 +7,7 @@
 //! A child of `fork` inherits the handler and the socket. What it is sent is not its parent's, so the handler
 //! looks whose [`Origin`] it is before it writes.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use loopool_executors::origin::Origin;
@@ -87,7 +87,18 @@ impl Signal {
                 // What is in the socket is the parent's.
                 return Err(Forked.into());
             }
-            stream.read(&mut bytes).map(|_| Done { value: (), drained: false })
+            // All that have come by now are one.
+            let mut some = false;
+            loop {
+                match stream.read(&mut bytes) {
+                    Ok(count) if count == bytes.len() => some = true,
+                    Err(error) if some && error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) if !(some && error.kind() == ErrorKind::WouldBlock) => {
+                        return Err(error);
+                    }
+                    Ok(_) | Err(_) => return Ok(Done { value: (), drained: false }),
+                }
+            }
         };
         self.io.io(Direction::Read, read).await
     }
@@ -102,7 +113,8 @@ impl Drop for Signal {
     }
 }
 
-/// Waits for Ctrl-C (SIGINT), once.
+/// Waits for Ctrl-C (SIGINT), once. From then on SIGINT does nothing else, as with every [`Signal`], also while the
+/// program ends.
 ///
 /// # Errors
 /// As for [`Signal::new`] and [`Signal::recv`].

@@ -331,3 +331,22 @@ fn as_many_as_like_may_wait_for_one_socket() {
         }
     });
 }
+
+#[test]
+fn signals_that_nobody_had_looked_at_counted_several_times() {
+    use loopool::signal::{SIGUSR2, Signal};
+    loopool::run(async {
+        let mut signal = Signal::new(SIGUSR2).unwrap();
+        for _ in 0..200 {
+            nix::sys::signal::raise(nix::sys::signal::Signal::SIGUSR2).unwrap();
+        }
+        signal.recv().await.unwrap();
+        let mut next = std::pin::pin!(signal.recv());
+        for _ in 0..10 {
+            assert!(futures::poll!(&mut next).is_pending());
+            loopool::yield_now().await;
+        }
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGUSR2).unwrap();
+        next.await.unwrap();
+    });
+}

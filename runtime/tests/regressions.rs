@@ -121,13 +121,23 @@ fn destructors_may_spawn_and_call_while_a_loop_is_closed() {
             event_loop.call_later(Duration::ZERO, || unreachable!("the loop is being closed"));
         }
     }
-    let event_loop = EventLoop::new().unwrap();
-    let _task = event_loop.handle().create_local_task(async {
+    let wait = || async {
         let _both = (Busy, Busy);
         std::future::pending::<()>().await
-    });
+    };
+    let event_loop = EventLoop::new().unwrap();
+    let _task = event_loop.handle().create_local_task(wait());
+    let task = event_loop.handle().create_task(wait());
     event_loop.run_until_complete(async {}).unwrap();
     event_loop.close();
+    assert!(futures::executor::block_on(task).unwrap_err().is_cancelled());
+
+    let (runtime, other) = (runtime(2), EventLoop::new().unwrap());
+    let task = runtime.handle().create_task(wait());
+    runtime.run_until_complete(yield_now());
+    // Inside another loop nothing goes on: the tasks are dropped.
+    other.run_until_complete(async { drop(runtime) }).unwrap();
+    assert!(futures::executor::block_on(task).unwrap_err().is_cancelled());
 }
 
 #[test]

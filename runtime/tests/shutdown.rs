@@ -502,3 +502,27 @@ fn of_a_runtime_that_ends_at_once_nothing_is_left() {
         assert!(report.is_clean(), "{report}");
     }
 }
+
+#[test]
+fn whoever_waited_for_jobs_at_the_end_looked_all_the_time() {
+    fn processor_time() -> Duration {
+        let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
+        Duration::from(time)
+    }
+    let runtime = runtime(2);
+    let (begin, begun) = mpsc::channel();
+    let time = Duration::from_millis(400);
+    let job = runtime.run_until_complete(async move {
+        to_thread(move || {
+            begin.send(()).unwrap();
+            std::thread::sleep(time);
+        })
+    });
+    begun.recv_timeout(HANG).unwrap();
+    let before = processor_time();
+    let report = runtime.shutdown(patient().wait_for_jobs(HANG));
+    let used = processor_time() - before;
+    assert!(used < time / 2, "{used:?} of {time:?}");
+    assert_eq!(report.jobs.running, 0, "{report:?}");
+    drop(job);
+}

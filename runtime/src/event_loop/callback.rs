@@ -180,6 +180,9 @@ impl fmt::Debug for ThreadsafeCallbackHandle {
     }
 }
 
+/// With no callback left, the memory of so many is kept.
+const KEPT: usize = 1024;
+
 /// The callbacks of timers, by number.
 #[derive(Default)]
 pub(super) struct CallbackTimers {
@@ -209,6 +212,9 @@ impl CallbackTimers {
         let callback = self.callbacks.get_mut(number)?.take();
         if callback.is_some() {
             self.free.push(number);
+        }
+        if self.is_empty() && self.callbacks.capacity() > KEPT {
+            *self = CallbackTimers::default();
         }
         callback
     }

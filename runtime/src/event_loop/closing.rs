@@ -73,12 +73,25 @@ impl Core {
         }
     }
 
-    /// Drops everything that belongs to this thread: callbacks, local tasks, what lies in its queues.
-    /// On the loop's own thread, once nothing is run any more; from then on it takes nothing.
-    pub(crate) fn clear(&self) {
+    /// Drops everything that belongs to this thread: callbacks, local tasks, what lies in its queues. If all other
+    /// loops have done so, drops the rest as well. On the loop's own thread, once nothing is run any more; from
+    /// then on it takes nothing. Says whether it was the last.
+    pub(crate) fn clear(&self) -> bool {
         self.clearing.set(true);
         while self.clear_some() || !self.close_registry() {}
         self.closed.set(true);
+        let is_last = self.shared().ending.leave();
+        if is_last {
+            self.shared().finish();
+        }
+        self.clearing.set(false);
+        is_last
+    }
+
+    /// After [`clear`](Self::clear), while another loop is stuck: drops what can be dropped now.
+    pub(crate) fn drop_what_can_be_reached(&self) {
+        self.clearing.set(true);
+        self.shared().drop_what_can_be_reached();
         self.clearing.set(false);
     }
 

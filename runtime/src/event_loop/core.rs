@@ -50,6 +50,9 @@ const FAR: Duration = Duration::from_millis(1);
 /// For so many timers that are due there is memory at any time.
 const DUE_KEPT: usize = 1024;
 
+/// The same for messages.
+const MESSAGES_KEPT: usize = 1024;
+
 /// Something that is ready.
 pub(crate) enum Entry {
     Task(Runnable),
@@ -73,6 +76,8 @@ pub(crate) struct Core {
     pub(crate) closed: Cell<bool>,
     /// Everything is being dropped.
     pub(super) clearing: Cell<bool>,
+    /// The runtime is closing, and its end waits for the last task.
+    pub(crate) awaits_tasks: Cell<bool>,
     /// A task is being run: what it wakes last comes next. Also what its end wakes, if nothing else is queued.
     slot_is_open: Cell<bool>,
     /// Something that is known to block is being run.
@@ -124,6 +129,7 @@ impl Core {
             stopping: Cell::new(false),
             closed: Cell::new(false),
             clearing: Cell::new(false),
+            awaits_tasks: Cell::new(false),
             slot_is_open: Cell::new(false),
             blocking: Cell::new(false),
             rested: Cell::new(true),
@@ -308,6 +314,7 @@ impl Core {
                     break;
                 }
                 self.maintain();
+                others = MAINTENANCE;
             }
         }
     }
@@ -315,8 +322,14 @@ impl Core {
     /// After there was nothing to do: if there is now, what we run may take long, and somebody has to
     /// watch.
     fn have_work(&self) {
-        if self.rested.get() && !self.nothing_ready() {
-            self.rested.set(false);
+        if !self.nothing_ready() {
+            self.begin_work();
+        }
+    }
+
+    /// What is run now may take long.
+    fn begin_work(&self) {
+        if self.rested.replace(false) {
             self.shared.see_to_a_watch();
         }
     }
@@ -404,6 +417,7 @@ impl Core {
             Message::Callback(callback) => Entry::Remote(callback),
         }));
         drop(ready);
+        messages.shrink_to(MESSAGES_KEPT);
         self.scratch.borrow_mut().messages = messages;
     }
 
@@ -452,6 +466,9 @@ impl Core {
             std::thread::sleep(Duration::from_millis(10));
         }
         let mut wakers = std::mem::take(&mut self.scratch.borrow_mut().wakers);
+        if !wakers.is_empty() {
+            self.begin_work();
+        }
         reactor::wake_all(&mut wakers);
         self.scratch.borrow_mut().wakers = wakers;
         self.expire_timers();
@@ -471,6 +488,9 @@ impl Core {
             };
             due.iter().filter_map(call).collect()
         };
+        if !due.is_empty() {
+            self.begin_work();
+        }
         for timer in due.drain(..) {
             match timer.action {
                 Action::Wake(waker) => context::wake_caught(waker),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, Scratch};
 use super::engines::Engines;
-use crate::scheduler::PLENTY;
+use crate::scheduler::{PLENTY, Phase};
 use crate::task::Runnable;
 
 /// How long a loop sleeps at a time that looks after others.
@@ -211,7 +211,12 @@ impl Core {
 
     /// Whether there is something that only this loop can do, and has not begun with.
     fn is_awaited(&self) -> bool {
-        !self.half().mailbox.is_empty() || self.shared.is_over_for(self.index)
+        let is_over = || match self.shared.phase() {
+            Phase::Open => false,
+            Phase::Closing => self.awaits_tasks.get() && self.shared.live() == 0,
+            Phase::Stopped => true,
+        };
+        !self.half().mailbox.is_empty() || is_over()
     }
 
     /// True when somebody woke us.

@@ -179,11 +179,8 @@ fn close(core: &Rc<Core>) {
     shared.advance(Phase::Stopped);
     shared.default_executor.close(false, Waker::noop().clone());
     shared.close_registries();
-    core.clear();
     // There is one loop, so its owner is the last.
-    if shared.ending.leave() {
-        shared.finish();
-    }
+    core.clear();
 }
 
 /// A thread drives a loop, until this is dropped.

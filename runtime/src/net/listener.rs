@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::task::{Context, Poll};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -60,8 +61,9 @@ impl TcpListener {
     /// Waits for a connection. Nagle's algorithm is off on it (`TCP_NODELAY`).
     ///
     /// # Errors
-    /// What the system says of the listener: too many open files, for example. A connection that was
-    /// gone before it was accepted is passed over.
+    /// What the system says of the listener: too many open files, for example. (The connection goes on waiting then,
+    /// so the next call fails at once: sleep for a moment before it.) A connection that was gone before it was
+    /// accepted is passed over. And when there is no running loop of ours on this thread.
     ///
     /// # Cancel safety
     /// No connection is lost.
@@ -83,6 +85,18 @@ impl TcpListener {
     /// What the system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.get().local_addr()
+    }
+}
+
+impl AsFd for TcpListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.get().as_fd()
+    }
+}
+
+impl AsRawFd for TcpListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.io.get().as_raw_fd()
     }
 }
 

@@ -122,8 +122,9 @@ impl TcpStream {
     /// Closes one direction or both.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says; and [`Forked`](crate::Forked) in a fork of the process that has used it.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.io.check_forked()?;
         self.io.get().shutdown(how)
     }
 
@@ -162,6 +163,17 @@ impl TcpStream {
     }
 }
 
+/// As the standard library's, but for SIGPIPE: it sends one piece without, and several with it.
+#[cfg(target_os = "linux")]
+fn write_vectored(stream: &std::net::TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    SockRef::from(stream).send_vectored_with_flags(buffers, libc::MSG_NOSIGNAL)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_vectored(mut stream: &std::net::TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    stream.write_vectored(buffers)
+}
+
 impl AsyncRead for &TcpStream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -195,8 +207,9 @@ impl AsyncWrite for &TcpStream {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let offered = buffers.iter().take(MOST_BUFFERS).map(|buffer| buffer.len()).sum();
-        self.poll_write_with(cx, offered, |mut stream| stream.write_vectored(buffers))
+        let buffers = &buffers[..buffers.len().min(MOST_BUFFERS)];
+        let offered = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.poll_write_with(cx, offered, |stream| write_vectored(stream, buffers))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -189,6 +189,19 @@ impl<T: AsFd> Drop for Waiting<'_, T> {
     }
 }
 
+impl<T: AsFd> Registration<T> {
+    /// For what is done without waiting.
+    ///
+    /// # Errors
+    /// [`Forked`] if it was registered, and this process is a fork of the one in which it was.
+    pub(crate) fn check_forked(&self) -> io::Result<()> {
+        match self.place.get() {
+            Some(place) if place.is_forked() => Err(Forked.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What an operation did.
 pub(crate) struct Done<R> {
     pub(crate) value: R,
@@ -197,13 +210,13 @@ pub(crate) struct Done<R> {
 }
 
 fn poll_ready(place: &Place, cx: &mut Context<'_>, direction: Direction) -> Poll<io::Result<Seen>> {
+    // Nobody would ever end a wait, and what needs none is the parent's.
+    if place.is_forked() {
+        return Poll::Ready(Err(Forked.into()));
+    }
     let source = place.source();
     let mut seen = source.ready(direction);
     if seen.is_none() {
-        // Nobody would ever end the wait.
-        if place.is_forked() {
-            return Poll::Ready(Err(Forked.into()));
-        }
         seen = source.wait(direction, cx.waker());
     }
     match seen {

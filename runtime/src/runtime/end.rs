@@ -36,7 +36,9 @@ impl Runtime {
         self.shared.advance(Phase::Closing);
         self.shared.cancel_all();
         if may_drive {
+            self.main.awaits_tasks.set(true);
             self.drive_until(deadline, |shared| shared.live() == 0);
+            self.main.awaits_tasks.set(false);
         }
         let jobs = self.end_jobs(policy, may_drive);
         self.shared.advance(Phase::Stopped);
@@ -56,11 +58,8 @@ impl Runtime {
         self.main.closed.set(true);
         {
             let _entered = context::enter_loop(&self.main);
-            self.main.clear();
-            if self.shared.ending.leave() {
-                self.shared.finish();
-            } else {
-                self.shared.drop_what_can_be_reached();
+            if !self.main.clear() {
+                self.main.drop_what_can_be_reached();
             }
         }
         let left = self.shared.left_tasks();

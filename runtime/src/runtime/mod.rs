@@ -196,8 +196,8 @@ impl RuntimeBuilder {
 ///
 /// # Panics
 /// With `main`'s own panic; when it [raises a cancellation again](crate::Cancelled::reraise) that nothing in
-/// it takes; when the system refuses the descriptors or threads of a runtime; and when this thread is inside a
-/// task or callback of a loop already.
+/// it takes; when the main loop is [stopped](crate::LoopHandle::stop) before `main` is done; when the system refuses the
+/// descriptors or threads of a runtime; and when this thread is inside a task or callback of a loop already.
 #[track_caller]
 pub fn run<F: Future>(main: F) -> F::Output {
     match Runtime::builder().build() {
@@ -223,7 +223,8 @@ impl Runtime {
     ///
     /// # Panics
     /// With `main`'s own panic; when it [raises a cancellation again](crate::Cancelled::reraise) that nothing in
-    /// it takes; and when this thread is inside a task or callback of a loop already.
+    /// it takes; when the main loop is [stopped](crate::LoopHandle::stop) before `main` is done; and when this thread is
+    /// inside a task or callback of a loop already.
     #[track_caller]
     pub fn run<F: Future>(mut self, main: F) -> F::Output {
         thread_end::note_running();
@@ -242,8 +243,8 @@ impl Runtime {
     ///
     /// # Panics
     /// With `main`'s own panic; when this thread is inside a task or callback of a loop already; and
-    /// when `main` stops the main loop, or [raises a cancellation again](crate::Cancelled::reraise) that nothing
-    /// in it takes.
+    /// when the main loop is [stopped](crate::LoopHandle::stop) before `main` is done, or `main` [raises a cancellation
+    /// again](crate::Cancelled::reraise) that nothing in it takes.
     #[track_caller]
     pub fn run_until_complete<F: Future>(&self, main: F) -> F::Output {
         thread_end::note_running();
@@ -324,9 +325,6 @@ fn work(core: &Rc<Core>) {
             assert!(!core.shared().is_forked(), "{Forked}");
         }
         core.clear();
-        if core.shared().ending.leave() {
-            core.shared().finish();
-        }
         drop(driving);
     }
     std::mem::forget(guard);

@@ -117,9 +117,6 @@ impl Spares {
         let rest = Spare::new(core, &seat.called, self.keep_alive).work();
         if rest == Rest::Over {
             core.clear();
-            if self.shared.ending.leave() {
-                self.shared.finish();
-            }
         }
         rest
     }

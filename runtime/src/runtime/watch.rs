@@ -85,16 +85,20 @@ impl Watch {
     /// In the reactor of the main loop, which nobody drives.
     fn sleep_abroad(&mut self, shared: &Shared, limit: Option<Duration>) {
         let mut wakers = Vec::new();
-        if shared.bell.go_abroad(&shared.idle) {
+        let mut waited = Ok(());
+        let for_long = limit.is_none_or(|limit| limit > self.interval * (1 << QUIET));
+        if shared.bell.go_abroad(&shared.idle, for_long) {
             let there = || !shared.idle.is_absent(0);
             let reactor = &shared.loops[0].reactor;
-            if let Err(error) = reactor.wait_for_peer(&mut self.events, limit, &mut wakers, there) {
-                tell(|| tracing::error!(%error, "waiting for events failed"));
-                park(Some(LOOK));
-            }
+            waited = reactor.wait_for_peer(&mut self.events, limit, &mut wakers, there);
         }
+        // Before any foreign code runs: somebody may wait for it.
         shared.bell.come_back();
         reactor::wake_all(&mut wakers);
+        if let Err(error) = waited {
+            tell(|| tracing::error!(%error, "waiting for events failed"));
+            park(Some(LOOK));
+        }
     }
 
     fn look(&mut self, now: Instant) {

@@ -17,24 +17,32 @@
 //! the flag, and whether the main loop is still left alone; **who rings** sets the flag, or drives the main
 //! loop → SeqCst fence (W4) → looks whether it is abroad.
 //!
+//! A wake-up in a reactor goes to one of those who sleep there. So who drives the main loop does not sleep there before
+//! the watch thread has left, and wakes it until then; but if it would come back soon by itself, it may.
+//!
 //! Modelled in `loom-tests/tests/spare.rs`.
 
 use super::idle::Idle;
-use crate::shim::atomic::{AtomicBool, Ordering, fence};
+use crate::shim::atomic::{AtomicBool, AtomicU8, Ordering, fence};
 
 #[derive(Debug)]
 pub(crate) struct Bell {
     asleep: AtomicBool,
     rung: AtomicBool,
-    abroad: AtomicBool,
+    /// One of the three below.
+    abroad: AtomicU8,
 }
+
+const AT_HOME: u8 = 0;
+const ABROAD_BRIEFLY: u8 = 1;
+const ABROAD_FOR_LONG: u8 = 2;
 
 impl Bell {
     pub(crate) fn new() -> Self {
         Bell {
             asleep: AtomicBool::new(false),
             rung: AtomicBool::new(false),
-            abroad: AtomicBool::new(false),
+            abroad: AtomicU8::new(AT_HOME),
         }
     }
 
@@ -78,13 +86,21 @@ impl Bell {
     pub(crate) fn is_abroad(&self) -> bool {
         // W4.
         fence(Ordering::SeqCst);
-        self.abroad.load(Ordering::Relaxed)
+        self.abroad.load(Ordering::Relaxed) != AT_HOME
+    }
+
+    /// For who drives the main loop, once that is published: whether the watch thread has still to leave its reactor.
+    #[must_use]
+    pub(crate) fn stays_abroad(&self) -> bool {
+        // Acquire: pairs with the Release in `come_back`, so that it has left.
+        self.abroad.load(Ordering::Acquire) == ABROAD_FOR_LONG
     }
 
     /// For the watch thread: whether it may sleep in the reactor of the main loop, which is loop 0.
     #[must_use]
-    pub(crate) fn go_abroad(&self, idle: &Idle) -> bool {
-        self.abroad.store(true, Ordering::Relaxed);
+    pub(crate) fn go_abroad(&self, idle: &Idle, for_long: bool) -> bool {
+        let place = if for_long { ABROAD_FOR_LONG } else { ABROAD_BRIEFLY };
+        self.abroad.store(place, Ordering::Relaxed);
         // W3.
         fence(Ordering::SeqCst);
         !self.rung.swap(false, Ordering::Acquire) && idle.is_absent(0)
@@ -92,6 +108,7 @@ impl Bell {
 
     /// For the watch thread: it is back.
     pub(crate) fn come_back(&self) {
-        self.abroad.store(false, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `stays_abroad`.
+        self.abroad.store(AT_HOME, Ordering::Release);
     }
 }

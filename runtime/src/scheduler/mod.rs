@@ -184,7 +184,13 @@ impl Shared {
         if !driven {
             self.ring();
         } else if self.bell.is_abroad() {
-            self.loops[0].reactor.wake();
+            let reactor = &self.loops[0].reactor;
+            reactor.wake();
+            // A fork has no watch thread.
+            while self.bell.stays_abroad() && !reactor.is_forked() {
+                std::thread::yield_now();
+                reactor.wake();
+            }
         }
     }
 
@@ -198,15 +204,6 @@ impl Shared {
     /// Tasks that are not complete.
     pub(crate) fn live(&self) -> usize {
         registry::count_all(self.loops.iter().map(|half| &half.registry))
-    }
-
-    /// Whether loop `index` has nothing to wait for any more.
-    pub(crate) fn is_over_for(&self, index: usize) -> bool {
-        match self.phase() {
-            Phase::Open => false,
-            Phase::Closing => index == 0 && self.live() == 0,
-            Phase::Stopped => true,
-        }
     }
 
     /// Takes a new task in; the caller queues what comes back. A runtime that is closing takes those of its

@@ -105,13 +105,14 @@ impl<D> List<D> {
         self.first.map(|first| unsafe { &(*first.as_ptr()).data })
     }
 
-    /// Takes out the one who is in front, and tells it so by `tell`.
-    pub(super) fn pop_front(&mut self, tell: impl FnOnce(&D)) -> Option<Waker> {
+    /// Takes out the one who is in front, and tells it so by `tell`, whose argument is valid until that is done. (No
+    /// reference: once told, who waits may be gone while a function that has been given one has not returned.)
+    pub(super) fn pop_front(&mut self, tell: impl FnOnce(*const D)) -> Option<Waker> {
         let first = self.first?;
         // SAFETY: it is in the list, and so alive (rule 2) until it is told (rule 4).
         unsafe {
             let waker = self.unlink(first);
-            tell(&(*first.as_ptr()).data);
+            tell(&raw const (*first.as_ptr()).data);
             waker
         }
     }

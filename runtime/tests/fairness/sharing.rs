@@ -96,3 +96,38 @@ fn a_burst_of_long_tasks_after_many_short_ones_is_shared() {
     });
     assert!(helped >= LONG / 10, "{helped} of {LONG} were run by the other loop");
 }
+
+/// With more local tasks ready than a loop runs between two looks at the rest.
+#[test]
+fn tasks_that_may_move_waited_behind_a_long_queue_of_those_that_stay() {
+    const STAY: usize = 10_000;
+    const MOVE: usize = 200;
+    let runtime = Runtime::builder().loops(2).spare_workers(0).build().unwrap();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let last = runtime.run(async {
+        let (begin, begun) = std::sync::mpsc::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let blocker = loopool::spawn_on(1, move || async move {
+            begin.send(()).unwrap();
+            released.recv_timeout(HANG).unwrap();
+        });
+        begun.recv_timeout(HANG).unwrap();
+        let run = |runs: &Arc<AtomicUsize>| {
+            let runs = runs.clone();
+            async move { runs.fetch_add(1, Ordering::SeqCst) }
+        };
+        let stay: Vec<_> = (0..STAY).map(|_| loopool::create_local_task(run(&runs))).collect();
+        let moves: Vec<_> = (0..MOVE).map(|_| create_task(run(&runs))).collect();
+        let mut last = 0;
+        for task in moves {
+            last = last.max(task.await.unwrap());
+        }
+        for task in stay {
+            task.await.unwrap();
+        }
+        release.send(()).unwrap();
+        blocker.unwrap().await.unwrap();
+        last
+    });
+    assert!(last < 3 * MOVE, "the last of them ran after {last} others");
+}

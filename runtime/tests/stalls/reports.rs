@@ -2,9 +2,11 @@
 
 use std::cell::Cell;
 use std::fmt::Debug;
+use std::future::Future;
 use std::panic::Location;
 use std::rc::Rc;
-use std::sync::{Mutex, Once, mpsc};
+use std::sync::{Arc, Mutex, Once, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -205,5 +207,30 @@ fn a_loop_that_slept_or_ran_much_is_not_reported() {
             let none = metrics.loops.iter().all(|l| l.stalls == 0 && l.stuck.is_none());
             if none { Ok(()) } else { Err(metrics) }
         })
+    });
+}
+
+#[test]
+fn a_stall_in_a_waker_is_seen() {
+    struct Blocks(ThreadsafeHandle, Mutex<Option<oneshot::Sender<()>>>);
+    impl Wake for Blocks {
+        fn wake(self: Arc<Self>) {
+            let done = self.1.lock().unwrap().take();
+            if let Some(done) = done {
+                wait_until_blamed(&self.0, None, None);
+                done.send(()).unwrap();
+            }
+        }
+    }
+    listen();
+    let runtime = builder(2).slow_poll_threshold(Duration::from_millis(20)).build().unwrap();
+    let handle = runtime.threadsafe_handle();
+    runtime.run(async move {
+        let (done, finished) = oneshot::channel();
+        let waker = Waker::from(Arc::new(Blocks(handle, Mutex::new(Some(done)))));
+        // All loops sleep by then, and so does whoever watches them.
+        let mut sleeps = Box::pin(sleep(Duration::from_millis(200)));
+        assert!(sleeps.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        finished.await.unwrap();
     });
 }

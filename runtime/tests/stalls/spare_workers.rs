@@ -165,3 +165,20 @@ fn there_are_no_more_spare_workers_than_allowed() {
         assert!(begun.try_iter().all(|at_once| at_once <= SPARES + 2));
     });
 }
+
+/// In such a pause the watch thread goes to sleep where the main loop will.
+#[test]
+fn after_a_pause_the_watch_thread_slept_on_when_the_main_loop_was_driven() {
+    let runtime = runtime(2);
+    for _ in 0..3 {
+        thread::sleep(Duration::from_millis(100));
+        runtime.run_until_complete(async {
+            sleep(Duration::from_millis(1)).await;
+            let blocker = Blocker::start();
+            let (send, receive) = mpsc::channel();
+            drop(create_task(async move { send.send(spare()).unwrap() }));
+            assert!(receive.recv_timeout(HANG).unwrap().is_some(), "both loops are blocked");
+            blocker.release().await;
+        });
+    }
+}

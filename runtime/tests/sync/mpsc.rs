@@ -401,3 +401,14 @@ fn the_budget_is_looked_at_first() {
         async move { sender.send(0).await.unwrap() }
     });
 }
+
+#[test]
+fn a_receiver_that_was_dropped_left_its_waker_in_the_channel() {
+    let (sender, mut receiver) = unbounded_channel::<u8>();
+    let woken = Woken::new();
+    assert!(woken.poll_pinned(std::pin::pin!(receiver.recv())).is_pending());
+    assert_eq!(woken.wakers(), 1);
+    drop(receiver);
+    assert_eq!(woken.wakers(), 0);
+    assert!(sender.send(1).is_err());
+}

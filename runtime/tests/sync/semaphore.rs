@@ -353,3 +353,21 @@ fn the_budget_is_looked_at_first() {
         async move { drop(semaphore.acquire().await) }
     });
 }
+
+#[test]
+fn who_wanted_nothing_waited_for_it() {
+    let semaphore = Semaphore::new(1);
+    let held = semaphore.try_acquire().unwrap();
+    let (mut first, _woken) = wait(&semaphore, &[1]);
+    drop(held);
+    // What was promised to the first one is taken by another, and two is more than there is.
+    let other = semaphore.try_acquire().unwrap();
+    let (mut many, _woken) = wait(&semaphore, &[2]);
+    let woken = Woken::new();
+    let mut none = Box::pin(semaphore.acquire_many(0));
+    assert!(woken.poll(&mut none).is_ready());
+    many.clear();
+    drop(other);
+    first.clear();
+    assert_quiet(&semaphore, 1);
+}

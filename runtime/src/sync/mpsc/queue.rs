@@ -115,6 +115,12 @@ impl<T> Queue<T> {
         }
     }
 
+    /// The receiver has gone, and waits no more.
+    pub(super) fn forget_receiver(&self) {
+        let receiver = self.inbox.lock().receiver.take();
+        drop_caught("a waker", receiver);
+    }
+
     pub(super) fn add_sender(&self) {
         self.inbox.lock().senders += 1;
     }

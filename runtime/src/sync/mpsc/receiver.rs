@@ -129,6 +129,7 @@ impl<T> Receiver<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.close();
+        self.queue.forget_receiver();
         // What was taken before goes with us, what has come since now: senders may live on.
         let mut left = VecDeque::new();
         let _ = self.queue.take(&mut left);

@@ -34,15 +34,22 @@ impl Place {
     }
 
     /// The last access of whoever took it out of the list.
-    pub(super) fn promise(&self) {
-        // Release: pairs with the Acquire of `is_promised`, after which the waiter may be gone.
-        self.at.store(PROMISED, Ordering::Release);
+    ///
+    /// # Safety
+    /// The place is valid until this is stored.
+    pub(super) unsafe fn promise(this: *const Self) {
+        // SAFETY: the caller's promise. Release: pairs with the Acquire of `is_promised`, after which the waiter may
+        // be gone.
+        unsafe { (*this).at.store(PROMISED, Ordering::Release) };
     }
 
     /// As [`promise`](Self::promise).
-    pub(super) fn end(&self) {
-        // The lock orders it.
-        self.at.store(ENDED, Ordering::Relaxed);
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn end(this: *const Self) {
+        // SAFETY: the caller's promise. The lock orders it.
+        unsafe { (*this).at.store(ENDED, Ordering::Relaxed) };
     }
 
     fn is_promised(&self) -> bool {

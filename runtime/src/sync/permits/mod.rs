@@ -115,7 +115,10 @@ impl Permits {
     }
 
     fn end_first(&self, queue: &mut Queue) -> Option<Waker> {
-        let first = queue.list.pop_front(Place::end);
+        let first = queue.list.pop_front(|place| {
+            // SAFETY: valid, as `pop_front` says.
+            unsafe { Place::end(place) }
+        });
         self.list_changed(queue);
         first
     }
@@ -135,7 +138,10 @@ impl Permits {
         if !self.state.promise(queue.list.front()?.wanted()) {
             return None;
         }
-        let first = queue.list.pop_front(Place::promise);
+        let first = queue.list.pop_front(|place| {
+            // SAFETY: valid, as `pop_front` says.
+            unsafe { Place::promise(place) }
+        });
         self.list_changed(queue);
         first
     }

@@ -65,7 +65,9 @@ impl Word {
 
     /// Rules 2 and 4, for somebody who does not wait.
     fn lets_in(self, wanted: u32) -> bool {
-        if self.has(FAIR) {
+        if wanted == 0 {
+            true
+        } else if self.has(FAIR) {
             !self.has(WAITING) && self.has_spare(wanted)
         } else {
             self.available() >= wanted
