@@ -155,7 +155,7 @@ impl Failure {
                 "cancelled",
             );
         }
-        if error.is_rejected() {
+        if error.is_rejected() || error.is_queue_timeout() {
             tracing::warn!("a job was not run: {error}");
             return Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,

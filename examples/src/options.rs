@@ -33,7 +33,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value = "64", value_parser = count)]
     pub queue: usize,
 
-    /// How long a job may run; then it is killed and answered 504
+    /// How long a job may run; then it is answered 504, and killed if it runs in a process
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub job_timeout: Duration,
 

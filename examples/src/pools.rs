@@ -19,6 +19,9 @@ use crate::profile::Profile;
 /// By how much the workers stand back behind the loops.
 const NICE: u8 = 10;
 
+/// How long a job may wait for a thread.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Which executor runs a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
@@ -173,17 +176,22 @@ impl Pools {
             }
             Which::Threads => {
                 let (work, started) = noting_its_start(move || function(argument));
-                let job = run_in_executor(&self.threads, work)
+                let job = run_in_executor(&self.threads.with(self.in_queue()), work)
                     .map_err(|rejected| Failure::rejected(rejected.reason()))?;
                 self.wait(which, name, job, &started).await
             }
             Which::Cpu => {
                 let (work, started) = noting_its_start(move || function(argument));
-                let job = run_in_executor(&self.cpu, work)
+                let job = run_in_executor(&self.cpu.with(self.in_queue()), work)
                     .map_err(|rejected| Failure::rejected(rejected.reason()))?;
                 self.wait(which, name, job, &started).await
             }
         }
+    }
+
+    /// Threads may be busy for ever with jobs that were given up, so who waits for one has a limit.
+    fn in_queue(&self) -> JobOptions {
+        JobOptions::new().queue_timeout(PATIENCE)
     }
 
     /// Waits for a job in this process until it has run for as long as it may. A thread can't be
@@ -234,12 +242,13 @@ impl Pools {
     }
 
     /// Ends all workers. Nobody waits for a job any more when this is called, so those that threads
-    /// are still busy with (their answer was given up) are not waited for.
-    pub fn shut_down(&self) {
+    /// are still busy with (their answer was given up) are not waited for: gives their number.
+    pub fn shut_down(&self) -> usize {
         self.threads.shutdown(false, true);
         self.cpu.shutdown(false, true);
         self.processes.pool.shutdown(true, true);
         self.strict.pool.shutdown(true, true);
+        (self.threads.stats().running + self.cpu.stats().running) as usize
     }
 }
 

@@ -20,7 +20,7 @@ use crate::options::Options;
 use crate::pools::{Pools, Which};
 use crate::server::{Connections, Stop};
 use crate::thumbnail::{self, Order};
-use crate::upload::{self, Uploads};
+use crate::upload::{self, Upload, Uploads};
 use crate::{blocked, live, page};
 
 /// The width of a thumbnail when none is asked for.
@@ -69,10 +69,11 @@ impl App {
 
 /// Answers a request, whatever happens.
 pub async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response {
-    let (head, mut body) = request.into_parts();
+    let (head, body) = request.into_parts();
+    let mut upload = Upload::from(body);
     let route = route_of(head.uri.path());
     let counted = app.metrics.request(route);
-    let answered = AssertUnwindSafe(dispatch(&app, route, &head, &mut body)).catch_unwind().await;
+    let answered = AssertUnwindSafe(dispatch(&app, route, &head, &mut upload)).catch_unwind().await;
     let answered = answered.unwrap_or_else(|panic| {
         // Our mistake, and not to cost the other requests of this connection.
         tracing::error!("{}: {}", head.uri.path(), loopool::panic_message(&*panic));
@@ -84,7 +85,7 @@ pub async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response {
         }
         failure.into_response()
     });
-    upload::discard(body, &head.method, &head.headers);
+    upload::discard(upload, &head.method, &head.headers);
     counted.answered(response.status());
     response
 }
@@ -109,7 +110,7 @@ async fn dispatch(
     app: &Arc<App>,
     route: Route,
     head: &Parts,
-    body: &mut Incoming,
+    upload: &mut Upload,
 ) -> Result<Response, Failure> {
     match route {
         Route::Page => {
@@ -136,7 +137,7 @@ async fn dispatch(
         }
         Route::Thumbnails => {
             allow(head, WRITE)?;
-            thumbnails(app, head, body).await
+            thumbnails(app, head, upload).await
         }
         Route::Pools => {
             allow(head, READ)?;
@@ -164,7 +165,7 @@ fn allow(head: &Parts, methods: &'static str) -> Result<(), Failure> {
 async fn thumbnails(
     app: &Arc<App>,
     head: &Parts,
-    body: &mut Incoming,
+    upload: &mut Upload,
 ) -> Result<Response, Failure> {
     let query = head.uri.query().unwrap_or_default();
     let width = width(parameter(query, "width"))?;
@@ -182,7 +183,7 @@ async fn thumbnails(
         ));
     }
     app.uploads.check_length(&head.headers)?;
-    let (bytes, _held) = app.uploads.read(body).await?;
+    let (bytes, _held) = app.uploads.read(upload).await?;
     let format = match format::sniff(&bytes) {
         Sniffed::Picture(format) => format,
         Sniffed::OtherPicture(name) => {

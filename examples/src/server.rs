@@ -5,7 +5,8 @@
 //!    listener is closed.
 //! 2. Every connection finishes the request it is at, tells its client `connection: close`, and ends.
 //!    Streams of events end.
-//! 3. When no connection is left, the workers are ended, and the process exits with code 0.
+//! 3. When no connection is left, the workers are ended, and the process exits with code 0. Jobs that were given up and that
+//!    threads go on with are left behind, for a thread can't be ended.
 //! 4. A second signal ends the process in the signal handler itself, so also when a loop is stuck.
 
 use std::io::{self, Write};
@@ -39,9 +40,12 @@ const DRAIN: Duration = Duration::from_secs(90);
 
 /// Runs the service until a signal ends it.
 ///
+/// Gives the number of jobs that threads are still busy with, though their answers were given up: the program's
+/// ordinary end would wait for them.
+///
 /// # Errors
 /// A sentence that says why it can't be started.
-pub fn run(options: &Options) -> Result<(), String> {
+pub fn run(options: &Options) -> Result<usize, String> {
     let runtime = Runtime::builder()
         .loops(options.loops())
         .thread_name("loop")
@@ -60,8 +64,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         serve(&app, listener, signals).await;
         Ok::<_, String>(pools)
     })?;
-    pools.shut_down();
-    Ok(())
+    Ok(pools.shut_down())
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {

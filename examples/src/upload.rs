@@ -20,6 +20,9 @@ const WHOLE: Duration = Duration::from_secs(60);
 /// The most memory that uploads may take together, so that many large ones at once do not exhaust it.
 const TOGETHER: usize = 1 << 30;
 
+/// The most memory that is set aside for what a client has only announced.
+const ON_THEIR_WORD: usize = 1 << 20;
+
 /// How much of a body that nobody wants is read and thrown away, and for how long.
 const UNWANTED_BYTES: usize = 64 << 20;
 const UNWANTED_TIME: Duration = Duration::from_secs(10);
@@ -29,6 +32,20 @@ const UNWANTED_TIME: Duration = Duration::from_secs(10);
 pub struct Uploads {
     max_body: usize,
     held: Arc<AtomicUsize>,
+}
+
+/// What a client sends with its request.
+#[derive(Debug)]
+pub struct Upload {
+    body: Incoming,
+    /// It was asked for.
+    has_begun: bool,
+}
+
+impl From<Incoming> for Upload {
+    fn from(body: Incoming) -> Self {
+        Upload { body, has_begun: false }
+    }
 }
 
 /// Memory that counts against the limit for all uploads together, until this is dropped.
@@ -66,11 +83,13 @@ impl Uploads {
     ///
     /// # Errors
     /// The answer for the client.
-    pub async fn read(&self, body: &mut Incoming) -> Result<(Vec<u8>, Held), Failure> {
+    pub async fn read(&self, upload: &mut Upload) -> Result<(Vec<u8>, Held), Failure> {
+        upload.has_begun = true;
+        let body = &mut upload.body;
         let deadline = Instant::now() + WHOLE;
         let mut held = Held { all: self.held.clone(), mine: 0 };
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-        let mut bytes = Vec::with_capacity(announced.min(self.max_body));
+        let mut bytes = Vec::with_capacity(announced.min(self.max_body).min(ON_THEIR_WORD));
         loop {
             let patience = deadline.saturating_duration_since(Instant::now()).min(SILENCE);
             let frame = match loopool::timeout(patience, body.frame()).await {
@@ -124,9 +143,11 @@ impl Drop for Held {
 ///
 /// Closing a socket with unread bytes resets it, and a client that is still sending (a browser always
 /// is) would then see the reset instead of the answer that tells it why.
-pub fn discard(mut body: Incoming, method: &Method, headers: &HeaderMap) {
+pub fn discard(upload: Upload, method: &Method, headers: &HeaderMap) {
+    let Upload { mut body, has_begun } = upload;
     // Who waits for "100 Continue" sends nothing before, and reading would ask for it.
-    if body.is_end_stream() || method == Method::GET || headers.contains_key(EXPECT) {
+    let is_silent = headers.contains_key(EXPECT) && !has_begun;
+    if body.is_end_stream() || method == Method::GET || is_silent {
         return;
     }
     let read = async move {

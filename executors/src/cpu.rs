@@ -141,7 +141,7 @@ impl CpuExecutorBuilder {
         self
     }
 
-    /// By how much the threads' nice value is raised (0–19): each step leaves a thread about a fifth less of a
+    /// By how much the threads' nice value is above that of the program's first thread (0–19): each step leaves a thread about a fifth less of a
     /// CPU that others want as well. Default: 10, a tenth.
     pub fn nice(mut self, nice: u8) -> Self {
         self.nice = nice;

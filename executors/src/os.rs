@@ -7,7 +7,8 @@ pub(crate) fn usable_cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Raises the calling thread's nice value by `by` (0–39), so that the scheduler prefers others.
+/// Raises the calling thread's nice value to `by` (0–39) above that of the process's first thread, so that the
+/// scheduler prefers others. Not above its own: whoever started it may have been lowered before.
 pub(crate) fn lower_priority_of_this_thread(by: u8) {
     if by == 0 {
         return;
@@ -15,8 +16,9 @@ pub(crate) fn lower_priority_of_this_thread(by: u8) {
     // SAFETY: plain system calls on the calling thread; on Linux a thread's id addresses that thread
     // alone. A refusal leaves the priority as it was, which is no error for the caller.
     unsafe {
-        let tid = libc::gettid() as libc::id_t;
+        let [tid, first] = [libc::gettid(), libc::getpid()].map(|id| id as libc::id_t);
+        let wanted = libc::getpriority(libc::PRIO_PROCESS, first) + i32::from(by);
         let now = libc::getpriority(libc::PRIO_PROCESS, tid);
-        libc::setpriority(libc::PRIO_PROCESS, tid, now.saturating_add(i32::from(by)).min(19));
+        libc::setpriority(libc::PRIO_PROCESS, tid, wanted.min(19).max(now));
     }
 }

@@ -83,6 +83,16 @@ fn bodies_over_the_limit_are_413() {
     connection.send_raw(&[b"5dc\r\n".as_slice(), &[0xff; 1500], b"\r\n"].concat());
     connection.send_raw(&[b"5dc\r\n".as_slice(), &[0xff; 1500], b"\r\n0\r\n\r\n"].concat());
     assert_refused(&connection.answer(), 413);
+
+    // The same from one who was asked to go on, and has sent more than anybody reads at once.
+    let mut connection = service.connect();
+    let head = "POST /thumbnails HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\
+                expect: 100-continue\r\n\r\n";
+    connection.send_raw(head.as_bytes());
+    assert_eq!(connection.head().unwrap().status, 100);
+    let chunk = [b"4c4b40\r\n".as_slice(), &vec![0xff; 5_000_000], b"\r\n0\r\n\r\n"].concat();
+    connection.send_raw(&chunk);
+    assert_refused(&connection.answer(), 413);
 }
 
 #[test]

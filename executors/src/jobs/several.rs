@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use futures_core::Stream;
 
 use crate::caught::drop_caught;
+use crate::error::JobError;
 use crate::job::{Job, deadline_after, park_until, unpark_this_thread};
 use crate::promise::JobOwner;
 use crate::shim::Mutex;
@@ -44,7 +45,8 @@ pub struct DoneAndNotDone<T> {
 /// with `join_all`. In a job of the same pool this runs those that nobody has begun, as [`Job::result`] does.
 ///
 /// # Panics
-/// In a job that waits for nothing but itself.
+/// When none of the jobs that are left can be done while this thread waits: in a job that waits for nothing but
+/// itself, and in a child of `fork`, where the jobs of its parent are not done.
 ///
 /// ```
 /// use loopool_executors::jobs::{ReturnWhen, wait};
@@ -91,6 +93,9 @@ pub fn wait<T>(
 /// A [`Stream`] for who awaits, in any runtime; an iterator for a thread, which then blocks
 /// ([with a limit](AsCompleted::timeout), if wished). On an event loop's thread that stops the loop. Dropping it
 /// drops the jobs that are left, which go on.
+///
+/// # Panics
+/// As an iterator, where [`wait`] does.
 ///
 /// ```
 /// use loopool_executors::jobs::as_completed;
@@ -263,6 +268,8 @@ struct Watched<T> {
     tried: usize,
     /// Those that can't be done while this thread waits, unless their time is up.
     endless: Vec<usize>,
+    /// Why not.
+    refusal: Option<JobError>,
     /// The jobs' executors, each once, when this thread has slept. (Usually it is one, and it may sleep once for each job.)
     owners: Option<Vec<Arc<dyn JobOwner>>>,
 }
@@ -304,7 +311,15 @@ impl<T> Watched<T> {
                 board.0.lock().done.push_back(index);
             }
         }
-        Watched { left: jobs.len(), jobs, board, tried: 0, endless: Vec::new(), owners: None }
+        Watched {
+            left: jobs.len(),
+            jobs,
+            board,
+            tried: 0,
+            endless: Vec::new(),
+            refusal: None,
+            owners: None,
+        }
     }
 
     fn left(&self) -> usize {
@@ -376,14 +391,17 @@ impl<T> Watched<T> {
     fn before_wait(&mut self) {
         while self.board.0.lock().done.is_empty() {
             let Some(job) = self.jobs.get(self.tried) else {
-                assert!(
-                    self.left > self.endless.len(),
-                    "each job that is left waits for this wait to end"
-                );
-                return;
+                match &self.refusal {
+                    Some(why) if self.left == self.endless.len() => {
+                        panic!("no job that is left can be done while this thread waits: {why}")
+                    }
+                    _ => return,
+                }
             };
-            let refused = job.as_ref().is_some_and(|job| job.cell().before_wait().is_err());
-            self.endless.extend(refused.then_some(self.tried));
+            if let Some(Err(why)) = job.as_ref().map(|job| job.cell().before_wait()) {
+                self.endless.push(self.tried);
+                self.refusal = Some(why);
+            }
             self.tried += 1;
         }
     }

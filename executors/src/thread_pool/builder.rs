@@ -73,7 +73,9 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// By how much the threads' nice value is raised (0–19), so that the event loops come first.
+    /// By how much the threads' nice value is above that of the program's first thread (0–19), so that the event loops
+    /// come first. Those that a thread with a higher value starts have at least that: without privileges there is
+    /// no way back.
     pub fn nice(mut self, nice: u8) -> Self {
         self.nice = nice;
         self

@@ -121,7 +121,12 @@ impl Crew {
         } else if let Err(error) = self.start_more(more, state) {
             let first = self.lock().growth.note_refused();
             if first {
-                tell(|| tracing::warn!(%error, "a pool gets no more threads, and its jobs wait"));
+                let warn = move || {
+                    tell(
+                        || tracing::warn!(%error, "a pool gets no more threads, and its jobs wait"),
+                    );
+                };
+                timekeeper::elsewhere(Box::new(warn));
             }
         }
         if goes_on {
