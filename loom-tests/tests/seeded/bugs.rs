@@ -598,6 +598,14 @@ pub(crate) const BUGS: &[Bug] = &[
         model: "the_watch_is_sent_home_when_the_main_loop_is_driven",
     },
     Bug {
+        what: "the main loop sleeps before the watch thread has left",
+        file: BELL,
+        find: "self.abroad.load(Ordering::Acquire) == ABROAD_FOR_LONG",
+        replace: "self.abroad.load(Ordering::Acquire) > ABROAD_FOR_LONG",
+        test: "spare",
+        model: "the_watch_is_sent_home_when_the_main_loop_is_driven",
+    },
+    Bug {
         what: "a ring that came before is not heard abroad",
         file: BELL,
         find: "!self.rung.swap(false, Ordering::Acquire) && idle.is_absent(0)",
