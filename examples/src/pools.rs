@@ -248,7 +248,7 @@ impl Pools {
         self.cpu.shutdown(false, true);
         self.processes.pool.shutdown(true, true);
         self.strict.pool.shutdown(true, true);
-        (self.threads.stats().running + self.cpu.stats().running) as usize
+        self.threads.stats().running + self.cpu.stats().running
     }
 }
 

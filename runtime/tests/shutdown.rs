@@ -512,12 +512,11 @@ fn whoever_waited_for_jobs_at_the_end_looked_all_the_time() {
     let runtime = runtime(2);
     let (begin, begun) = mpsc::channel();
     let time = Duration::from_millis(400);
-    let job = runtime.run_until_complete(async move {
-        to_thread(move || {
-            begin.send(()).unwrap();
-            std::thread::sleep(time);
-        })
-    });
+    let job = move || {
+        begin.send(()).unwrap();
+        std::thread::sleep(time);
+    };
+    let job = runtime.run_until_complete(async { Some(to_thread(job)) });
     begun.recv_timeout(HANG).unwrap();
     let before = processor_time();
     let report = runtime.shutdown(patient().wait_for_jobs(HANG));
