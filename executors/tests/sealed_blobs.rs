@@ -267,6 +267,10 @@ fn a_process_of_its_own_gets_and_gives_them() {
 }
 
 #[test]
+#[cfg_attr(
+    loopool_plain_memory,
+    ignore = "AddressSanitizer needs more memory than the sandbox lets"
+)]
 fn the_strictest_sandbox_makes_no_difference() {
     let _alone = alone();
     let pool = ProcessPoolExecutor::builder().workers(1).sandbox(Sandbox::pure());

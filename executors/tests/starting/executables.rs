@@ -84,6 +84,9 @@ fn entered_explicitly() -> Result<(), Skipped> {
 
 /// There `/proc/self/exe` is valgrind's.
 fn under_valgrind() -> Result<(), Skipped> {
+    if cfg!(loopool_plain_memory) {
+        return skip("AddressSanitizer and valgrind do not go together");
+    }
     let mut command = in_role("valgrind", "make-a-pool");
     let program = std::env::current_exe().unwrap();
     let output = match command.args(["--quiet", "--tool=none"]).arg(program).output() {
