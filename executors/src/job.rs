@@ -94,7 +94,7 @@ impl<T> Job<T> {
             return Ok(found);
         }
         if timeout.is_none() {
-            self.cell.before_wait()?;
+            self.cell.owner().before_wait()?;
         }
         let deadline = deadline_after(timeout);
         let since = Instant::now();
@@ -116,7 +116,7 @@ impl<T> Job<T> {
         if let Poll::Ready(found) = poll(&self.cell, &waker) {
             return Ok(found);
         }
-        self.cell.note_sleep(true);
+        self.cell.owner().note_sleep(true);
         let parked = Instant::now();
         let found = loop {
             if !park_until(deadline) {
@@ -127,7 +127,7 @@ impl<T> Job<T> {
                 break Ok(found);
             }
         };
-        self.cell.note_sleep(false);
+        self.cell.owner().note_sleep(false);
         found
     }
 
@@ -139,11 +139,11 @@ impl<T> Job<T> {
     ) -> Option<R> {
         let over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let look = |_| {
-            self.cell.while_looking();
+            self.cell.owner().look();
             if over() { Some(None) } else { look(&self.cell).map(Some) }
         };
         with_patience(|patience| {
-            self.cell.note_look(true);
+            self.cell.owner().note_look(true);
             let found = match EAGER.try_with(Cell::get) {
                 Ok(true) => look_briefly(look),
                 _ => None,
@@ -152,7 +152,7 @@ impl<T> Job<T> {
                 let rounds = patience.rounds();
                 patience.look(rounds, look)
             });
-            self.cell.note_look(false);
+            self.cell.owner().note_look(false);
             found.flatten()
         })
     }
@@ -200,7 +200,7 @@ impl<T> Job<T> {
 
 impl<T> Drop for Job<T> {
     fn drop(&mut self) {
-        self.cell.note_dropped();
+        self.cell.owner().note_dropped();
     }
 }
 

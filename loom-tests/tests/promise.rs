@@ -1,7 +1,7 @@
 //! The cell between a promise and its job, and both handles, as they ship.
 
 #[allow(dead_code, unreachable_pub, reason = "the models use a part")]
-#[path = "../../executors/src/promise.rs"]
+#[path = "../../executors/src/promise/mod.rs"]
 mod promise;
 
 #[allow(dead_code, unreachable_pub, reason = "the models use a part")]

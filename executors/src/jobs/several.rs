@@ -380,7 +380,7 @@ impl<T> Watched<T> {
     /// This thread goes to sleep until one is done, or (`false`) does so no more: for all executors that are to do them.
     fn note_sleep(&mut self, begins: bool) {
         let owners = self.owners.get_or_insert_with(|| {
-            let owners = self.jobs.iter().flatten().filter_map(|job| job.cell().owner());
+            let owners = self.jobs.iter().flatten().filter_map(|job| job.cell().owner().get());
             let by_address = owners.map(|owner| (Arc::as_ptr(owner).addr(), owner.clone()));
             by_address.collect::<HashMap<_, _>>().into_values().collect()
         });
@@ -398,7 +398,7 @@ impl<T> Watched<T> {
                     _ => return,
                 }
             };
-            if let Some(Err(why)) = job.as_ref().map(|job| job.cell().before_wait()) {
+            if let Some(Err(why)) = job.as_ref().map(|job| job.cell().owner().before_wait()) {
                 self.endless.push(self.tried);
                 self.refusal = Some(why);
             }

@@ -17,7 +17,8 @@ const RUN: &str = "runtime/src/task/run.rs";
 const JOIN: &str = "runtime/src/task/join.rs";
 const COLD: &str = "runtime/src/task/cold.rs";
 const WAKERS: &str = "runtime/src/cancel/wakers.rs";
-const PROMISE: &str = "executors/src/promise.rs";
+const PROMISE: &str = "executors/src/promise/mod.rs";
+const CELL: &str = "executors/src/promise/cell.rs";
 const QUEUE: &str = "executors/src/queue.rs";
 const SEVERAL: &str = "executors/src/jobs/several.rs";
 const ROLL: &str = "executors/src/exit/roll.rs";
@@ -209,7 +210,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "a job that was started can be cancelled as if it waited",
-        file: PROMISE,
+        file: CELL,
         find: "            inner.state = State::Running;\n",
         replace: "",
         test: "promise",
@@ -225,7 +226,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "an outcome is put in while another one is being published",
-        file: PROMISE,
+        file: CELL,
         find: "matches!(inner.state, State::Settling | State::Done | State::Lent)",
         replace: "matches!(inner.state, State::Done | State::Lent)",
         test: "promise",
@@ -251,7 +252,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "a late callback leaves the job done, without its outcome",
-        file: PROMISE,
+        file: CELL,
         find: "        inner.state = State::Lent;\n",
         replace: "",
         test: "promise",
@@ -259,7 +260,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "a job is not done while a late callback has its outcome",
-        file: PROMISE,
+        file: CELL,
         find: "        matches!(self.inner.lock().state, State::Done | State::Lent)",
         replace: "        matches!(self.inner.lock().state, State::Done)",
         test: "promise",
@@ -267,7 +268,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "the other waker is put into the cell after the lock was given back",
-        file: PROMISE,
+        file: CELL,
         find: "        let previous = inner.waiter.replace(waker);",
         replace: "        drop(inner);
         let mut inner = self.inner.lock();
@@ -277,7 +278,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "the waiter is woken under the lock",
-        file: PROMISE,
+        file: CELL,
         find: "        let heeding = std::mem::take(&mut inner.heeding);
         drop(inner);
 ",
@@ -288,7 +289,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "the outcome is published before the callbacks that came meanwhile",
-        file: PROMISE,
+        file: CELL,
         find: "if let Some(callback) = inner.callbacks.pop_front() {",
         replace: "if inner.callbacks.len() > 1
             && let Some(callback) = inner.callbacks.pop_front()
@@ -298,7 +299,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "who takes a job over whose callback exits tells nobody",
-        file: PROMISE,
+        file: CELL,
         find: "        self.0.publish(Err(error));",
         replace: "        self.0.inner.lock().outcome = Some(Err(error));",
         test: "promise",
@@ -911,7 +912,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "who waits to be asked to end leaves the waker without another look",
-        file: PROMISE,
+        file: CELL,
         find: "        let mut inner = self.inner.lock();\n        let asked = self.is_asked();",
         replace: "        let mut inner = self.inner.lock();\n        let asked = false;",
         test: "promise",
@@ -919,7 +920,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "a job is asked to end with a relaxed store",
-        file: PROMISE,
+        file: CELL,
         find: "self.asked_to_end.store(true, Ordering::Release)",
         replace: "self.asked_to_end.store(true, Ordering::Relaxed)",
         test: "promise",
@@ -927,7 +928,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         what: "a job expires that has been started",
-        file: PROMISE,
+        file: CELL,
         find: "if inner.state != if started { State::Running } else { State::Pending } {",
         replace: "if started {",
         test: "promise",
