@@ -285,6 +285,15 @@ fn cpus(_: ()) -> Vec<u32> {
     }
 }
 
+/// A worker that shares a processor with who waits for it is taken off it for a moment, between two jobs.
+#[test]
+fn no_job_sees_that_its_worker_is_moved() {
+    let (all, pool) = (cpus(()), one().build().unwrap());
+    for round in 0..5_000 {
+        assert_eq!(run(&pool, cpus, ()), all, "round {round}");
+    }
+}
+
 /// Says where it runs, once the other one runs, too.
 fn cpus_beside_another((mine, other): (String, String)) -> Vec<u32> {
     std::fs::write(&mine, "").unwrap();

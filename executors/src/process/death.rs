@@ -63,7 +63,7 @@ pub(super) fn pidfd_of(pid: i32) -> std::io::Result<OwnedFd> {
 
 /// Whether the process, dead or alive, is still there to be waited for. It is not when the program
 /// ignores SIGCHLD or somebody waits for all children.
-fn is_unreaped(pidfd: BorrowedFd<'_>) -> bool {
+pub(super) fn is_unreaped(pidfd: BorrowedFd<'_>) -> bool {
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
     // SAFETY: an all-zero `siginfo_t` is a valid one to be written to.
     unsafe {

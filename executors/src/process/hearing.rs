@@ -123,7 +123,11 @@ impl Manager {
         }
         let Some(worker) = self.workers.get_mut(&serial) else { return left };
         if taken > 0 {
-            self.shared.metrics.run_time.record_several(now - worker.head_since, taken);
+            let took = now - worker.head_since;
+            if taken == 1 && worker.in_flight() == 0 {
+                self.apart.note_answer(serial, took);
+            }
+            self.shared.metrics.run_time.record_several(took, taken);
             worker.note_pace(taken, now);
             worker.note_answers(taken, now);
             self.staffing.note_success();

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
+use super::apart::Apart;
 use super::fork_server::{ForkServer, Recipe};
 use super::orphans::Orphans;
 use super::policy::{Homes, Parked, Policy};
@@ -44,6 +45,7 @@ pub(super) struct Manager {
     pub(super) policy: Policy,
     pub(super) parked: Parked,
     pub(super) homes: Homes,
+    pub(super) apart: Apart,
     /// Jobs that wait in the queue, as of the last look.
     pub(super) waiting: usize,
     pub(super) shut_down: bool,
@@ -95,6 +97,7 @@ impl Manager {
             policy,
             parked: Parked::default(),
             homes: Homes::default(),
+            apart: Apart::new(),
             waiting: 0,
             shut_down: false,
             is_broken: false,
@@ -171,7 +174,9 @@ impl Manager {
             return None;
         }
         let now = Instant::now();
+        self.forget_suspect();
         let left = self.take_answers(now, light);
+        self.keep_apart(now);
         self.take_orders(now);
         Some(left)
     }

@@ -43,6 +43,7 @@
 //!    end of their lifeline is closed, and only the program has one. What jobs have started in a worker's
 //!    process group dies with it, and is reaped if it falls to the program (`orphans`).
 
+mod apart;
 mod cgroup;
 mod child_process;
 mod confinement;

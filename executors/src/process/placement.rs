@@ -5,6 +5,8 @@
 
 use std::io;
 
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::manager::Manager;
@@ -19,9 +21,6 @@ pub(super) struct Placement {
     pub(super) cpus_per_worker: Option<u32>,
     pub(super) oom_score_adj: Option<i16>,
 }
-
-/// Beyond this the C library's set has no CPUs.
-const MOST_CPUS: u32 = libc::CPU_SETSIZE as u32;
 
 impl Placement {
     /// The CPUs of the worker on `seat`; none when it has no list of its own.
@@ -45,19 +44,13 @@ impl Placement {
 }
 
 fn run_on(cpus: &[u32]) -> io::Result<()> {
-    // SAFETY: an all-zero set is the empty one, of the size given, and every CPU lies in it.
-    let refused = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        for cpu in cpus.iter().filter(|cpu| **cpu < MOST_CPUS) {
-            libc::CPU_SET(*cpu as usize, &mut set);
-        }
-        libc::sched_setaffinity(0, size_of_val(&set), &set) < 0
-    };
-    if refused {
-        let error = io::Error::last_os_error();
-        return Err(io::Error::other(format!("the CPUs {cpus:?} can't be used: {error}")));
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        // Refused beyond what the C library's set has. Of those that there are none the kernel takes no notice either.
+        let _ = set.set(*cpu as usize);
     }
-    Ok(())
+    sched_setaffinity(Pid::from_raw(0), &set)
+        .map_err(|error| io::Error::other(format!("the CPUs {cpus:?} can't be used: {error}")))
 }
 
 impl Manager {
