@@ -17,8 +17,15 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::oom;
+use crate::timekeeper::{self, Alarm};
+
+/// How often it is tried to remove a group, and how long after the first time; each pause is twice the one before. So
+/// for about 4 s in all.
+const REMOVALS: u32 = 10;
+const FIRST_PAUSE: Duration = Duration::from_millis(8);
 
 /// A delegated group in which workers get theirs.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,19 +60,29 @@ impl Home {
 
     /// Makes a group for a worker and moves it there.
     pub(super) fn group_for(&self, pid: i32, limit: u64) -> io::Result<Group> {
-        let path = self.0.join(format!("loopool-{pid}"));
-        match fs::create_dir(&path) {
-            // Left by another pool's worker of that number, which is gone.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made?,
-        }
-        let group = Group(path);
+        let group = Group(self.new_directory(pid)?);
         fs::write(group.0.join("memory.max"), limit.to_string())?;
         // What can't be kept in memory is not to go on in the swap space; where there is none, there is no file.
         let _ = fs::write(group.0.join("memory.swap.max"), "0");
         fs::write(group.0.join("memory.oom.group"), "1")?;
         fs::write(group.0.join("cgroup.procs"), pid.to_string())?;
         Ok(group)
+    }
+}
+
+impl Home {
+    /// One that is new: what the kernel has counted in another worker's says nothing about this one.
+    fn new_directory(&self, pid: i32) -> io::Result<PathBuf> {
+        let mut path = self.0.join(format!("loopool-{pid}"));
+        for number in 1.. {
+            match fs::create_dir(&path) {
+                // Left by a program that was killed, and whose worker had that number.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made.map(|()| path),
+            }
+            path = self.0.join(format!("loopool-{pid}-{number}"));
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
     }
 }
 
@@ -119,10 +136,25 @@ impl Drop for Group {
     fn drop(&mut self) {
         // What has left the worker's process group is still here.
         let _ = fs::write(self.0.join("cgroup.kill"), "1");
-        if let Err(error) = fs::remove_dir(&self.0) {
-            tracing::debug!(%error, path = %self.0.display(), "a control group is still in use and stays");
-        }
+        remove(std::mem::take(&mut self.0), REMOVALS);
     }
+}
+
+/// Removes a group, if need be later: those that were killed in it may take some milliseconds to die.
+fn remove(path: PathBuf, tries: u32) {
+    let Err(error) = fs::remove_dir(&path) else { return };
+    if error.kind() == io::ErrorKind::NotFound {
+        return;
+    }
+    let again = {
+        let path = path.clone();
+        move || remove(path, tries - 1)
+    };
+    let pause = FIRST_PAUSE * (1 << (REMOVALS - tries));
+    if tries > 1 && timekeeper::call_at(Instant::now() + pause, again).map(Alarm::forget).is_ok() {
+        return;
+    }
+    tracing::warn!(%error, path = %path.display(), "a control group is still in use and stays");
 }
 
 #[cfg(test)]
@@ -180,7 +212,27 @@ mod tests {
         assert!(!group.had_kills());
         fs::write(home.join("loopool-4711/memory.events"), "oom 1\noom_kill 1\n").unwrap();
         assert!(group.had_kills());
-        drop(group);
+        // One that is left keeps its directory, and the next worker of that number does not get it.
+        let next = Home(home.clone()).group_for(4711, 1 << 20).unwrap();
+        assert!(!next.had_kills());
+        drop((group, next));
+        fs::remove_dir_all(home).unwrap();
+    }
+
+    #[test]
+    fn a_group_that_is_in_use_is_removed_later() {
+        let home = fake("removal", "memory\n");
+        let path = home.join("loopool-1");
+        // A directory that is not empty can't be removed either.
+        fs::create_dir_all(path.join("in use")).unwrap();
+        remove(path.clone(), REMOVALS);
+        assert!(path.exists());
+        fs::remove_dir(path.join("in use")).unwrap();
+        let since = Instant::now();
+        while path.exists() {
+            assert!(since.elapsed() < Duration::from_secs(60));
+            std::thread::yield_now();
+        }
         fs::remove_dir_all(home).unwrap();
     }
 

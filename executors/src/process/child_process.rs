@@ -154,7 +154,7 @@ where
         let target = Target::of(self.function).ok_or(StartError::ForeignFunction)?;
         let body = Body::encode(&self.argument).map_err(StartError::Argument)?;
         let environment = Environment::default();
-        let recipe = Recipe::new(None, &environment, WorkerSettings::default(), HANDSHAKE);
+        let recipe = Recipe::new(None, false, &environment, WorkerSettings::default(), HANDSHAKE);
         let server = recipe.start_and_wait().map_err(StartError::Process)?;
         let pid = server.pid() as i32;
         let plan = body.plan(TAIL_LIMIT, MOST_SEALED);

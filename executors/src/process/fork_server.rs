@@ -25,6 +25,8 @@ const CHATTER_LIMIT: usize = 64 * 1024;
 /// started again later is the same.
 pub(super) struct Recipe {
     executable: Option<PathBuf>,
+    /// What comes before the nonce in its first argument.
+    name: &'static str,
     environment: Vec<(OsString, OsString)>,
     directory: Option<OwnedFd>,
     umask: Option<u32>,
@@ -36,12 +38,14 @@ pub(super) struct Recipe {
 impl Recipe {
     pub(super) fn new(
         executable: Option<PathBuf>,
+        explicit_entry: bool,
         environment: &Environment,
         settings: WorkerSettings,
         limit: Duration,
     ) -> Self {
         Recipe {
             executable,
+            name: if explicit_entry { takeover::NAME_FOR_MAIN } else { takeover::NAME },
             environment: environment.of_now(),
             // Where it can't be opened, the workers are where the program is.
             directory: open_directory().ok(),
@@ -67,7 +71,7 @@ impl Recipe {
         let executable = self.executable.clone().unwrap_or_else(|| "/proc/self/exe".into());
         let mut command = Command::new(executable);
         command
-            .arg0(format!("{}{nonce}", takeover::NAME))
+            .arg0(format!("{}{nonce}", self.name))
             .process_group(0)
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

@@ -94,6 +94,7 @@ impl Manager {
     pub(super) fn take_answers_of(&mut self, serial: u64, now: Instant, light: bool) -> bool {
         let mut taken = 0;
         let mut left = false;
+        let before = self.workers.get(&serial).map_or(0, WorkerHandle::in_flight);
         loop {
             let Some(worker) = self.workers.get_mut(&serial) else { return false };
             if taken == ANSWERS_A_TURN || !worker.has_answers() {
@@ -131,6 +132,9 @@ impl Manager {
             worker.note_pace(taken, now);
             worker.note_answers(taken, now);
             self.staffing.note_success();
+        } else if worker.in_flight() < before {
+            // What was first had been taken back, and the time of the next one begins now.
+            worker.head_since = now;
         }
         if worker.phase == Phase::Busy && worker.in_flight() == 0 {
             self.make_idle(serial);

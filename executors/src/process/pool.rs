@@ -104,6 +104,7 @@ pub struct ProcessPoolBuilder {
     state: Option<StateRecipe>,
     handshake_timeout: Duration,
     worker_executable: Option<PathBuf>,
+    explicit_entry: bool,
     pub(super) confinement: Confinement,
 }
 
@@ -259,10 +260,25 @@ impl ProcessPoolBuilder {
     }
 
     /// What to start as a worker instead of this very program: another executable file of the same
-    /// build, for where `/proc/self/exe` is something else (under valgrind, for instance), or one whose
-    /// `main` calls [`worker_main`](crate::worker_main).
+    /// build, for where `/proc/self/exe` is something else (under valgrind, for instance).
     pub fn worker_executable(mut self, path: impl Into<PathBuf>) -> Self {
         self.worker_executable = Some(path.into());
+        self
+    }
+
+    /// Workers are entered where the program's `main` calls [`worker_main`](crate::worker_main), instead of before
+    /// `main`: for where the crate's constructor does not run, and for jobs that need constructors of other crates, or
+    /// C++'s, to have run.
+    ///
+    /// ```no_run
+    /// use loopool_executors::ProcessPoolExecutor;
+    ///
+    /// loopool_executors::worker_main();
+    /// let pool = ProcessPoolExecutor::builder().explicit_entry().build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn explicit_entry(mut self) -> Self {
+        self.explicit_entry = true;
         self
     }
 
@@ -273,7 +289,7 @@ impl ProcessPoolBuilder {
     /// When no worker could be started from this program, or not from this process; the error says
     /// what to do.
     pub fn build(self) -> Result<ProcessPoolExecutor, ProcessPoolError> {
-        check_this_process(self.worker_executable.is_none())?;
+        check_this_process(self.worker_executable.is_none() && !self.explicit_entry)?;
         if exit::executors_are_closed() {
             return Err(ProcessPoolError::ShuttingDown);
         }
@@ -286,8 +302,15 @@ impl ProcessPoolBuilder {
             }
         };
         let environment = self.confinement.environment();
-        let memory =
-            MemoryWatch::new(self.confinement.rss_limit).map_err(|_| ProcessPoolError::NoProc)?;
+        let looks = self.policy.bounds.memory.is_some();
+        let memory = MemoryWatch::new(self.confinement.rss_limit, looks).map_err(|error| {
+            match error.kind() {
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+                    ProcessPoolError::NoProc
+                }
+                _ => ProcessPoolError::Spawn(error),
+            }
+        })?;
         let state = match &self.state {
             None => None,
             Some(recipe) => Some(recipe.maker().ok_or(ProcessPoolError::NotTheMainProgram)?),
@@ -303,7 +326,8 @@ impl ProcessPoolBuilder {
             policy: self.policy.settings(state),
         };
         let executable = self.worker_executable;
-        let recipe = Recipe::new(executable, &environment, settings, self.handshake_timeout);
+        let (explicit, limit) = (self.explicit_entry, self.handshake_timeout);
+        let recipe = Recipe::new(executable, explicit, &environment, settings, limit);
         let server = recipe.start_and_wait()?;
         let memory_budget = self.policy.memory_budget;
         let shared = Arc::new(Shared::new(self.queue_limit)?);
@@ -367,6 +391,7 @@ impl ProcessPoolExecutor {
             state: None,
             handshake_timeout: Duration::from_secs(5),
             worker_executable: None,
+            explicit_entry: false,
             confinement: Confinement::default(),
         }
     }
@@ -466,9 +491,8 @@ impl fmt::Debug for ProcessPoolExecutor {
 
 /// Runs the worker, if this process was started as one, and then never returns; else does nothing.
 ///
-/// A program needs this only where the crate's constructor does not run, or where workers must start
-/// later than it: for programs that depend on constructors of other crates. Then it is the first line
-/// of `main`. See also [`worker_executable`](ProcessPoolBuilder::worker_executable).
+/// A program needs this, as the first line of its `main`, only if it makes a pool with
+/// [`explicit_entry`](ProcessPoolBuilder::explicit_entry).
 ///
 /// ```
 /// loopool_executors::worker_main();

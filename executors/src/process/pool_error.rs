@@ -53,8 +53,8 @@ impl fmt::Display for ProcessPoolError {
         match self {
             Self::HookMissing => f.write_str(
                 "the constructor of loopool did not run in this program, so its workers would run \
-                 `main`; call `worker_main()` first thing in `main` of an executable and name that \
-                 with `worker_executable`",
+                 `main`; call `worker_main()` first thing in `main` and make the pool with \
+                 `explicit_entry()`",
             ),
             Self::NotTheMainProgram => f.write_str(
                 "loopool is part of a shared library here, and functions can only be found in the \

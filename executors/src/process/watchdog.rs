@@ -33,7 +33,7 @@ const COUNT_HOLDS: Duration = Duration::from_millis(100);
 pub(super) struct MemoryWatch {
     limit: Option<u64>,
     home: Option<Home>,
-    /// `/proc` as it was when the pool was made: a program may change its root.
+    /// `/proc` as it was when the pool was made, if workers' memory is looked at: a program may change its root.
     proc: Option<OwnedFd>,
     next: Option<Instant>,
     kills: OomKills,
@@ -51,12 +51,11 @@ pub(super) struct Watched {
 }
 
 impl MemoryWatch {
-    pub(super) fn new(limit: Option<u64>) -> io::Result<Self> {
+    /// With a limit for jobs; and with one for workers that have none, if they have to be `looked_at`.
+    pub(super) fn new(limit: Option<u64>, looked_at: bool) -> io::Result<Self> {
         let home = limit.and_then(|_| Home::detect());
-        let proc = match &home {
-            None if limit.is_some() => Some(open_proc()?),
-            _ => None,
-        };
+        let needs_proc = looked_at || (limit.is_some() && home.is_none());
+        let proc = if needs_proc { Some(open_proc()?) } else { None };
         Ok(MemoryWatch { limit, home, proc, next: None, kills: OomKills::find(), counted: None })
     }
 
@@ -89,7 +88,7 @@ fn open_proc() -> io::Result<OwnedFd> {
 
 impl Watched {
     /// The resident memory now, in bytes; none when the process has ended.
-    fn resident(&self) -> Option<u64> {
+    pub(super) fn resident(&self) -> Option<u64> {
         let mut buffer = [0; 128];
         let len = self.statm.as_ref()?.read_at(&mut buffer, 0).ok()?;
         resident_pages(&buffer[..len]).map(|pages| pages.saturating_mul(page_size()))
@@ -134,7 +133,7 @@ impl Manager {
 
     /// Kills workers whose jobs have too much memory.
     pub(super) fn watch_memory(&mut self, now: Instant) {
-        let (Some(limit), true) = (self.memory.limit, self.memory.proc.is_some()) else { return };
+        let (Some(limit), None) = (self.memory.limit, &self.memory.home) else { return };
         if !self.workers.values().any(runs) {
             self.memory.next = None;
             return;
@@ -166,7 +165,9 @@ impl Manager {
 
     /// When [`watch_memory`](Self::watch_memory) is to be called again.
     pub(super) fn next_look(&self, now: Instant) -> Option<Instant> {
-        self.memory.proc.as_ref()?;
+        if self.memory.limit.is_none() || self.memory.home.is_some() {
+            return None;
+        }
         let runs = self.workers.values().any(runs);
         runs.then(|| self.memory.next.unwrap_or(now + INTERVAL))
     }
@@ -231,11 +232,7 @@ mod tests {
 
     #[test]
     fn this_process_has_resident_memory() {
-        let watch = MemoryWatch {
-            home: None,
-            proc: Some(open_proc().unwrap()),
-            ..MemoryWatch::new(None).unwrap()
-        };
+        let watch = MemoryWatch::new(None, true).unwrap();
         let watched = watch.welcome(std::process::id() as i32).unwrap();
         assert!(watched.resident().unwrap() > 100 * 1024);
     }

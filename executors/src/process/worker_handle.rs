@@ -379,6 +379,8 @@ impl WorkerHandle {
             self.is_full = false;
             self.is_relieved = false;
             self.idle_rings = 0;
+            // Who has answered has not died of it.
+            self.last_words = None;
             if let (Some(job), Some(reply)) = (answered.and_then(|answered| answered.job), reply) {
                 return Ok(Some((job, reply)));
             }

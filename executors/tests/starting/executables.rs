@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::copies::{changed_copy, copy_without_the_constructor, scratch};
 use super::*;
@@ -9,10 +10,11 @@ use super::*;
 pub(crate) const ROLES: [(&str, fn()); 2] =
     [("stays", a_program_that_stays), ("explicit-entry", explicit_entry)];
 
-pub(crate) const SCENARIOS: [(&str, Scenario); 4] = [
+pub(crate) const SCENARIOS: [(&str, Scenario); 5] = [
     ("an_executable_may_be_replaced_while_the_program_runs", replaced),
     ("an_executable_may_be_removed_while_the_program_runs", removed),
     ("a_program_without_the_constructor_enters_explicitly", entered_explicitly),
+    ("workers_may_enter_in_main_though_there_is_the_constructor", entered_in_main),
     ("under_valgrind_the_program_is_not_what_it_seems", under_valgrind),
 ];
 
@@ -59,17 +61,27 @@ fn removed() -> Result<(), Skipped> {
     Ok(())
 }
 
-/// In a worker the first line does not return.
+/// Whether `main` has begun, in the fork server of a worker, too.
+static MAIN_HAS_BEGUN: AtomicBool = AtomicBool::new(false);
+
+/// In a worker the second line does not return.
 fn explicit_entry() {
+    MAIN_HAS_BEGUN.store(true, Relaxed);
     loopool_executors::worker_main();
-    let myself = std::env::current_exe().unwrap();
-    let refused = ProcessPoolExecutor::new(1).unwrap_err();
-    let builder = ProcessPoolExecutor::builder().workers(1).worker_executable(myself);
-    let pool = builder.build().unwrap();
+    let refused = ProcessPoolExecutor::new(1).err();
+    let pool = ProcessPoolExecutor::builder().workers(1).explicit_entry().build().unwrap();
     check(&pool);
     replace_the_fork_server(&pool);
     check(&pool);
+    let mut job = pool.submit(call(|()| MAIN_HAS_BEGUN.load(Relaxed), ())).unwrap();
+    assert!(job.result(HANG).unwrap(), "and so has run what runs before");
     print!("{refused:?} without, a pool that works with");
+}
+
+fn entered_in_main() -> Result<(), Skipped> {
+    let said = said(&mut in_role(&std::env::current_exe().unwrap(), "explicit-entry"));
+    assert_eq!(said, "None without, a pool that works with");
+    Ok(())
 }
 
 fn entered_explicitly() -> Result<(), Skipped> {
@@ -78,7 +90,7 @@ fn entered_explicitly() -> Result<(), Skipped> {
     };
     let said = said(&mut in_role(&copy, "explicit-entry"));
     std::fs::remove_file(&copy).unwrap();
-    assert_eq!(said, "HookMissing without, a pool that works with");
+    assert_eq!(said, "Some(HookMissing) without, a pool that works with");
     Ok(())
 }
 

@@ -64,13 +64,19 @@ pub(crate) fn watch(socket: BorrowedFd<'static>) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether this process is the one that watches, and no copy of it.
+pub(crate) fn is_the_worker() -> bool {
+    // SAFETY: a plain, async-signal-safe system call.
+    unsafe { libc::getpid() == PROCESS.load(Relaxed) }
+}
+
 /// Sends the program a frame from a signal handler.
 ///
 /// A copy of this process, which a job may have made, has the same socket and says nothing.
 pub(crate) fn tell(frame: &[u8]) {
     // SAFETY: plain, async-signal-safe system calls; the frame is read only.
     unsafe {
-        if libc::getpid() == PROCESS.load(Relaxed) {
+        if is_the_worker() {
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             libc::send(SOCKET.load(Relaxed), frame.as_ptr().cast(), frame.len(), flags);
         }

@@ -29,7 +29,7 @@ extern "C" fn on_start(argc: c_int, argv: *const *const c_char) {
     SEEN.store(first.cast_mut(), Relaxed);
     // SAFETY: a C string of the program's arguments or of our own buffer; both live for ever.
     let text = unsafe { image::text(first) };
-    if count == 1 && takeover::is_worker_name(text) {
+    if count == 1 && takeover::is_worker_name(text) && !takeover::is_for_main(text) {
         takeover::take_over(text);
     }
 }

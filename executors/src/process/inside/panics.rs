@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
+use super::fault;
 use crate::error::panic_message;
 use crate::process::sandbox;
 use crate::process::transport::socket;
@@ -23,7 +24,8 @@ pub(crate) fn watch(socket: BorrowedFd<'static>) {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         let location = info.location().map(ToString::to_string);
-        if PANICS_ABORT {
+        // A copy that a job has made has the same socket and says nothing.
+        if PANICS_ABORT && fault::is_the_worker() {
             last_words(info.payload(), location.as_deref());
         }
         // Gone only while the thread ends: then nobody asks.

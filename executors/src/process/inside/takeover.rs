@@ -20,6 +20,8 @@ use crate::process::transport::wire::{FromServer, MAGIC, PROTOCOL, ToServer, Wor
 
 /// What a worker's first argument begins with; 32 hexadecimal digits follow.
 pub(crate) const NAME: &str = "loopool-worker ";
+/// In place of it where the constructor is to do nothing.
+pub(crate) const NAME_FOR_MAIN: &str = "loopool-worker-in-main ";
 const NONCE_DIGITS: usize = 32;
 
 /// What this process is, as one of [`Role`]. Set before anything else in a fork server, whose only thread
@@ -58,8 +60,14 @@ pub(crate) fn is_worker_name(argument: &[u8]) -> bool {
     nonce_of(argument).is_some()
 }
 
+/// Whether it is one that the constructor is to leave to [`worker_main`](crate::worker_main).
+pub(crate) fn is_for_main(argument: &[u8]) -> bool {
+    argument.starts_with(NAME_FOR_MAIN.as_bytes())
+}
+
 fn nonce_of(argument: &[u8]) -> Option<&str> {
-    let nonce = argument.strip_prefix(NAME.as_bytes())?;
+    let names = [NAME, NAME_FOR_MAIN];
+    let nonce = names.iter().find_map(|name| argument.strip_prefix(name.as_bytes()))?;
     let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let valid = nonce.len() == NONCE_DIGITS && nonce.iter().all(hex);
     std::str::from_utf8(nonce).ok().filter(|_| valid)
@@ -234,8 +242,10 @@ mod tests {
 
     #[test]
     fn only_the_exact_form_is_a_workers_name() {
-        let name = format!("{NAME}{}", "0123456789abcdef".repeat(2));
-        assert!(is_worker_name(name.as_bytes()));
+        let nonce = "0123456789abcdef".repeat(2);
+        let [name, for_main] = [NAME, NAME_FOR_MAIN].map(|name| format!("{name}{nonce}"));
+        assert!(is_worker_name(name.as_bytes()) && !is_for_main(name.as_bytes()));
+        assert!(is_worker_name(for_main.as_bytes()) && is_for_main(for_main.as_bytes()));
         for other in [
             NAME.to_owned(),
             name.to_uppercase(),

@@ -108,7 +108,8 @@ fn settle_in(
     child::set_name(c"loopool-worker");
     child::reset_signals();
     crate::os::lower_priority_of_this_thread(settings.nice);
-    child::limit(Resource::RLIMIT_CORE, 0)?;
+    // With 0 a handler of core files (`core_pattern` with a pipe) is started all the same; 1 means none at all (core(5)).
+    child::limit(Resource::RLIMIT_CORE, 1)?;
     if let Some(bytes) = settings.memory_limit {
         child::limit(Resource::RLIMIT_AS, bytes)?;
     }

@@ -154,7 +154,6 @@ impl Manager {
             if !worker.is_in_office() {
                 continue;
             }
-            let pid = worker.pid();
             let tenure = &mut worker.tenure;
             tenure.is_leaving = tenure.until.is_some_and(|until| until <= now);
             if let Some(most) = memory
@@ -162,7 +161,7 @@ impl Manager {
             {
                 tenure.looked_after = tenure.jobs;
                 tenure.looked_at = Some(now);
-                tenure.is_leaving |= resident_memory(pid).is_some_and(|bytes| bytes > most);
+                tenure.is_leaving |= worker.watched.resident().is_some_and(|bytes| bytes > most);
             }
             if tenure.is_leaving {
                 return;
