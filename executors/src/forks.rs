@@ -32,6 +32,7 @@ use crate::{exit, process, starting, timekeeper};
 struct Held {
     exit: exit::Held,
     processes: process::Held,
+    leashes: process::HeldLeashes,
     time: timekeeper::Held,
     /// The last: a thread may be started under one of the others.
     threads: starting::Held,
@@ -65,6 +66,7 @@ extern "C" fn before() {
         ManuallyDrop::new(Held {
             exit: exit::Held::new(),
             processes: process::Held::new(),
+            leashes: process::HeldLeashes::new(),
             time: timekeeper::Held::new(),
             threads: starting::Held::new(),
         })
@@ -83,6 +85,7 @@ extern "C" fn in_child() {
         let mut held = ManuallyDrop::into_inner(held);
         held.exit.make_anew();
         held.processes.make_anew();
+        held.leashes.make_anew();
         held.time.make_anew();
         held.threads.make_anew();
     }

@@ -330,6 +330,12 @@ pub(crate) struct Leftovers<J> {
     unused: Vec<Waker>,
 }
 
+impl<J> Default for Leftovers<J> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<J> Leftovers<J> {
     pub(crate) const fn new() -> Self {
         Leftovers { gone: Vec::new(), woken: Vec::new(), unused: Vec::new() }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use loopool_executors::{
-    CrashCause, CrashReport, Executor, Job, JobError, ProcessPoolExecutor, call,
+    CrashCause, CrashReport, Executor, Job, JobError, Process, ProcessPoolExecutor, call,
 };
 
 #[allow(dead_code, unreachable_pub, reason = "other attacks use the rest")]
@@ -501,4 +501,79 @@ fn output_without_end_hurts_nobody() {
         assert_eq!(outcome(pool.submit(call(add_one, n)).unwrap()).unwrap(), n + 1);
     }
     assert_eq!(outcome(loud).unwrap(), 7);
+}
+
+/// Attaches to a process as a debugger does, and stays. Whether it may.
+fn trace(pid: u32) -> bool {
+    let no: *mut libc::c_void = std::ptr::null_mut();
+    // SAFETY: plain system calls, the first without memory of ours.
+    if unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid as libc::pid_t, no, no) } != 0 {
+        return false;
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+fn endless(_: u32) -> u32 {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Its parent can't reap it before the debugger lets go.
+#[test]
+#[allow(clippy::print_stdout, reason = "what is skipped is named")]
+fn a_dead_worker_that_a_debugger_had_stopped_the_pool() {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    let job = pool.submit(call(endless, 1)).unwrap();
+    until("the job", || pool.stats().running == 1);
+    let [worker] = pool.worker_pids()[..] else { panic!("one worker") };
+    let mut tracer = Process::new(trace, worker).daemon(true).start().unwrap();
+    let status = format!("/proc/{worker}/status");
+    let is = |what: &str, not: &str| {
+        let status = std::fs::read_to_string(&status).unwrap();
+        status.lines().any(|line| line.starts_with(what) && !line.ends_with(not))
+    };
+    while !is("TracerPid:", "\t0") {
+        if !tracer.is_alive() {
+            println!("skipped: nobody may trace here");
+            return;
+        }
+        std::thread::yield_now();
+    }
+    assert!(job.cancel() && outcome(job).unwrap_err().is_cancelled());
+    for n in 0..100 {
+        assert_eq!(outcome(pool.submit(call(add_one, n)).unwrap()).unwrap(), n + 1);
+    }
+    until("it is dead", || is("State:\tZ", "-"));
+    tracer.kill().unwrap();
+    let _: Result<bool, _> = tracer.join(None);
+    until("it is reaped", || !std::fs::exists(format!("/proc/{worker}")).unwrap());
+    pool.shutdown(true, false);
+}
+
+/// As above, and it stays that way.
+#[test]
+#[allow(clippy::print_stdout, reason = "what is skipped is named")]
+fn a_dead_worker_that_a_debugger_has_does_not_keep_the_pool_from_ending() {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    let job = pool.submit(call(endless, 1)).unwrap();
+    until("the job", || pool.stats().running == 1);
+    let [worker] = pool.worker_pids()[..] else { panic!("one worker") };
+    let tracer = Process::new(trace, worker).daemon(true).start().unwrap();
+    let status = format!("/proc/{worker}/status");
+    let traced = || std::fs::read_to_string(&status).unwrap().contains("TracerPid:\t0\n");
+    while traced() {
+        if !tracer.is_alive() {
+            println!("skipped: nobody may trace here");
+            return;
+        }
+        std::thread::yield_now();
+    }
+    drop(job);
+    pool.kill_workers();
+    pool.shutdown(true, true);
+    assert!(std::fs::read_to_string(&status).unwrap().contains("State:\tZ"));
+    tracer.kill().unwrap();
 }

@@ -8,7 +8,9 @@
 //! 1. Suspected is the worker whose only job was answered in a time that is long for a short job where both have a
 //!    processor, and short for anything else; and only while somebody looks for its answers.
 //! 2. It is forbidden the processor of who looks, and then allowed what it was allowed before. If it waited there for its
-//!    turn, the system has to move it; if it ran elsewhere, or slept, nothing happens.
+//!    turn, the system has to move it; if it ran elsewhere, or slept, it stays where it is. The system remembers what was
+//!    allowed last, and when there are more processors for all of them later, a worker that was allowed all is to have
+//!    those, too. So it is allowed everything, unless that makes a difference.
 //! 3. No job sees that: the worker has none, and gets none before it is over, since the manager is locked.
 //! 4. What costs some microseconds is done seldom; more seldom if it was suspected again at once, because its jobs do take
 //!    that long, or because there is no processor for it.
@@ -31,6 +33,9 @@ const SLOW: Duration = Duration::from_micros(60);
 /// How long it takes until a worker can be moved again.
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often to try to allow it what it was allowed, for want of memory.
+const TRIES: u32 = 100;
 
 #[derive(Debug)]
 pub(super) struct Apart {
@@ -91,16 +96,32 @@ impl Manager {
 
 /// Rule 2.
 fn take_off_this_cpu(who: Pid) -> Result<(), Errno> {
-    let allowed = sched_getaffinity(who)?;
+    let (allowed, here) = (sched_getaffinity(who)?, sched_getcpu()?);
     let mut others = allowed;
-    others.unset(sched_getcpu()?)?;
-    if others == CpuSet::new() {
+    others.unset(here)?;
+    if others == allowed || others == CpuSet::new() {
         return Ok(());
     }
     sched_setaffinity(who, &others)?;
-    // Refused only when it has died, or when every one of them was taken away from all of this in between, and then what
-    // it may use has been set anew.
-    sched_setaffinity(who, &allowed)
+    let mut restored = Ok(());
+    for _ in 0..TRIES {
+        restored = restore(who, &allowed);
+        if restored != Err(Errno::ENOMEM) {
+            break;
+        }
+    }
+    // Other refusals: it has died; or every one of them was taken from all, and then the system has chosen others.
+    restored
+}
+
+fn restore(who: Pid, allowed: &CpuSet) -> Result<(), Errno> {
+    let mut all = CpuSet::new();
+    (0..CpuSet::count()).try_for_each(|cpu| all.set(cpu))?;
+    sched_setaffinity(who, &all)?;
+    if sched_getaffinity(who)? != *allowed {
+        sched_setaffinity(who, allowed)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

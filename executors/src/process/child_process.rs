@@ -16,6 +16,7 @@ use super::environment::Environment;
 use super::evidence::Evidence;
 use super::fork_server::Recipe;
 use super::inside::takeover;
+use super::leash::Leash;
 use super::offspring::Offspring;
 use super::pool::check_this_process;
 use super::pool_error::ProcessPoolError;
@@ -23,6 +24,7 @@ use super::remote_job::{Reply, Target};
 use super::transport::arena::Arena;
 use super::transport::body::{Body, ResultFile, Source, TAIL_LIMIT};
 use super::transport::files::Files;
+use super::transport::foreign::JobSocket;
 use super::transport::sealed::MOST_SEALED;
 use super::transport::socket::{self, FRAME_LIMIT};
 use super::transport::wire::{FromWorker, Order, Place, ToServer, Verdict, WorkerSettings};
@@ -141,7 +143,7 @@ where
         let name = self.name.clone().unwrap_or_else(default_name);
         match self.launch(name) {
             Ok((offspring, control)) => {
-                Ok(ProcessHandle { offspring, control: Some(control), value: PhantomData })
+                Ok(ProcessHandle { offspring, control: Some(control.into()), value: PhantomData })
             }
             Err(reason) => Err(NotStarted::new(self, reason)),
         }
@@ -168,7 +170,7 @@ where
             }
             let (lifeline_end, lifeline) = if self.is_daemon {
                 let (end, ours) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-                (Some(end), Some(ours))
+                (Some(end), Some(Leash::new(ours)))
             } else {
                 (None, None)
             };
@@ -229,7 +231,7 @@ fn default_name() -> String {
 pub struct ProcessHandle<R> {
     offspring: Arc<Offspring>,
     /// What it had to say is in here, until it is asked for.
-    control: Option<OwnedFd>,
+    control: Option<JobSocket>,
     value: PhantomData<fn() -> R>,
 }
 
@@ -319,7 +321,7 @@ impl<R: DeserializeOwned> ProcessHandle<R> {
     }
 
     /// What it had to say. Believes nothing: it may be anything that was sent.
-    fn last_words(&self, control: &OwnedFd) -> Outcome<R> {
+    fn last_words(&self, control: &JobSocket) -> Outcome<R> {
         let remains = self.offspring.remains().unwrap_or_default();
         let mut buffer = vec![0; FRAME_LIMIT];
         let mut evidence = Evidence { tells_of_faults: true, ..Evidence::new(false) };
@@ -334,8 +336,12 @@ impl<R: DeserializeOwned> ProcessHandle<R> {
                     panic = Some((message, location));
                 }
                 Ok((FromWorker::Done { done, has_new_file, .. }, tail)) if received.whole => {
-                    return reply(done.verdict, tail, Files::of(has_new_file, received.fds))
-                        .outcome();
+                    let files = if received.lost_some {
+                        Err("this program has no descriptors left for it".to_owned())
+                    } else {
+                        Files::of(has_new_file, received.fds)
+                    };
+                    return reply(done.verdict, tail, files).outcome();
                 }
                 _ => return Err(JobError::codec("result", "the process sent nonsense")),
             }

@@ -91,19 +91,14 @@ pub(super) struct Remains {
     cpu_time: Duration,
 }
 
-/// Reaps a worker that has ended, and kills what it left in its process group.
-pub(super) fn reap(pid: i32, pidfd: &OwnedFd) -> Remains {
+/// Reaps a worker that has ended, and kills what it left in its process group. None while somebody traces it (a
+/// debugger) and has not taken notice of its end.
+pub(super) fn reap(pid: i32, pidfd: &OwnedFd) -> Option<Remains> {
     if is_unreaped(pidfd.as_fd()) {
         // SAFETY: the worker is there, if only as a zombie, so its number and its group's are its own.
         unsafe { libc::kill(-pid, libc::SIGKILL) };
     }
-    loop {
-        if let Some(remains) = take(pidfd) {
-            return remains;
-        }
-        // A debugger has it.
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    take(pidfd)
 }
 
 /// Reaps a process that has ended; none while it lives, or a debugger still has it.

@@ -7,9 +7,20 @@ use super::death;
 use super::manager::Manager;
 use super::policy::WorkerPhase;
 use super::report::CrashReport;
+use super::staffing::pause;
 use super::tail::last_line;
 use super::worker_handle::{Phase, WorkerHandle};
 use crate::error::JobError;
+
+/// After so many questions, which takes about a second, the pool's end does not wait for who traces a dead worker.
+const WAITED_FOR: u32 = 8;
+
+/// A worker that has ended and that somebody traces.
+pub(super) struct Traced {
+    serial: u64,
+    asked: u32,
+    next: Instant,
+}
 
 /// How much output is read of a worker that has died.
 const LAST_OUTPUT: usize = 1 << 20;
@@ -74,12 +85,19 @@ impl Manager {
         // What it said before it died may still be on its way.
         self.hear_out(serial);
         self.idle.retain(|other| *other != serial);
+        let Some(process) = self.workers.get(&serial).and_then(|it| it.process.as_ref()) else {
+            self.workers.remove(&serial);
+            return;
+        };
+        let Some(remains) = death::reap(process.pid, &process.pidfd) else {
+            return self.keep_watch(serial);
+        };
         let Some(mut worker) = self.workers.remove(&serial) else { return };
         let Some(process) = worker.process.take() else { return };
         let pid = process.pid as u32;
         let _ = worker.read_output(pid, LAST_OUTPUT);
-        let remains = death::reap(process.pid, &process.pidfd);
         self.orphans.take_over(process.pid, Instant::now());
+        // Refused when it was watched.
         let _ = self.epoll.delete(&process.pidfd);
         let _ = self.epoll.delete(&worker.output.fd);
         if !worker.is_silent {
@@ -117,6 +135,50 @@ impl Manager {
         }
     }
 
+    /// A worker has ended and can't be reaped yet: somebody traces it. It is asked for again and again, but nobody
+    /// listens to it any more: it would never be silent.
+    fn keep_watch(&mut self, serial: u64) {
+        self.retire(serial);
+        let Some(worker) = self.workers.get(&serial) else { return };
+        if let Some(process) = &worker.process {
+            // Refused the second time.
+            let _ = self.epoll.delete(&process.pidfd);
+        }
+        let traced = self.traced.iter().position(|traced| traced.serial == serial);
+        let mut traced = traced.map_or(Traced { serial, asked: 0, next: Instant::now() }, |at| {
+            self.traced.swap_remove(at)
+        });
+        traced.asked = traced.asked.saturating_add(1);
+        traced.next = Instant::now() + pause(traced.asked);
+        self.traced.push(traced);
+    }
+
+    /// Reaps those that were traced and are no more.
+    pub(super) fn bury_traced(&mut self, now: Instant) {
+        let due = |traced: &&Traced| traced.next <= now;
+        let due: Vec<u64> = self.traced.iter().filter(due).map(|traced| traced.serial).collect();
+        for serial in due {
+            self.bury(serial);
+            if !self.workers.contains_key(&serial) {
+                self.traced.retain(|traced| traced.serial != serial);
+            }
+        }
+    }
+
+    /// When to do so.
+    pub(super) fn next_burial(&self) -> Option<Instant> {
+        self.traced.iter().map(|traced| traced.next).min()
+    }
+
+    /// Whether all workers that are there have ended, and have been traced for so long that nobody waits for it.
+    pub(super) fn only_traced_are_left(&self) -> bool {
+        let given_up = |serial: &u64| {
+            let is_this = |traced: &&Traced| traced.serial == *serial;
+            self.traced.iter().find(is_this).is_some_and(|traced| traced.asked >= WAITED_FOR)
+        };
+        self.workers.keys().all(given_up)
+    }
+
     /// A worker died that we did not kill.
     fn note_death(&mut self, was_ready: bool, report: &CrashReport) {
         if was_ready {
@@ -135,7 +197,8 @@ impl Manager {
     pub(super) fn break_down(&mut self, why: &str) {
         self.is_broken = true;
         self.fail_stranded(why);
-        self.shared.break_down(why);
+        let waiting = self.shared.break_down(why, &mut self.leftovers);
+        self.refuse(waiting, why);
         self.let_go_of_all(|worker| worker.phase != Phase::Busy);
     }
 }
@@ -150,7 +213,8 @@ impl Drop for Manager {
                 let mut poll =
                     [nix::poll::PollFd::new(process.pidfd.as_fd(), nix::poll::PollFlags::POLLIN)];
                 let _ = nix::poll::poll(&mut poll, nix::poll::PollTimeout::NONE);
-                death::reap(process.pid, &process.pidfd);
+                // One that is traced stays a zombie.
+                let _ = death::reap(process.pid, &process.pidfd);
             }
         }
     }

@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::environment::Environment;
 use super::image;
 use super::inside::takeover;
+use super::leash::Leash;
 use super::pool_error::ProcessPoolError;
 use super::tail::{Output, OutputPipe, pipe};
 use super::transport::socket::{self, FRAME_LIMIT};
@@ -65,6 +66,7 @@ impl Recipe {
     /// Starts a fork server and greets it. It is of use once [`ForkServer::advance`] says so.
     pub(super) fn start(&self) -> Result<ForkServer, ProcessPoolError> {
         let (control, theirs) = socket::pair()?;
+        let control = Leash::new(control);
         let (read, write) = pipe()?;
         let nonce = nonce();
         let own = self.executable.is_none();
@@ -164,7 +166,7 @@ fn nonce() -> String {
 /// A running fork server. Dropping it ends and reaps it; its workers live on.
 pub(super) struct ForkServer {
     child: Child,
-    pub(super) control: OwnedFd,
+    pub(super) control: Leash,
     pub(super) output: OutputPipe,
     is_ready: bool,
     is_released: bool,
@@ -251,14 +253,14 @@ impl ForkServer {
     /// Takes its next message, if there is one.
     pub(super) fn news(&mut self) -> Option<News> {
         let mut buffer = [0; 256];
-        let received = match socket::receive(self.control.as_fd(), &mut buffer) {
+        let mut received = match socket::receive(self.control.as_fd(), &mut buffer) {
             Ok(Some(received)) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
             Ok(None) | Err(_) => return Some(News::Lost),
         };
         Some(match postcard::from_bytes(&buffer[..received.len]) {
             Ok(FromServer::Spawned { serial, pid }) if pid > 0 => {
-                News::Spawned { serial, pid, pidfd: received.fds.into_iter().next() }
+                News::Spawned { serial, pid, pidfd: received.trusted_fds().into_iter().next() }
             }
             Ok(FromServer::SpawnFailed { serial, errno }) => {
                 News::SpawnFailed { serial, error: io::Error::from_raw_os_error(errno) }

@@ -114,7 +114,12 @@ impl Manager {
                 Ok(None) => break,
                 Ok(Some((job, reply))) => {
                     taken += 1;
+                    let lost = worker.has_lost_files;
                     self.conclude(serial, job, reply);
+                    if lost {
+                        // Perhaps one that it would use again.
+                        self.discharge(serial);
+                    }
                 }
                 Err(why) => {
                     self.convict(serial, &why);
@@ -199,8 +204,12 @@ impl Manager {
         if !received.whole {
             return Err("a message that is too long".to_owned());
         }
+        let brings_files = received.lost_some || !received.fds.is_empty();
         let frame = postcard::take_from_bytes::<FromWorker>(&buffer[..received.len]);
         let (frame, tail) = frame.map_err(|error| format!("a message that is none: {error}"))?;
+        if brings_files && !matches!(frame, FromWorker::Done { .. }) {
+            return Err("descriptors that belong to nothing".to_owned());
+        }
         let Some(worker) = self.workers.get_mut(&serial) else { return Ok(()) };
         match frame {
             FromWorker::Hello { pid } if worker.claimed_pid.is_none() && pid > 0 => {
@@ -235,7 +244,11 @@ impl Manager {
                 worker.last_words = Some((panic, location));
             }
             FromWorker::Done { number, done, has_new_file } if worker.was_ready => {
-                let files = Files::of(has_new_file, received.fds)?;
+                let files = if received.lost_some {
+                    Err("this program has no descriptors left for it".to_owned())
+                } else {
+                    Ok(Files::of(has_new_file, received.fds)?)
+                };
                 let tail = tail.to_vec();
                 worker.keep_answer(AnswerBySocket { number, done, tail, files })?;
             }

@@ -14,6 +14,7 @@ use std::time::Instant;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::apart::Apart;
+use super::endings::Traced;
 use super::fork_server::{ForkServer, Recipe};
 use super::orphans::Orphans;
 use super::policy::{Homes, Parked, Policy};
@@ -24,6 +25,7 @@ use super::transport::socket::FRAME_LIMIT;
 use super::watchdog::MemoryWatch;
 use super::worker_handle::{Phase, SendError, WorkerHandle};
 use crate::error::JobError;
+use crate::queue::Leftovers;
 
 pub(super) struct Manager {
     pub(super) shared: Arc<Shared>,
@@ -37,10 +39,14 @@ pub(super) struct Manager {
     pub(super) stranded: VecDeque<RemoteJob>,
     /// Outcomes to be delivered once the workers have their next jobs.
     pub(super) finished: Vec<(RemoteJob, Reply)>,
+    /// As in [`Finished`].
+    pub(super) refused: Vec<(RemoteJob, JobError)>,
+    pub(super) leftovers: Leftovers<RemoteJob>,
     /// Lists of outcomes that are being delivered.
     delivering: usize,
     pub(super) staffing: Staffing,
     pub(super) orphans: Orphans,
+    pub(super) traced: Vec<Traced>,
     pub(super) memory: MemoryWatch,
     pub(super) policy: Policy,
     pub(super) parked: Parked,
@@ -67,8 +73,15 @@ enum Sleep {
     Until(Option<Instant>),
 }
 
-/// Outcomes that were handed out, to be delivered without the manager's lock.
-pub(super) type Finished = Vec<(RemoteJob, Reply)>;
+/// What was handed out, to be delivered without the manager's lock.
+#[derive(Default)]
+pub(super) struct Finished {
+    pub(super) outcomes: Vec<(RemoteJob, Reply)>,
+    /// Jobs that waited in the queue, were counted, and fail.
+    pub(super) refused: Vec<(RemoteJob, JobError)>,
+    pub(super) leftovers: Leftovers<RemoteJob>,
+}
+
 impl Manager {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -90,9 +103,12 @@ impl Manager {
             idle: Vec::new(),
             stranded: VecDeque::new(),
             finished: Vec::new(),
+            refused: Vec::new(),
+            leftovers: Leftovers::new(),
             delivering: 0,
             staffing: Staffing::new(workers, policy.min_workers),
             orphans: Orphans::default(),
+            traced: Vec::new(),
             memory,
             policy,
             parked: Parked::default(),
@@ -122,6 +138,7 @@ impl Manager {
         self.take_orders(now);
         self.staff(now);
         self.orphans.reap(now);
+        self.bury_traced(now);
         left
     }
 
@@ -136,7 +153,7 @@ impl Manager {
         let calm = |worker: &WorkerHandle| worker.arm() || (left && worker.next_is_long());
         // Every bell is armed, whatever the others say.
         let restless = self.workers.values().filter(|worker| !calm(worker)).count() > 0;
-        if restless || self.is_wanted || (!self.finished.is_empty() && !left) {
+        if restless || self.is_wanted || (self.has_outcomes() && !left) {
             return None;
         }
         let until = self.next_time(Instant::now());
@@ -152,7 +169,7 @@ impl Manager {
 
     /// Whether outcomes wait to be handed out.
     pub(super) fn has_outcomes(&self) -> bool {
-        !self.finished.is_empty()
+        !self.finished.is_empty() || !self.refused.is_empty()
     }
 
     /// Whether answers will come.
@@ -161,11 +178,11 @@ impl Manager {
     }
 
     /// Somebody has submitted a job and gives it to a worker himself, if one can have it. Whether the pool's thread is
-    /// needed besides.
-    pub(super) fn assist(&mut self) -> bool {
+    /// needed besides, and what the caller is to drop without the lock.
+    pub(super) fn assist(&mut self) -> (bool, Leftovers<RemoteJob>) {
         let now = Instant::now();
         self.take_orders(now);
-        self.needs_its_thread(now)
+        (self.needs_its_thread(now), std::mem::take(&mut self.leftovers))
     }
 
     /// Somebody waits for a job and takes in answers himself. None when there are none; else whether long ones are left.
@@ -191,7 +208,7 @@ impl Manager {
             let earlier = |next: Instant| until.is_none_or(|until| next < until);
             self.next_time(now).is_some_and(earlier)
         };
-        self.is_wanted = !self.finished.is_empty()
+        self.is_wanted = self.has_outcomes()
             || self.is_due()
             || self.missing(now) > 0
             || asleep.is_some_and(comes_late);
@@ -209,7 +226,7 @@ impl Manager {
         self.unpark(now);
         let appetite = self.appetite();
         let could_start = !self.is_broken && self.staying() < self.staffing.limit;
-        let orders = self.shared.orders(appetite, could_start);
+        let orders = self.shared.orders(appetite, could_start, &mut self.leftovers);
         self.waiting = orders.waiting;
         self.shut_down = orders.shut_down;
         self.let_pass(orders.urgent);
@@ -271,14 +288,14 @@ impl Manager {
     /// Hands out what is to be delivered: for a thread that is not the pool's only what calls nobody. (Foreign code runs
     /// when it is delivered: destructors, decoders, callbacks, wakers.) To be followed by [`delivered`](Self::delivered).
     pub(super) fn hand_out(&mut self, only_quiet: bool) -> Finished {
-        let mut finished = std::mem::take(&mut self.finished);
+        let mut outcomes = std::mem::take(&mut self.finished);
+        let mut refused = std::mem::take(&mut self.refused);
         if only_quiet {
-            let (quiet, rest) = finished.into_iter().partition(|(job, _)| job.is_quiet());
-            self.finished = rest;
-            finished = quiet;
+            (outcomes, self.finished) = outcomes.into_iter().partition(|(job, _)| job.is_quiet());
+            (refused, self.refused) = refused.into_iter().partition(|(job, _)| job.is_quiet());
         }
         self.delivering += 1;
-        finished
+        Finished { outcomes, refused, leftovers: std::mem::take(&mut self.leftovers) }
     }
 
     /// What was handed out has been delivered.
@@ -300,7 +317,9 @@ impl Manager {
         let serial = self.workers.iter().find(has_it).map(|(serial, _)| *serial);
         if let Some(serial) = serial {
             self.end_job(serial, id, JobError::cancelled(), now);
-        } else if let Some(at) = self.stranded.iter().position(|job| job.id == id)
+        }
+        // Also if its worker had it, and the attempt had just failed, to be followed by another one.
+        if let Some(at) = self.stranded.iter().position(|job| job.id == id)
             && let Some(job) = self.stranded.remove(at)
         {
             self.finished.push((job, Reply::Error(JobError::cancelled())));
@@ -336,6 +355,11 @@ impl Manager {
         }
     }
 
+    /// Fails the jobs that waited in the queue.
+    pub(super) fn refuse(&mut self, waiting: Vec<RemoteJob>, why: &str) {
+        self.refused.extend(waiting.into_iter().map(|job| (job, JobError::rejected(why))));
+    }
+
     pub(super) fn fail_stranded(&mut self, why: &str) {
         self.end_parked(|| JobError::rejected(why));
         for job in std::mem::take(&mut self.stranded) {
@@ -348,7 +372,7 @@ impl Manager {
     fn is_due(&self) -> bool {
         let is_busy = self.workers.values().any(WorkerHandle::has_jobs);
         let jobs = self.waiting + self.stranded.len() + self.parked.len();
-        let jobs = jobs + self.finished.len() + self.delivering;
+        let jobs = jobs + self.finished.len() + self.refused.len() + self.delivering;
         self.shut_down && !is_busy && jobs == 0
     }
 
@@ -360,7 +384,7 @@ impl Manager {
         if !std::mem::replace(&mut self.is_closing, true) {
             self.let_go_of_all(|worker| worker.phase != Phase::Dying);
         }
-        self.workers.is_empty() && !self.orphans.are_dying()
+        self.only_traced_are_left() && !self.orphans.are_dying()
     }
 
     pub(super) fn is_ending(&self) -> bool {
@@ -391,7 +415,8 @@ impl Manager {
         let policy = self.policy_deadline().into_iter();
         let relief = self.workers.values().filter_map(WorkerHandle::relief);
         let looks = self.staffing_deadline(now).chain(self.next_look(now));
-        policy.chain(relief).chain(looks).chain(self.orphans.next()).min()
+        let dead = self.orphans.next().into_iter().chain(self.next_burial());
+        policy.chain(relief).chain(looks).chain(dead).min()
     }
 }
 

@@ -78,7 +78,7 @@ fn a_callback_that_came_in_the_last_moment_waited_for_the_thread_that_called_it(
         manager.turn(true);
         manager.hand_out(true)
     };
-    assert_eq!(finished.len(), 1, "nobody is to be called");
+    assert_eq!(finished.outcomes.len(), 1, "nobody is to be called");
     let other = pool.submit(call(|n: u32| n, 3)).unwrap();
     let (told, tells) = std::sync::mpsc::channel();
     let (also, mut awaited) = (pool.clone(), other);

@@ -40,7 +40,7 @@
 //!    ready. Why it died is put together from its status, what it has told, and what was done to it
 //!    (`evidence`).
 //! 6. Workers die with the program, whichever way it ends: the kernel kills them when the last writing
-//!    end of their lifeline is closed, and only the program has one. What jobs have started in a worker's
+//!    end of their lifeline is closed, and only the program has one (`leash`). What jobs have started in a worker's
 //!    process group dies with it, and is reaped if it falls to the program (`orphans`).
 
 mod apart;
@@ -59,6 +59,7 @@ pub mod fuzzing;
 mod hearing;
 mod image;
 mod inside;
+mod leash;
 mod manager;
 mod offspring;
 mod oom;
@@ -85,6 +86,7 @@ pub use child_process::{Process, ProcessHandle};
 pub(crate) use image::read as read_image;
 #[doc(hidden)]
 pub use inside::hook::constructor_address;
+pub(crate) use leash::Held as HeldLeashes;
 pub(crate) use offspring::{Held, finish};
 pub(crate) use policy::with_state;
 pub use policy::{

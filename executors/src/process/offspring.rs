@@ -11,6 +11,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::death::{self, Remains};
+use super::leash::Leash;
 use crate::exit::Nag;
 use crate::forks;
 use crate::shim::Mutex;
@@ -27,7 +28,7 @@ pub(super) struct Offspring {
     /// When it was started.
     pub(super) since: Instant,
     /// The kernel kills a daemon when this is closed; only daemons have one.
-    lifeline: Option<OwnedFd>,
+    lifeline: Option<Leash>,
     remains: Mutex<Option<Remains>>,
 }
 
@@ -40,7 +41,7 @@ impl Offspring {
         pid: i32,
         pidfd: OwnedFd,
         name: String,
-        lifeline: Option<OwnedFd>,
+        lifeline: Option<Leash>,
     ) -> Arc<Self> {
         let (since, remains) = (Instant::now(), Mutex::new(None));
         let new = Arc::new(Offspring { pid, pidfd, name, since, lifeline, remains });

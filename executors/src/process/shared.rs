@@ -298,12 +298,16 @@ impl Shared {
 
     /// Rule 1: takes so many jobs and everything else there is to do. `could_start` says whether another worker could
     /// be started.
-    pub(super) fn orders(&self, appetite: Appetite, could_start: bool) -> Orders {
-        let mut leftovers = Leftovers::new();
+    pub(super) fn orders(
+        &self,
+        appetite: Appetite,
+        could_start: bool,
+        leftovers: &mut Leftovers<RemoteJob>,
+    ) -> Orders {
         let mut state = self.lock();
         let mut take = |most, above| -> Vec<RemoteJob> {
             let wanted = Wanted { above, demanding: appetite.demanding };
-            let jobs = std::iter::from_fn(|| state.queue.pop_of(wanted, &mut leftovers));
+            let jobs = std::iter::from_fn(|| state.queue.pop_of(wanted, leftovers));
             let jobs: Vec<_> = jobs.take(most).collect();
             state.note_taken(&jobs);
             jobs
@@ -325,32 +329,29 @@ impl Shared {
     }
 
     /// So many jobs that were taken wait elsewhere, for a worker or for memory: they have places in the queue.
-    pub(super) fn note_elsewhere(&self, jobs: usize) {
-        let mut leftovers = Leftovers::new();
-        let mut state = self.lock();
-        state.queue.note_elsewhere(jobs, &mut leftovers);
+    pub(super) fn note_elsewhere(&self, jobs: usize, leftovers: &mut Leftovers<RemoteJob>) {
+        self.lock().queue.note_elsewhere(jobs, leftovers);
     }
 
-    /// Fails every job that waits.
-    pub(super) fn fail_waiting(&self, why: &str) {
-        let mut leftovers = Leftovers::new();
+    /// Takes every job that waits, to be failed.
+    pub(super) fn drain(&self, leftovers: &mut Leftovers<RemoteJob>) -> Vec<RemoteJob> {
         let mut state = self.lock();
-        let waiting = state.queue.drain(&mut leftovers);
+        let waiting = state.queue.drain(leftovers);
         self.counters.record_unrun(waiting.len(), false);
-        drop(state);
-        leftovers.clear();
-        in_hand::for_each(waiting, |job| job.give_up(JobError::rejected(why)));
+        waiting
     }
 
-    /// Refuses jobs from now on, and those that wait.
-    pub(super) fn break_down(&self, why: &str) {
-        let mut leftovers = Leftovers::new();
+    /// Refuses jobs from now on, and gives those that wait, to be failed.
+    pub(super) fn break_down(
+        &self,
+        why: &str,
+        leftovers: &mut Leftovers<RemoteJob>,
+    ) -> Vec<RemoteJob> {
         let mut state = self.lock();
         state.broken = Some(why.to_owned());
-        state.queue.close(&mut leftovers);
+        state.queue.close(leftovers);
         drop(state);
-        leftovers.clear();
-        self.fail_waiting(why);
+        self.drain(leftovers)
     }
 
     /// The reason, as it was given.
@@ -379,8 +380,10 @@ impl Shared {
         state.workers.clear();
         state.fork_server = None;
         drop(state);
+        let waiting = self.drain(&mut leftovers);
         leftovers.clear();
-        self.fail_waiting("the pool's manager thread has ended");
+        let ended = "the pool's manager thread has ended";
+        in_hand::for_each(waiting, |job| job.give_up(JobError::rejected(ended)));
         self.over.notify_all();
     }
 }

@@ -20,6 +20,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::death;
 use super::fork_server::{ForkServer, News};
 use super::hearing::Source;
+use super::leash::Leash;
 use super::manager::Manager;
 use super::tail::{Output, OutputPipe, pipe};
 use super::transport::board::Board;
@@ -194,6 +195,7 @@ impl Manager {
         socket::never_block(&ours)?;
         let (output, output_end) = pipe()?;
         let (lifeline_end, lifeline) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        let lifeline = Leash::new(lifeline);
         let serial = self.staffing.next_serial;
         self.staffing.next_serial += 1;
         let (board, file) = Board::new()?;
@@ -250,7 +252,8 @@ impl Manager {
             return;
         }
         self.fail_stranded(why);
-        self.shared.fail_waiting(why);
+        let waiting = self.shared.drain(&mut self.leftovers);
+        self.refuse(waiting, why);
         self.waiting = 0;
     }
 

@@ -22,6 +22,7 @@ use nix::sys::epoll::{EpollEvent, EpollTimeout};
 use super::manager::{Finished, Manager};
 use super::shared::Shared;
 use crate::caught::run_caught;
+use crate::in_hand;
 use crate::own_pool;
 use crate::patience::Patience;
 
@@ -125,11 +126,12 @@ impl Shared {
     /// Rule 2.
     pub(super) fn start_one(&self) {
         let Some(mut turn) = self.try_turn() else { return self.call() };
-        let needed = turn.as_mut().is_some_and(Manager::assist);
+        let Some((needed, leftovers)) = turn.as_mut().map(Manager::assist) else { return };
         drop(turn);
         if needed {
             self.ring();
         }
+        drop(leftovers);
     }
 
     /// Rule 3. With `light`, long answers are left to the pool's thread.
@@ -155,7 +157,11 @@ impl Shared {
     pub(super) fn deliver(&self, finished: Finished) -> MutexGuard<'_, Option<Manager>> {
         // Also where no callbacks were expected: one may have been added since.
         let delivering = own_pool::deliver_for(self);
-        for (job, reply) in finished {
+        let Finished { outcomes, refused, leftovers } = finished;
+        drop(leftovers);
+        // First: for the others somebody else would see to that they fail if this thread exits in a callback.
+        in_hand::for_each(refused, |(job, error)| job.give_up(error));
+        for (job, reply) in outcomes {
             run_caught("whoever waits for a job", || job.settle(reply, &self.counters));
         }
         drop(delivering);

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::death;
 use super::evidence::Evidence;
+use super::leash::Leash;
 use super::policy::{Entry, Tenure};
 use super::remote_job::{RemoteJob, Reply};
 use super::tail::{Output, OutputPipe};
@@ -15,6 +16,7 @@ use super::transport::arena::Arena;
 use super::transport::board::{self, ARGUMENTS, Board, MESSAGE_LIMIT};
 use super::transport::body::{BoardResults, Body, Plan, ResultFile, Source};
 use super::transport::files::Files;
+use super::transport::foreign::JobSocket;
 use super::transport::ring::SLOTS;
 use super::transport::sealed::MOST_SEALED;
 use super::transport::wire::{AnswerInSlot, Beside, Done, NEAR, Place, Task, ToWorker, Verdict};
@@ -52,9 +54,9 @@ pub(super) struct WorkerHandle {
     /// When the fork server was asked for it, and which one.
     pub(super) asked_at: Instant,
     pub(super) asked_of: u64,
-    pub(super) socket: OwnedFd,
+    pub(super) socket: JobSocket,
     /// The kernel kills the worker when this is closed.
-    _lifeline: OwnedFd,
+    _lifeline: Leash,
     pub(super) output: OutputPipe,
     pub(super) process: Option<Process>,
     /// The number it gave itself, for the case that the fork server can't tell.
@@ -94,6 +96,8 @@ pub(super) struct WorkerHandle {
     /// It has kept a blob of an argument on the board, where nothing may be written from now on.
     board_is_kept: bool,
     by_socket: VecDeque<AnswerBySocket>,
+    /// Some that it sent could not be taken.
+    pub(super) has_lost_files: bool,
     /// Where answers are copied to.
     slot: Vec<u8>,
     pub(super) evidence: Evidence,
@@ -127,7 +131,8 @@ pub(super) struct AnswerBySocket {
     pub(super) number: u32,
     pub(super) done: Done,
     pub(super) tail: Vec<u8>,
-    pub(super) files: Files,
+    /// The error says why they could not be taken.
+    pub(super) files: Result<Files, String>,
 }
 
 /// Why a job could not be handed to a worker.
@@ -144,7 +149,7 @@ impl WorkerHandle {
     pub(super) fn new(
         asked_of: u64,
         socket: OwnedFd,
-        lifeline: OwnedFd,
+        lifeline: Leash,
         output: OutputPipe,
         board: Board,
         bell: OwnedFd,
@@ -153,7 +158,7 @@ impl WorkerHandle {
             phase: Phase::Asked,
             asked_at: Instant::now(),
             asked_of,
-            socket,
+            socket: socket.into(),
             _lifeline: lifeline,
             output,
             process: None,
@@ -179,6 +184,7 @@ impl WorkerHandle {
             next_argument: 0,
             board_is_kept: false,
             by_socket: VecDeque::new(),
+            has_lost_files: false,
             slot: Vec::new(),
             evidence: Evidence::new(false),
             watched: Watched::default(),
@@ -396,7 +402,7 @@ impl WorkerHandle {
         let by_socket = self.take_by_socket();
         let reply = match (postcard::take_from_bytes::<AnswerInSlot>(&slot), by_socket) {
             (Ok((AnswerInSlot::Here(done), tail)), None) => {
-                self.reply(done, tail, Files::default())
+                self.reply(done, tail, Ok(Files::default()))
             }
             (Ok((AnswerInSlot::BySocket, _)), Some(answer)) => {
                 self.reply(answer.done, &answer.tail, answer.files)
@@ -437,7 +443,19 @@ impl WorkerHandle {
         Ok(())
     }
 
-    fn reply(&mut self, done: Done, tail: &[u8], files: Files) -> Result<Reply, String> {
+    fn reply(
+        &mut self,
+        done: Done,
+        tail: &[u8],
+        files: Result<Files, String>,
+    ) -> Result<Reply, String> {
+        let files = match files {
+            Ok(files) => files,
+            Err(why) => {
+                self.has_lost_files = true;
+                return Ok(Reply::Error(JobError::codec("result", why)));
+            }
+        };
         if matches!(done.verdict, Verdict::BadArgument(_)) {
             // It may not have got the arena.
             self.arena = None;

@@ -21,7 +21,8 @@ fn worker() -> WorkerHandle {
     let (lifeline, _) = nix::unistd::pipe().unwrap();
     let (board, _) = Board::new().unwrap();
     let bell = OwnedFd::from(EventFd::new().unwrap());
-    let mut worker = WorkerHandle::new(0, socket, lifeline, OutputPipe::new(output), board, bell);
+    let mut worker =
+        WorkerHandle::new(0, socket, Leash::new(lifeline), OutputPipe::new(output), board, bell);
     worker.phase = Phase::Busy;
     worker
 }

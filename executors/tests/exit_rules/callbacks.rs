@@ -149,3 +149,19 @@ pub(super) fn a_callback_exits_while_a_pool_breaks() -> ExitCode {
     THERE.open();
     park()
 }
+
+/// Of jobs that wait, both, for a worker that will never be ready: one at a time is given to one that starts.
+pub(super) fn a_callback_exits_while_a_process_pool_breaks() -> ExitCode {
+    let fails = || {
+        // Until the callback is there.
+        std::thread::sleep(10 * MOMENT);
+        Err("no".to_owned())
+    };
+    let pool = ProcessPoolExecutor::builder().initializer(fails).workers(1).build().unwrap();
+    announce_exit();
+    let [first, mut second] = [0, 1].map(|n| pool.submit(call(slower_in_a_worker, n)).unwrap());
+    exits_in_a_callback(&first);
+    let waits = move || println!("{}", second.result(None).unwrap_err());
+    Thread::new(waits).start().unwrap();
+    park()
+}

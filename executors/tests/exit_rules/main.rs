@@ -144,6 +144,10 @@ fn rows() -> impl Iterator<Item = Row> {
             "exit begins",
             "the job was not run: the executor is broken: the initializer of its threads failed: no"
         ], Code(6);
+        a_callback_exits_while_a_process_pool_breaks: [
+            "exit begins",
+            "the job was not run: the executor is broken: the initializer of its workers failed: no"
+        ], Code(6);
         // Threads.
         main_waits_for_a_thread_that_exits: [], Code(6);
         threads_of_threads_are_waited_for:

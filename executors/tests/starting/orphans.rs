@@ -1,14 +1,17 @@
 //! Programs to which the kernel gives what dead workers leave.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::copies::scratch;
 use super::*;
 
-pub(crate) const ROLES: [(&str, fn()); 1] = [("subreaper", subreaper)];
+pub(crate) const ROLES: [(&str, fn()); 2] = [("subreaper", subreaper), ("forks", forks)];
 
-pub(crate) const SCENARIOS: [(&str, Scenario); 1] =
-    [("what_killed_workers_left_to_the_program_was_not_reaped", what_is_left)];
+pub(crate) const SCENARIOS: [(&str, Scenario); 2] = [
+    ("what_killed_workers_left_to_the_program_was_not_reaped", what_is_left),
+    ("a_child_of_the_program_kept_its_workers_alive", who_lives_on),
+];
 
 /// Starts processes, one of which starts others, writes its own number down, and ends none.
 fn leave(path: PathBuf) {
@@ -73,5 +76,49 @@ fn subreaper() {
 
 fn what_is_left() -> Result<(), Skipped> {
     assert_eq!(said(&mut myself("subreaper")), "only its own");
+    Ok(())
+}
+
+/// Has a worker that runs a job, and a child that runs no other program.
+fn forks() {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    let _runs = pool.submit(call(leave_nothing, ())).unwrap();
+    until("the job", || pool.stats().running == 1);
+    // SAFETY: the child only waits.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        loop {
+            std::thread::sleep(HANG);
+        }
+    }
+    println!("{} {} {child}", pool.worker_pids()[0], pool.fork_server_pid().unwrap());
+    loop {
+        std::thread::park();
+    }
+}
+
+fn leave_nothing(_: ()) {
+    loop {
+        std::thread::park();
+    }
+}
+
+fn lives(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+fn who_lives_on() -> Result<(), Skipped> {
+    let mut program = myself("forks").stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(program.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let numbers: Vec<i32> = line.split_whitespace().map(|word| word.parse().unwrap()).collect();
+    let [worker, server, child] = numbers[..] else { panic!("{line}") };
+    assert!(lives(worker) && lives(server) && lives(child));
+    program.kill().unwrap();
+    program.wait().unwrap();
+    until("the end of the others", || !lives(worker) && !lives(server));
+    assert!(lives(child));
+    // SAFETY: it was not reaped: it still runs.
+    unsafe { libc::kill(child, libc::SIGKILL) };
     Ok(())
 }

@@ -3,6 +3,7 @@
 use nix::sys::resource::{Resource, setrlimit};
 
 use super::*;
+use loopool_executors::ProcessPoolError;
 
 pub(crate) const ROLES: [(&str, fn()); 2] =
     [("few-descriptors", few_descriptors), ("few-processes", few_processes)];
@@ -30,7 +31,9 @@ fn few_descriptors() {
     let mut refusals = 0;
     for more in 0..64 {
         setrlimit(Resource::RLIMIT_NOFILE, before + more, old.1).unwrap();
-        let made = ProcessPoolExecutor::new(1);
+        let builder = ProcessPoolExecutor::builder().workers(1);
+        // One more that is opened first.
+        let made = builder.rss_limit(1 << 40).max_worker_memory(1 << 40).build();
         setrlimit(Resource::RLIMIT_NOFILE, old.0, old.1).unwrap();
         match made {
             Ok(pool) => {
@@ -41,6 +44,7 @@ fn few_descriptors() {
                 break;
             }
             Err(error) => {
+                assert!(matches!(error, ProcessPoolError::Spawn(_)), "{error:?} at {more} more");
                 assert_eq!(open(), before, "{error:?} at {more} more");
                 refusals += 1;
             }

@@ -104,7 +104,8 @@ fn greet(input: BorrowedFd<'_>, nonce: &str) -> Result<(), String> {
     check_peer(input)?;
     let mut buffer = vec![0; FRAME_LIMIT];
     let hello = socket::receive(input, &mut buffer).map_err(|error| error.to_string())?;
-    let hello = hello.ok_or("the program has gone")?;
+    let mut hello = hello.ok_or("the program has gone")?;
+    let fds = hello.trusted_fds();
     let frame = postcard::from_bytes(&buffer[..hello.len]).map_err(|error| error.to_string())?;
     let ToServer::Hello { magic, protocol, nonce: theirs, build, umask, settings } = frame else {
         return Err("the first message is not a greeting".to_owned());
@@ -115,8 +116,8 @@ fn greet(input: BorrowedFd<'_>, nonce: &str) -> Result<(), String> {
     let mine = image::build();
     let fits = protocol == PROTOCOL && build == mine;
     let ready = FromServer::Ready { protocol: PROTOCOL, build: mine };
-    let control = settle_in(input, hello.fds.first(), umask).map_err(|error| error.to_string())?;
-    drop(hello);
+    let control = settle_in(input, fds.first(), umask).map_err(|error| error.to_string())?;
+    drop(fds);
     child::close_others([control.as_raw_fd()]);
     socket::send(control.as_fd(), &ready, [&[], &[]], &[]).map_err(|error| error.to_string())?;
     if fits {
@@ -159,13 +160,14 @@ fn settle_in(
 /// Starts workers until the program closes the control socket; or becomes what it is told to.
 fn serve(control: OwnedFd, settings: &WorkerSettings, buffer: &mut [u8]) {
     let thread_id = ThreadId::find();
-    while let Ok(Some(received)) = socket::receive(control.as_fd(), buffer) {
+    while let Ok(Some(mut received)) = socket::receive(control.as_fd(), buffer) {
+        let fds = received.trusted_fds();
         let (serial, seat) = match postcard::take_from_bytes(&buffer[..received.len]) {
             Ok((ToServer::Spawn { serial, seat }, [])) => (serial, seat),
-            Ok((ToServer::Run(order), tail)) => alone::live(control, order, tail, received.fds),
+            Ok((ToServer::Run(order), tail)) => alone::live(control, order, tail, fds),
             _ => return,
         };
-        let Some(belongings) = Belongings::of(received.fds) else { return };
+        let Some(belongings) = Belongings::of(fds) else { return };
         let (answer, pidfd) = match fork(thread_id) {
             Ok(Forked::Child) => worker::live(belongings, settings, seat),
             Ok(Forked::Parent { pid, pidfd }) => (FromServer::Spawned { serial, pid }, pidfd),

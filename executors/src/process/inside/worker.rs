@@ -15,6 +15,7 @@ use crate::blob::Blob;
 use crate::caught::text_of;
 use crate::process::image::Offset;
 use crate::process::transport::body::{self, Body, Plan};
+use crate::process::transport::foreign::Foreign;
 use crate::process::transport::mapping::Mapping;
 use crate::process::transport::sealed;
 use crate::process::transport::socket;
@@ -197,14 +198,15 @@ impl Worker {
     pub(crate) fn receive_files(&mut self) -> Result<(), String> {
         let mut buffer = [0; 64];
         let received = socket::receive(self.socket.as_fd(), &mut buffer);
-        let received =
+        let mut received =
             received.map_err(|error| error.to_string())?.ok_or("the program has gone")?;
+        let fds = received.trusted_fds();
         let ToWorker::Files { arena } = postcard::from_bytes(&buffer[..received.len])
             .map_err(|error| format!("a frame from the program: {error}"))?;
-        if !received.whole {
+        if received.lost_some {
             return Err("there are too few descriptors left for its blobs".to_owned());
         }
-        self.take_files(arena, received.fds)
+        self.take_files(arena, fds)
     }
 
     /// Takes the descriptor of an arena of this length, if there is a new one, and those of sealed blobs.
@@ -222,7 +224,7 @@ impl Worker {
                 .map_err(|error| format!("its arena could not be mapped: {error}"))?;
             self.arena = Some(Arc::new(mapping));
         }
-        self.sealed = sealed::receive(fds)?;
+        self.sealed = sealed::receive(fds.map(Foreign::from))?;
         Ok(())
     }
 

@@ -97,7 +97,7 @@ impl Manager {
         // One that pauses waits for nobody, perhaps for hours.
         let elsewhere = all - self.parked.pausing.len();
         if std::mem::replace(&mut self.parked.told, elsewhere) != elsewhere {
-            self.shared.note_elsewhere(elsewhere);
+            self.shared.note_elsewhere(elsewhere, &mut self.leftovers);
         }
         self.shared.metrics.parked.store(all, Relaxed);
     }

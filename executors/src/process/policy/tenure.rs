@@ -116,7 +116,7 @@ impl Manager {
     }
 
     /// A worker is to have no more jobs than what it has begun.
-    pub(super) fn discharge(&mut self, serial: u64) {
+    pub(in crate::process) fn discharge(&mut self, serial: u64) {
         if let Some(worker) = self.workers.get_mut(&serial) {
             worker.tenure.is_discharged = true;
             let back = worker.take_back(true);

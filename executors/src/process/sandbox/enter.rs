@@ -39,6 +39,7 @@ pub(in crate::process) fn enter(sandbox: Option<&Sandbox>) -> Result<Enforced, S
     let circumstances = Circumstances {
         pid: std::process::id(),
         signals_are_scoped: landlock.is_some_and(InForce::scopes_signals),
+        truncation_is_kept: landlock.is_some_and(InForce::keeps_truncation),
     };
     if let Err(why) = no_new_privs().and_then(|()| filter::install(sandbox, &circumstances)) {
         missing.push(why);

@@ -15,6 +15,9 @@ const INTERFACE: ABI = ABI::V6;
 /// From here on signals to processes outside can be kept back.
 const SCOPES_SIGNALS: u32 = 6;
 
+/// From here on nothing is truncated that may not be.
+const KEEPS_TRUNCATION: u32 = 3;
+
 /// What of Landlock is in force.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InForce {
@@ -24,6 +27,11 @@ pub(super) struct InForce {
 }
 
 impl InForce {
+    /// Whether nothing is truncated that may not be. (In threads that it does not reach, nothing is kept at all.)
+    pub(super) fn keeps_truncation(self) -> bool {
+        self.abi >= KEEPS_TRUNCATION
+    }
+
     /// Whether signals can't leave.
     pub(super) fn scopes_signals(self) -> bool {
         self.abi >= SCOPES_SIGNALS && self.in_all_threads

@@ -4,7 +4,7 @@
 //! strictest answer:
 //! 1. *guard*: calls of the x32 kind, which have other numbers, are none of ours;
 //! 2. *fallback*: `clone3` hides its flags in memory; told that it does not exist (`ENOSYS`), C libraries take
-//!    `clone`, whose flags can be read. The same for `openat2` where files may only be read;
+//!    `clone`, whose flags can be read. The same for `openat2` where files are restricted;
 //! 3. *quiet*: where, when and how soon others run. Numeric libraries ask for that for their threads, which can't be told
 //!    from other processes, and take no for an answer; so this never kills;
 //! 4. *profile*: a list of what is allowed for [pure](super::Sandbox::pure) profiles, of what is denied for the
@@ -32,6 +32,8 @@ pub(super) struct Circumstances {
     pub(super) pid: u32,
     /// Whether Landlock keeps signals inside, so that children can be given them.
     pub(super) signals_are_scoped: bool,
+    /// Whether Landlock sees to it that files are not truncated that may not be written.
+    pub(super) truncation_is_kept: bool,
 }
 
 /// Puts the filters on all threads of this process. The error says why it can't be done.
@@ -57,13 +59,13 @@ fn programs(sandbox: &Sandbox, circumstances: &Circumstances) -> Result<Vec<BpfP
     let denial = denial(sandbox);
     let mut programs = vec![guard(&denial)];
     let mut hidden = BTreeMap::from([(libc::SYS_clone3, vec![])]);
-    if sandbox.files.as_ref().is_some_and(Files::are_read_only) {
+    if sandbox.files.is_some() {
         hidden.insert(libc::SYS_openat2, vec![]);
     }
     programs.push(compile(hidden, SeccompAction::Allow, errno(libc::ENOSYS))?);
     programs.push(compile(quiet(circumstances.pid)?, SeccompAction::Allow, errno(libc::EPERM))?);
     let profile = if sandbox.is_pure() {
-        compile(allowed(sandbox, circumstances.pid)?, denial, SeccompAction::Allow)
+        compile(allowed(sandbox, circumstances)?, denial, SeccompAction::Allow)
     } else {
         compile(denied(sandbox, circumstances)?, SeccompAction::Allow, denial)
     };
@@ -139,7 +141,7 @@ fn quiet(pid: u32) -> Result<Rules, String> {
 }
 
 /// Filter 4 for pure profiles: what is allowed.
-fn allowed(sandbox: &Sandbox, pid: u32) -> Result<Rules, String> {
+fn allowed(sandbox: &Sandbox, circumstances: &Circumstances) -> Result<Rules, String> {
     use SeccompCmpOp::{Eq, MaskedEq, Ne};
     let mut rules = Rules::new();
     add(&mut rules, &[calls::COMPUTING, calls::old::COMPUTING]);
@@ -156,13 +158,29 @@ fn allowed(sandbox: &Sandbox, pid: u32) -> Result<Rules, String> {
         }
         Some(files) if !files.is_empty() => {
             add(&mut rules, &[calls::FILE_WRITES, calls::old::FILE_WRITES]);
+            let mut reading = libc::O_ACCMODE;
+            if !circumstances.truncation_is_kept {
+                rules.remove(&libc::SYS_truncate);
+                reading |= libc::O_TRUNC;
+            }
+            let modes = [
+                (reading, libc::O_RDONLY),
+                (libc::O_ACCMODE, libc::O_WRONLY),
+                (libc::O_ACCMODE, libc::O_RDWR),
+            ];
+            for (number, flags) in OPENS {
+                let mode = |(mask, mode): (libc::c_int, libc::c_int)| {
+                    when(vec![argument(*flags, MaskedEq(mask as u64), mode as u64)?])
+                };
+                rules.insert(*number, modes.into_iter().map(mode).collect::<Result<_, _>>()?);
+            }
         }
         _ => {}
     }
     // Threads only. (The second number is the flags on all machines of ours.)
     let thread = libc::CLONE_THREAD as u64;
     rules.insert(libc::SYS_clone, vec![when(vec![argument(0, MaskedEq(thread), thread)?])?]);
-    let pid = u64::from(pid);
+    let pid = u64::from(circumstances.pid);
     for (number, _) in calls::SIGNALS.iter().filter(|(number, _)| *number != libc::SYS_tkill) {
         rules.insert(*number, vec![when(vec![argument(0, Eq, pid)?])?]);
     }
@@ -230,37 +248,39 @@ fn denied(sandbox: &Sandbox, circumstances: &Circumstances) -> Result<Rules, Str
         rules.insert(libc::SYS_fcntl, owners?);
         deny_ioctls(&mut rules, &OWNERS)?;
     }
+    deny_ioctls(&mut rules, &TYPING)?;
     if let Some(files) = &sandbox.files {
-        deny_files(&mut rules, files)?;
+        deny_files(&mut rules, files, circumstances)?;
     }
     Ok(rules)
 }
 
 /// What Landlock does not know, or can't kill for.
-fn deny_files(rules: &mut Rules, files: &Files) -> Result<(), String> {
+fn deny_files(
+    rules: &mut Rules,
+    files: &Files,
+    circumstances: &Circumstances,
+) -> Result<(), String> {
     add(rules, &[calls::PROGRAMS, calls::FILE_ATTRIBUTES, calls::old::FILE_ATTRIBUTES]);
     add(rules, &[calls::NEW_FILE_ATTRIBUTES]);
     deny_ioctls(rules, &FLAGS)?;
-    if !files.write.is_empty() {
-        return Ok(());
+    // Which bits of the flags are looked at, and what they must not be.
+    let mut flags = vec![(libc::O_ACCMODE, NEITHER)];
+    if files.are_read_only() {
+        add(rules, &[calls::FILE_WRITES, calls::old::FILE_WRITES]);
+        flags.extend([libc::O_WRONLY, libc::O_RDWR].map(|mode| (libc::O_ACCMODE, mode)));
+        flags.extend(OPENS_TO_CHANGE.map(|flag| (flag, flag)));
+    } else if !circumstances.truncation_is_kept {
+        rules.insert(libc::SYS_truncate, Vec::new());
+        flags.push((libc::O_ACCMODE | libc::O_TRUNC, libc::O_RDONLY | libc::O_TRUNC));
     }
-    add(rules, &[calls::FILE_WRITES, calls::old::FILE_WRITES]);
-    for (number, flags) in OPENS {
-        if files.is_empty() {
-            rules.insert(*number, Vec::new());
-            continue;
-        }
-        let mut writing = Vec::new();
-        for mode in [libc::O_WRONLY, libc::O_RDWR] {
-            let mode =
-                argument(*flags, SeccompCmpOp::MaskedEq(libc::O_ACCMODE as u64), mode as u64)?;
-            writing.push(when(vec![mode])?);
-        }
-        for flag in OPENS_TO_CHANGE {
-            let flag = argument(*flags, SeccompCmpOp::MaskedEq(flag as u64), flag as u64)?;
-            writing.push(when(vec![flag])?);
-        }
-        rules.insert(*number, writing);
+    for (number, index) in OPENS {
+        let denied = |(mask, value): &(libc::c_int, libc::c_int)| {
+            when(vec![argument(*index, SeccompCmpOp::MaskedEq(*mask as u64), *value as u64)?])
+        };
+        // Without any files, all of them.
+        let flags = if files.is_empty() { &[] } else { &flags[..] };
+        rules.insert(*number, flags.iter().map(denied).collect::<Result<_, _>>()?);
     }
     Ok(())
 }
@@ -273,6 +293,9 @@ fn deny_ioctls(rules: &mut Rules, requests: &[u64]) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// A mode in which a file is open neither for reading nor for writing, but for `ioctl`; Landlock asks for no right.
+const NEITHER: libc::c_int = libc::O_WRONLY | libc::O_RDWR;
 
 /// What changes something even when a file is opened for reading.
 const OPENS_TO_CHANGE: [libc::c_int; 2] = [libc::O_TRUNC, libc::O_CREAT];
@@ -289,6 +312,9 @@ const F_SETOWN_EX: u64 = 15;
 
 /// FIOSETOWN and SIOCSPGRP: the same for sockets.
 const OWNERS: [u64; 2] = [0x8901, 0x8902];
+
+/// TIOCSTI and TIOCLINUX: typing in the program's terminal.
+const TYPING: [u64; 2] = [0x5412, 0x541c];
 
 /// FS_IOC_SETFLAGS, its form for 32 bits, and FS_IOC_FSSETXATTR: attributes of a file that is open in any way.
 const FLAGS: [u64; 3] = [0x4008_6602, 0x4004_6602, 0x401c_5820];
@@ -319,12 +345,61 @@ mod tests {
         ];
         for profile in profiles {
             for sandbox in [profile.clone(), profile.kill_on_denial()] {
-                for signals_are_scoped in [false, true] {
-                    let circumstances = Circumstances { pid: 1234, signals_are_scoped };
+                for yes in [false, true] {
+                    let circumstances = Circumstances {
+                        pid: 1234,
+                        signals_are_scoped: yes,
+                        truncation_is_kept: yes,
+                    };
                     let programs = programs(&sandbox, &circumstances).unwrap();
                     assert!(programs.iter().all(|program| program.len() < 4096), "{sandbox:?}");
                 }
             }
         }
+    }
+
+    /// How each of some calls ends in a worker with a profile whose Landlock rules are not in force: 0, or an error's
+    /// number.
+    fn ways_to_empty((path, is_pure): (String, bool)) -> [i32; 4] {
+        let sandbox = if is_pure { Sandbox::pure() } else { Sandbox::new() };
+        let sandbox = sandbox.allow_read(["/"]).allow_write(["/nowhere"]);
+        let circumstances = Circumstances {
+            pid: std::process::id(),
+            signals_are_scoped: true,
+            truncation_is_kept: false,
+        };
+        let path = std::ffi::CString::new(path).unwrap();
+        let open = |flags| {
+            // SAFETY: a plain system call with a C string.
+            unsafe { libc::open(path.as_ptr(), flags) }
+        };
+        // SAFETY: a plain setting of this process.
+        assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+        install(&sandbox, &circumstances).unwrap();
+        // SAFETY: as above.
+        let truncated = unsafe { libc::truncate(path.as_ptr(), 0) };
+        let error = |result: i32| match result {
+            ..0 => std::io::Error::last_os_error().raw_os_error().unwrap(),
+            _ => 0,
+        };
+        let truncated = error(truncated);
+        let flags = [libc::O_RDONLY | libc::O_TRUNC, NEITHER, libc::O_WRONLY | libc::O_TRUNC];
+        let [emptied, neither, written] = flags.map(|flags| error(open(flags)));
+        [truncated, emptied, neither, written]
+    }
+
+    #[test]
+    fn where_landlock_does_not_know_of_truncation_files_are_not_emptied() {
+        use crate::{Executor, ProcessPoolExecutor, call};
+        let path = std::env::temp_dir().join(format!("loopool-empty-{}", std::process::id()));
+        let name = path.to_str().unwrap().to_owned();
+        for is_pure in [false, true] {
+            std::fs::write(&path, "precious").unwrap();
+            let pool = ProcessPoolExecutor::new(1).unwrap();
+            let mut job = pool.submit(call(ways_to_empty, (name.clone(), is_pure))).unwrap();
+            // The last one is what Landlock does know of.
+            assert_eq!(job.result(None).unwrap(), [libc::EPERM, libc::EPERM, libc::EPERM, 0]);
+        }
+        std::fs::remove_file(path).unwrap();
     }
 }

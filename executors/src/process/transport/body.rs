@@ -9,7 +9,7 @@
 use std::cmp::Ordering;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::board::{Area, Board, RESULTS};
+use super::foreign::Foreign;
 use super::sealed::Sealed;
 use super::wire::{BlobPlace, Place, Span};
 use crate::blob::{self, Blob};
@@ -307,15 +308,11 @@ pub(crate) struct ResultFile(File);
 impl ResultFile {
     /// Takes a worker's word for it that `fd` is a result file, as far as it can be checked: a
     /// regular file in memory, so that reading can't block.
-    pub(crate) fn of(fd: OwnedFd) -> Result<Self, String> {
-        let file = File::from(fd);
-        let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
-        let in_memory = nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_GET_SEALS).is_ok();
-        if regular && in_memory {
-            Ok(ResultFile(file))
-        } else {
-            Err("a result file that is no file in memory".to_owned())
-        }
+    pub(crate) fn of(fd: Foreign) -> Result<Self, String> {
+        let file = fd.in_memory();
+        let is_regular = |file: &File| file.metadata().is_ok_and(|metadata| metadata.is_file());
+        let file = file.filter(is_regular).ok_or("a result file that is no file in memory")?;
+        Ok(ResultFile(file))
     }
 
     /// Whether it is kept for the next job.
@@ -384,7 +381,7 @@ mod tests {
             Place::Beside(span) => super::head(&file, span).unwrap(),
         };
         let (places, bytes) = open(&head).unwrap();
-        let sealed = plan.sealed().map(|fd| fd.try_clone_to_owned().unwrap());
+        let sealed = plan.sealed().map(|fd| fd.try_clone_to_owned().unwrap().into());
         let sealed = sealed::receive(sealed).unwrap();
         decode(bytes, blobs(Some(&file), &places, &sealed).unwrap()).unwrap()
     }
@@ -459,7 +456,7 @@ mod tests {
     #[test]
     fn only_files_in_memory_pass_as_result_files() {
         let (pipe, _) = nix::unistd::pipe().unwrap();
-        assert!(ResultFile::of(pipe).is_err());
+        assert!(ResultFile::of(pipe.into()).is_err());
         assert!(ResultFile::of(File::open("/dev/zero").unwrap().into()).is_err());
         assert!(ResultFile::of(File::open("/proc/self/status").unwrap().into()).is_err());
     }

@@ -9,6 +9,7 @@
 //! | `sealed.rs`, `files.rs` | blobs that nobody can write to any more, handed over as descriptors |
 //! | `wire.rs` | the messages |
 //! | `socket.rs` | the socket that carries them, and descriptors |
+//! | `foreign.rs` | descriptors that nobody knows, and how they are closed |
 //! | `mapping.rs`, `futex.rs` | memory of a file, and sleeping on a word of it |
 //!
 //! Nothing here believes the other side (rule 2 of the process pool).
@@ -17,6 +18,7 @@ pub(super) mod arena;
 pub(super) mod board;
 pub(super) mod body;
 pub(super) mod files;
+pub(super) mod foreign;
 pub(super) mod futex;
 pub(super) mod mapping;
 pub(super) mod ring;

@@ -11,7 +11,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
@@ -24,6 +24,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
 use super::body::BODY_LIMIT;
+use super::foreign::Foreign;
 use super::mapping::{Mapping, map};
 use crate::blob::{Blob, SEALED_FROM};
 
@@ -177,7 +178,7 @@ impl AsFd for Sealed {
 }
 
 /// Takes what another process says are sealed files. Believes nothing: the error says what else one is.
-pub(crate) fn receive(fds: impl IntoIterator<Item = OwnedFd>) -> Result<Vec<Blob>, String> {
+pub(crate) fn receive(fds: impl IntoIterator<Item = Foreign>) -> Result<Vec<Blob>, String> {
     let files: Vec<File> = fds.into_iter().map(check).collect::<Result<_, _>>()?;
     let lens = files.iter().map(|file| file.metadata().map_or(0, |metadata| metadata.len()));
     if lens.fold(0, u64::saturating_add) > BODY_LIMIT {
@@ -188,8 +189,8 @@ pub(crate) fn receive(fds: impl IntoIterator<Item = OwnedFd>) -> Result<Vec<Blob
 }
 
 /// Rules 1 and 2. In this order: what the first ones find can't change after that.
-fn check(fd: OwnedFd) -> Result<File, String> {
-    let file = File::from(fd);
+fn check(fd: Foreign) -> Result<File, String> {
+    let file = fd.in_memory().ok_or("a blob that is no file in memory")?;
     let is_regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
     // Pages of another size run out under whoever reads them.
     let in_memory = fstatfs(&file).is_ok_and(|system| system.filesystem_type() == TMPFS_MAGIC);
@@ -239,7 +240,7 @@ mod tests {
         unsealed
     }
 
-    fn refusal(fd: impl Into<OwnedFd>) -> String {
+    fn refusal(fd: impl Into<Foreign>) -> String {
         receive([fd.into()]).map(drop).unwrap_err()
     }
 
@@ -261,7 +262,7 @@ mod tests {
         assert!(sealed.file.set_len(1).is_err() && sealed.file.set_len(1 << 30).is_err());
         let flags = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
         assert!(map(&sealed.file, 0, LEN, flags.0, flags.1).is_err());
-        let received = receive([sealed.as_fd().try_clone_to_owned().unwrap()]).unwrap();
+        let received = receive([sealed.as_fd().try_clone_to_owned().unwrap().into()]).unwrap();
         drop(sealed);
         assert_eq!(received[0][..], bytes);
     }

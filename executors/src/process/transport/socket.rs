@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use serde::Serialize;
 
+use super::foreign::Foreign;
 use super::sealed::MOST_SEALED;
 
 /// The longest frame, header and tail together.
@@ -15,6 +16,12 @@ pub(crate) const FRAME_LIMIT: usize = 64 * 1024;
 
 /// The most descriptors that any frame of ours carries.
 pub(crate) const MOST_FDS: usize = 4 + MOST_SEALED;
+
+/// The most that any frame can carry (`SCM_MAX_FD`). There is room for all of them, since the kernel would close the
+/// others here and now; see [`Foreign`].
+const MOST_THERE_CAN_BE: usize = 253;
+
+const _: () = assert!(MOST_FDS <= MOST_THERE_CAN_BE);
 
 /// Room for the control messages of one frame, aligned as the kernel wants them.
 #[repr(C)]
@@ -24,7 +31,8 @@ union Control {
 }
 
 // SAFETY: `CMSG_SPACE` only computes.
-const CONTROL: usize = unsafe { libc::CMSG_SPACE((MOST_FDS * size_of::<RawFd>()) as u32) } as usize;
+const CONTROL: usize =
+    unsafe { libc::CMSG_SPACE((MOST_THERE_CAN_BE * size_of::<RawFd>()) as u32) } as usize;
 
 /// The two ends of a new connection. Neither is inherited by other programs.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -78,9 +86,18 @@ pub(crate) struct Received {
     /// Its length in the buffer.
     pub(crate) len: usize,
     /// The descriptors that came with it.
-    pub(crate) fds: Vec<OwnedFd>,
+    pub(crate) fds: Vec<Foreign>,
     /// False when it was longer than the buffer or brought more descriptors than a frame may.
     pub(crate) whole: bool,
+    /// It brought more descriptors than this process could take.
+    pub(crate) lost_some: bool,
+}
+
+impl Received {
+    /// The descriptors, if they come from a process that runs no jobs.
+    pub(crate) fn trusted_fds(&mut self) -> Vec<OwnedFd> {
+        self.fds.drain(..).filter_map(Foreign::trusted).collect()
+    }
 }
 
 /// Takes the next frame; none at the end of the connection.
@@ -105,7 +122,8 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<O
                 let bytes = (*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
                 let data = libc::CMSG_DATA(header).cast::<RawFd>();
                 for index in 0..bytes / size_of::<RawFd>() {
-                    fds.push(OwnedFd::from_raw_fd(data.add(index).read_unaligned()));
+                    let fd = OwnedFd::from_raw_fd(data.add(index).read_unaligned());
+                    fds.push(Foreign::from(fd));
                 }
             }
             header = libc::CMSG_NXTHDR(&message, header);
@@ -115,8 +133,8 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<O
     if len == 0 {
         return Ok(None);
     }
-    let whole = flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) == 0 && fds.len() <= MOST_FDS;
-    Ok(Some(Received { len, fds, whole }))
+    let whole = flags & libc::MSG_TRUNC == 0 && fds.len() <= MOST_FDS;
+    Ok(Some(Received { len, fds, whole, lost_some: flags & libc::MSG_CTRUNC != 0 }))
 }
 
 fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
