@@ -1,10 +1,13 @@
 //! The process pool: what crosses, what waits, what is cancelled, what ends.
 
+use std::error::Error;
+use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
+use loopool_executors::jobs::map_calls;
 use loopool_executors::{
     Blob, Executor, Job, JobError, ProcessPoolError, ProcessPoolExecutor, RejectReason, call,
 };
@@ -179,6 +182,76 @@ fn a_panic_tells_its_message_and_place_and_costs_no_worker() {
     let error = outcome(pool.submit(call(fail, 3)).unwrap()).unwrap_err();
     assert_eq!(error.panic_message(), Some("no more than 3"));
     assert!(error.to_string().contains("process_pool.rs:"), "{error}");
+    assert_eq!(pool.worker_pids(), [pid]);
+}
+
+/// Why a job has no value, as a program would say it.
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+enum Refusal {
+    Empty,
+    Unexpected { line: u64, found: Option<char>, expected: Vec<String> },
+    Item(i32, Box<Refusal>),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Empty => f.write_str("there is nothing"),
+            Refusal::Unexpected { line, .. } => write!(f, "line {line} makes no sense"),
+            Refusal::Item(number, _) => write!(f, "item {number} can't be read"),
+        }
+    }
+}
+
+impl Error for Refusal {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Refusal::Item(_, cause) => Some(&**cause),
+            _ => None,
+        }
+    }
+}
+
+/// One of each kind; made where it runs.
+fn refuse(kind: u32) -> Result<u32, Refusal> {
+    let expected = || vec!["}".to_owned(), String::new(), "é".repeat(40_000)];
+    Err(match kind {
+        0 => Refusal::Empty,
+        1 => {
+            Refusal::Unexpected { line: u64::MAX, found: Some('\u{10ffff}'), expected: expected() }
+        }
+        2 => Refusal::Item(-7, refuse(1).unwrap_err().into()),
+        value => return Ok(value),
+    })
+}
+
+#[test]
+fn an_error_that_a_job_returns_keeps_its_type_and_its_fields() {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    let pid = outcome(pool.submit(call(|()| std::process::id(), ())).unwrap()).unwrap();
+    for kind in 0..4 {
+        let job: Job<Result<u32, Refusal>> = pool.submit(call(refuse, kind)).unwrap();
+        // For the pool it is a value.
+        assert_eq!(outcome(job).unwrap(), refuse(kind));
+    }
+    let in_chunks = map_calls(&pool, refuse, 0..4).chunksize(3).into_iter();
+    let in_chunks: Result<Vec<_>, JobError> = in_chunks.collect();
+    assert_eq!(in_chunks.unwrap(), (0..4).map(refuse).collect::<Vec<_>>());
+
+    // As whoever has it in a box gets at it.
+    let error = outcome(pool.submit(call(refuse, 2)).unwrap()).unwrap().unwrap_err();
+    let error: Box<dyn Error> = error.into();
+    assert_eq!(error.to_string(), "item -7 can't be read");
+    let Some(Refusal::Unexpected { line, found, expected }) =
+        error.source().unwrap().downcast_ref()
+    else {
+        panic!("its cause is another one: {error:?}")
+    };
+    assert_eq!((*line, *found), (u64::MAX, Some('\u{10ffff}')));
+    assert_eq!((expected[0].as_str(), expected.len(), expected[2].len()), ("}", 3, 80_000));
+    assert!(matches!(*error.downcast::<Refusal>().unwrap(), Refusal::Item(-7, _)));
+    let stats = pool.stats();
+    assert_eq!((stats.finished, stats.failed, stats.crashed), (8, 0, 0));
     assert_eq!(pool.worker_pids(), [pid]);
 }
 
