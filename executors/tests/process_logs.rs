@@ -1,51 +1,13 @@
 //! What the process pool tells an operator.
 
-use std::fmt::{Debug, Write as _};
+#[path = "common/notebook.rs"]
+mod notebook;
+
 use std::io::Write as _;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use loopool_executors::{Executor, Job, ProcessPoolExecutor, call};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
-
-static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-/// Writes down warnings.
-struct Notebook;
-
-impl Subscriber for Notebook {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
-    }
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        WARNINGS.lock().unwrap().push(line.0);
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let _ = write!(self.0, "{field}={value:?} ");
-    }
-}
-
-/// Once for all tests.
-fn listen() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| tracing::subscriber::set_global_default(Notebook).unwrap());
-}
+use notebook::{listen, warnings};
 
 #[test]
 fn events_of_jobs_are_events_of_the_program() {
@@ -61,7 +23,7 @@ fn events_of_jobs_are_events_of_the_program() {
     let mut job = pool.submit(call(speak, 7)).unwrap();
     assert_eq!(job.result(Duration::from_secs(120)).unwrap(), 7);
     pool.shutdown(true, false);
-    let lines = WARNINGS.lock().unwrap().clone();
+    let lines = warnings();
     let warning = lines.iter().find(|line| line.contains("told by a job")).unwrap();
     for part in
         ["told by a job\nin two lines", "n=7", r#"path="a\tb""#, "job_target=\"process_logs"]
@@ -89,8 +51,8 @@ fn the_warning_of_a_crash_quoted_eight_kibibytes() {
     let error = job.result(Duration::from_secs(120)).unwrap_err();
     let report = error.crash().unwrap();
     assert!(report.stderr_tail.len() > 4096, "the report has all of it");
-    let warnings = WARNINGS.lock().unwrap().clone();
-    let warning = warnings.iter().find(|line| line.contains("a worker process died")).unwrap();
+    let lines = warnings();
+    let warning = lines.iter().find(|line| line.contains("a worker process died")).unwrap();
     assert!(warning.len() < 512, "{} bytes: {warning}", warning.len());
     let pid = report.pid.to_string();
     for part in ["cause=Abort", "signal=6", &pid, "had_a_job=true", "the last é"] {
@@ -106,6 +68,6 @@ fn why_an_initializer_failed_is_written_down() {
     let pool = ProcessPoolExecutor::builder().workers(1).initializer(fails).build().unwrap();
     let mut job = pool.submit(call(|n: u32| n, 1)).unwrap();
     assert!(job.result(Duration::from_secs(120)).unwrap_err().is_rejected());
-    let lines = WARNINGS.lock().unwrap().clone();
+    let lines = warnings();
     assert!(lines.iter().any(|line| line.contains("no model called lobster")), "{lines:?}");
 }
