@@ -1,16 +1,21 @@
 //! A function over items. After CPython's `executor.py`.
 
+mod common;
+
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use common::until;
 use futures_core::Stream;
-use loopool_executors::jobs::map;
+use loopool_executors::jobs::{Chunk, map, map_calls};
 use loopool_executors::{
-    CancelToken, CpuExecutor, Executor, ExecutorStats, Job, JobError, Promise, Rejected,
-    ThreadPoolExecutor, Work,
+    CancelToken, CpuExecutor, Executor, ExecutorStats, Job, JobError, ProcessPoolExecutor, Promise,
+    Rejected, ThreadPoolExecutor, Work,
 };
 
 /// Only a hang lasts so long.
@@ -128,28 +133,122 @@ fn good_results_come_up_to_the_failure_for_who_stops_there() {
     assert_eq!(good, [3, 4]);
 }
 
+/// With more and more time, until the machine is quick enough to do something before it is up.
+fn in_time(mut was_in_time: impl FnMut(Duration) -> bool) {
+    let mut time = MOMENT;
+    while !was_in_time(time) {
+        time *= 4;
+        assert!(time < PATIENCE, "the time is always up before anything is done");
+    }
+}
+
+/// So many results are ready.
+const READY: usize = 3;
+
+/// Hands out the first jobs when they are done, and the next one when it runs.
+struct FirstDone<'p, P> {
+    pool: &'p P,
+    submitted: AtomicUsize,
+}
+
+impl<W: Work, P: Executor<W>> Executor<W> for FirstDone<'_, P> {
+    fn submit(&self, work: W) -> Result<Job<W::Output>, Rejected<W>> {
+        let job = self.pool.submit(work)?;
+        match self.submitted.fetch_add(1, Ordering::SeqCst) {
+            before if before < READY => until("the job is done", || job.done()),
+            READY => until("the job runs", || job.running()),
+            _ => (),
+        }
+        Ok(job)
+    }
+    fn shutdown(&self, wait: bool, cancel_futures: bool) -> ExecutorStats {
+        self.pool.shutdown(wait, cancel_futures)
+    }
+}
+
+/// A number, and a file that has to be there first.
+type Item = (usize, Option<PathBuf>);
+
+fn number_when_there((number, file): Item) -> usize {
+    let begun = Instant::now();
+    while file.as_ref().is_some_and(|file| !file.exists()) && begun.elapsed() < PATIENCE {
+        sleep(MOMENT);
+    }
+    number
+}
+
+/// In a pool that runs one job at a time: what becomes of all that were taken.
+fn give_up_after_the_ready_ones<P>(make_pool: impl Fn() -> P) -> ExecutorStats
+where
+    P: Executor<Chunk<fn(Item) -> usize, Item>>,
+{
+    static FILES: AtomicUsize = AtomicUsize::new(0);
+    let number = FILES.fetch_add(1, Ordering::SeqCst);
+    let name = format!("loopool-map-{}-{number}", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    let mut stats = None;
+    in_time(|time| {
+        let pool = make_pool();
+        let first_done = FirstDone { pool: &pool, submitted: AtomicUsize::new(0) };
+        let (taken, numbers) = counted(0..);
+        let items = numbers.map(|n| {
+            if n == READY + 1 {
+                // This is the last one that the first question takes: after it the time is up.
+                sleep(time);
+            }
+            (n, (n == READY).then(|| file.clone()))
+        });
+        let results = map_calls(&first_done, number_when_there, items).buffersize(READY + 2);
+        let mut results = results.timeout(time);
+        let first = results.next().unwrap();
+        if taken.load(Ordering::SeqCst) == 0 {
+            assert!(first.unwrap_err().is_wait_timeout() && results.next().is_none());
+            return false;
+        }
+        assert_eq!(first.unwrap(), 0);
+        for n in 1..READY {
+            assert_eq!(results.next().unwrap().unwrap(), n);
+        }
+        assert!(results.next().unwrap().unwrap_err().is_wait_timeout());
+        assert!(results.next().is_none() && results.next().is_none());
+        assert_eq!(taken.load(Ordering::SeqCst), READY + 2, "none after the time was up");
+        std::fs::write(&file, "").unwrap();
+        stats = Some(pool.shutdown(true, false));
+        std::fs::remove_file(&file).unwrap();
+        true
+    });
+    stats.unwrap()
+}
+
 #[test]
 fn what_is_ready_when_the_time_is_up_is_given_before_the_error() {
-    let pool = ThreadPoolExecutor::new(2);
-    let (release, gate) = mpsc::channel::<()>();
-    let gate = std::sync::Mutex::new(gate);
-    let wait = move |n| {
-        if n == 1 {
-            let _ = gate.lock().unwrap().recv_timeout(PATIENCE);
-        }
-        n
-    };
-    let mut results = map(&pool, wait, 0..10).buffersize(2).timeout(MOMENT);
-    // It may have been done or not when the time was up.
-    let mut next = results.next().unwrap();
-    if let Ok(n) = next {
-        assert_eq!(n, 0);
-        next = results.next().unwrap();
+    let on_threads = give_up_after_the_ready_ones(|| ThreadPoolExecutor::new(1));
+    let on_cores = give_up_after_the_ready_ones(|| CpuExecutor::new(1).unwrap());
+    for stats in [on_threads, on_cores] {
+        // The one that ran went on, the last one had not begun.
+        assert_eq!((stats.finished, stats.cancelled), (READY as u64 + 1, 1));
     }
-    assert!(next.unwrap_err().is_wait_timeout());
-    assert!(results.next().is_none() && results.next().is_none());
-    release.send(()).unwrap();
-    pool.shutdown(true, false);
+    let in_processes = give_up_after_the_ready_ones(|| ProcessPoolExecutor::new(1).unwrap());
+    // There the last one may have been given to the worker ahead.
+    assert_eq!(in_processes.finished + in_processes.cancelled, READY as u64 + 2);
+}
+
+#[test]
+fn the_time_counts_from_the_call_that_sets_it() {
+    // Not from the first question.
+    let (taken, items) = counted(0..);
+    let mut results = map(&Inline, |n| n, items).timeout(MOMENT);
+    sleep(MOMENT);
+    assert!(results.next().unwrap().unwrap_err().is_wait_timeout());
+    assert!(results.next().is_none());
+    assert_eq!(taken.load(Ordering::SeqCst), 0);
+
+    // Nor from the one that made the map.
+    in_time(|time| {
+        let results = map(&Inline, |n| n, 0..3);
+        sleep(time);
+        results.timeout(time).next().unwrap().is_ok()
+    });
 }
 
 #[test]
@@ -246,15 +345,27 @@ fn the_time_is_up_also_for_what_is_always_ready() {
     assert!(results.next().unwrap().unwrap_err().is_wait_timeout());
     assert!(results.next().is_none());
 
-    // Far enough for the first result.
-    let (taken, items) = counted(0..);
-    let mut results = map(&Inline, |n| n, items).buffersize(3).timeout(PATIENCE / 600);
-    let mut expected = 0..;
-    while let Some(Ok(n)) = results.next() {
-        assert_eq!(Some(n), expected.next());
-    }
-    assert!(results.next().is_none());
-    assert_eq!(taken.load(Ordering::SeqCst), expected.start, "those, and no more");
+    // Up when the eleventh is taken, however often results were asked for.
+    in_time(|time| {
+        let (taken, items) = counted(0..);
+        let items = items.inspect(|n| {
+            if *n == 10 {
+                sleep(time);
+            }
+        });
+        let mut results = map(&Inline, |n| n, items).buffersize(3).timeout(time);
+        let mut given = 0;
+        let error = loop {
+            match results.next().unwrap() {
+                Ok(n) => assert!(n == given && n <= 10, "{n} after {given}"),
+                Err(error) => break error,
+            }
+            given += 1;
+        };
+        assert!(error.is_wait_timeout() && results.next().is_none());
+        assert_eq!(taken.load(Ordering::SeqCst), given, "those, and no more");
+        given == 11
+    });
 }
 
 /// In an iterator that blocks it would have done so.
