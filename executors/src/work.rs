@@ -42,7 +42,7 @@ pub struct Call<A, R> {
 /// The function is any `fn` item, generic instance or closure that captures nothing; a closure that
 /// captures does not compile:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0308
 /// use loopool_executors::call;
 /// let factor = 3;
 /// let work = call(move |n: u32| n * factor, 5);

@@ -2,7 +2,37 @@
 //! over items.
 //!
 //! `concurrent.futures` for Python's users. [`wait`] and [`as_completed`] take the jobs and give them back: so
-//! nobody else waits for one meanwhile, and none comes twice.
+//! nobody else waits for one meanwhile, and none comes twice. What Python leaves out when it comes again does not
+//! compile here:
+//!
+//! ```compile_fail,E0382
+//! # use loopool_executors::{Promise, jobs::as_completed};
+//! let (promise, job) = Promise::<u8>::new();
+//! assert_eq!(as_completed([job, job]).into_jobs().len(), 2);
+//! ```
+//!
+//! ```compile_fail,E0382
+//! # use loopool_executors::{Promise, jobs::{ReturnWhen, wait}};
+//! let (promise, job) = Promise::<u8>::new();
+//! let waited = wait([job, job], std::time::Duration::ZERO, ReturnWhen::AllCompleted);
+//! assert_eq!(waited.not_done.len(), 2);
+//! ```
+//!
+//! ```compile_fail,E0599
+//! # use loopool_executors::{Promise, jobs::as_completed};
+//! let (promise, job) = Promise::<u8>::new();
+//! assert_eq!(as_completed([job.clone(), job]).into_jobs().len(), 2);
+//! ```
+//!
+//! Two jobs do:
+//!
+//! ```
+//! # use loopool_executors::{Promise, jobs::{ReturnWhen, as_completed, wait}};
+//! let ((promise, job), (another_promise, another)) = (Promise::<u8>::new(), Promise::new());
+//! let waited = wait([job, another], std::time::Duration::ZERO, ReturnWhen::AllCompleted);
+//! assert_eq!(waited.not_done.len(), 2);
+//! assert_eq!(as_completed(waited.not_done).into_jobs().len(), 2);
+//! ```
 //!
 //! | Python's `map` | this one |
 //! |---|---|

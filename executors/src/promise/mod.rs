@@ -52,6 +52,31 @@ pub type Outcome<T> = Result<T, JobError>;
 /// The side that does the work: puts the outcome in, once.
 ///
 /// Dropped without an outcome, it fails the job, so nobody waits for ever.
+///
+/// # What cannot be done
+/// A second outcome, which elsewhere is refused when it comes, does not compile here:
+///
+/// ```compile_fail,E0382
+/// let (promise, mut job) = loopool_executors::Promise::new();
+/// promise.set_result(5).unwrap();
+/// promise.set_result(6).unwrap_err();
+/// assert_eq!(job.result(None).unwrap(), 5);
+/// ```
+///
+/// ```compile_fail,E0382
+/// let (promise, mut job) = loopool_executors::Promise::new();
+/// promise.set_result(5).unwrap();
+/// promise.set_exception(loopool_executors::JobError::cancelled());
+/// assert_eq!(job.result(None).unwrap(), 5);
+/// ```
+///
+/// The first one does:
+///
+/// ```
+/// let (promise, mut job) = loopool_executors::Promise::new();
+/// promise.set_result(5).unwrap();
+/// assert_eq!(job.result(None).unwrap(), 5);
+/// ```
 pub struct Promise<T> {
     cell: Arc<Cell<T>>,
 }
