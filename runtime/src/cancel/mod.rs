@@ -139,5 +139,5 @@ pub fn cancelling() -> usize {
 /// # });
 /// ```
 pub fn uncancel() -> usize {
-    context::with_record(|record| record.and_then(Record::task).map_or(0, task::uncancel))
+    context::with_record(|record| record.map_or(0, Record::uncancel))
 }

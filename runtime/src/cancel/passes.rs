@@ -35,6 +35,7 @@ impl<'a> ScopePoll<'a> {
             answers: u32::from(memory.was_answered_in(visible.pass)),
             held: 0,
             closed: takeable.is_none(),
+            shut_out: outer.shut_out && !memory.was_closed_in(visible.pass),
         });
         ScopePoll { record, outer, takeable, visible, before: record.before() }
     }
@@ -65,6 +66,7 @@ impl<'a> ScopePoll<'a> {
             Below::Nothing => {
                 let taken = self.takeable?;
                 self.outer.answers += 1;
+                self.record.note_fate(taken);
                 Some(taken)
             }
         }
@@ -83,14 +85,28 @@ impl Drop for ScopePoll<'_> {
 pub(crate) struct Closed<'a> {
     record: &'a Record,
     was_closed: bool,
+    was_shut_out: bool,
 }
 
 impl<'a> Closed<'a> {
+    /// For good.
     #[inline]
     pub(super) fn begin(record: &'a Record) -> Self {
+        Self::begin_as(record, false)
+    }
+
+    /// As long as something protected is pending.
+    #[inline]
+    pub(super) fn begin_protected(record: &'a Record) -> Self {
         let level = record.level.get();
-        record.level.set(Level { closed: true, ..level });
-        Closed { record, was_closed: level.closed }
+        Self::begin_as(record, !level.closed || level.shut_out)
+    }
+
+    #[inline]
+    fn begin_as(record: &'a Record, shut_out: bool) -> Self {
+        let level = record.level.get();
+        record.level.set(Level { closed: true, shut_out, ..level });
+        Closed { record, was_closed: level.closed, was_shut_out: level.shut_out }
     }
 
     /// For a timeout, which is no scope but may belong to the clean-up of the visible request.
@@ -101,14 +117,17 @@ impl<'a> Closed<'a> {
         fresh: bool,
     ) -> Option<Self> {
         let belongs = record.is_in_pass() && record.takeable(memory, fresh).is_none();
-        belongs.then(|| Self::begin(record))
+        let level = record.level.get();
+        let is_clean_up = level.visible.is_some_and(|it| memory.was_closed_in(it.pass));
+        belongs.then(|| Self::begin_as(record, level.shut_out && !is_clean_up))
     }
 }
 
 impl Drop for Closed<'_> {
     fn drop(&mut self) {
         let level = self.record.level.get();
-        self.record.level.set(Level { closed: self.was_closed, ..level });
+        let (closed, shut_out) = (self.was_closed, self.was_shut_out);
+        self.record.level.set(Level { closed, shut_out, ..level });
     }
 }
 

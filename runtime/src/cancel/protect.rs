@@ -55,13 +55,13 @@ impl<F: Future> Future for Protect<F> {
         let this = self.project();
         context::with_record(|record| {
             let Some(record) = record else { return this.future.poll(cx) };
-            let late = this.foreign.reached(record);
+            let late = this.foreign.reached(record, cx);
             let marks = record.marks();
-            let closed = Closed::begin(record);
+            let closed = Closed::begin_protected(record);
             let polled = this.future.poll(cx);
             drop(closed);
             if polled.is_pending() {
-                record.protect(this.hold, marks);
+                record.protect(this.hold, marks, ForeignWaker::is_needed(record, cx));
                 this.foreign.put_off(late.as_ref());
                 // A set that did not poll us in a pass would let it go by.
                 this.foreign.leave(record, cx);

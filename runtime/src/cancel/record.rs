@@ -15,6 +15,7 @@ use std::task::Context;
 use super::RequestId;
 use super::holds::{Hold, Holds};
 use super::memory::Memory;
+use super::wakers::Door;
 use crate::task::{self, Header};
 
 /// How many operations of our own leaf futures one poll of a task may do.
@@ -43,7 +44,22 @@ pub(crate) struct Record {
     /// them was found again, or is gone, is in `Rare::released`.
     protected: Cell<u32>,
     poll: Cell<Option<NonZeroU64>>,
+    /// How many there are in `Rare::protected`.
+    listed: Cell<u32>,
+    /// The request of the task whose pass this poll is, and what has become of it.
+    own: Cell<Option<RequestId>>,
+    fate: Cell<Fate>,
     rare: Cell<Option<Box<Rare>>>,
+}
+
+/// What has become of the task's own request in its pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Open,
+    /// Somebody has answered it.
+    Answered,
+    /// It was taken back before.
+    Void,
 }
 
 /// What few polls have.
@@ -51,7 +67,8 @@ pub(crate) struct Record {
 pub(super) struct Rare {
     /// The requests of the timeouts around the place that is polled whose time is up.
     pub(super) fired: Vec<RequestId>,
-    /// The protected futures that were found pending in a pass, in this poll.
+    /// The protected futures that were found pending in this poll: in a pass, or where a combinator might not poll them in
+    /// the next one.
     pub(super) protected: Vec<Weak<()>>,
     /// Which findings of protected futures do not count any more.
     released: Vec<u32>,
@@ -71,6 +88,8 @@ pub(super) struct Level {
     pub(super) held: u32,
     /// Nothing below may take the request: it is protected, or the clean-up of this very request.
     pub(super) closed: bool,
+    /// That is because it is protected, and not for good.
+    pub(super) shut_out: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -133,6 +152,7 @@ fn drop_rare(rare: Box<Rare>) {
 pub(crate) struct Marks {
     raise: Option<NonZeroU64>,
     protected: u32,
+    listed: u32,
 }
 
 impl Below {
@@ -164,6 +184,9 @@ impl Record {
             last_raise: Cell::new(None),
             protected: Cell::new(0),
             poll: Cell::new(None),
+            listed: Cell::new(0),
+            own: Cell::new(None),
+            fate: Cell::new(Fate::Open),
             rare: Cell::new(None),
         }
     }
@@ -202,7 +225,35 @@ impl Record {
         self.budget.set(self.budget.get().saturating_sub(1));
     }
 
-    /// Begins the pass of a task's own request.
+    /// Begins the pass of the task's own request.
+    pub(crate) fn begin_own(&self, request: RequestId) {
+        self.own.set(Some(request));
+        self.begin(request);
+    }
+
+    /// Takes one request to the task back and says how many are left. If it is the last one, and its pass is this poll,
+    /// in which nobody has answered it, nobody gets it.
+    pub(crate) fn uncancel(&self) -> usize {
+        let left = self.task.and_then(task::uncancel);
+        if left == Some(0) && self.fate.get() == Fate::Open {
+            self.fate.set(Fate::Void);
+        }
+        left.unwrap_or(0)
+    }
+
+    /// Whether the task's own request was taken back in its pass.
+    pub(crate) fn own_is_void(&self) -> bool {
+        self.fate.get() == Fate::Void
+    }
+
+    /// Somebody answers this request.
+    pub(super) fn note_fate(&self, answered: RequestId) {
+        if self.own.get() == Some(answered) {
+            self.fate.set(Fate::Answered);
+        }
+    }
+
+    /// Begins a pass.
     pub(crate) fn begin(&self, request: RequestId) {
         self.level.set(Level { visible: Some(Visible::new(request)), ..Level::default() });
     }
@@ -249,12 +300,23 @@ impl Record {
         self.peek_rare(|rare| rare.fired.contains(&request))
     }
 
-    pub(super) fn is_visible(&self, request: RequestId) -> bool {
-        self.level.get().visible.is_some_and(|visible| visible.request == request)
+    /// The request that is visible.
+    pub(super) fn visible(&self) -> Option<RequestId> {
+        self.level.get().visible.map(|visible| visible.request)
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.level.get().closed
+    /// For a hidden waiter: whether anything gets in.
+    pub(super) fn door(&self) -> Door {
+        match self.level.get() {
+            Level { closed: false, .. } => Door::Open,
+            Level { shut_out: true, .. } => Door::ShutOut,
+            _ => Door::Closed,
+        }
+    }
+
+    /// For a hidden waiter that is new: the request that it does not get for now.
+    pub(super) fn shut_out_from(&self) -> Option<RequestId> {
+        self.visible().filter(|_| self.door() == Door::ShutOut)
     }
 
     pub(super) fn with_rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> R {
@@ -289,27 +351,54 @@ impl Record {
     }
 
     /// A protected future is pending, which was polled since `marks`. Not for the sake of what was
-    /// raised in it.
-    pub(super) fn protect(&self, hold: &mut Hold, marks: Marks) {
-        if self.find_raise(marks, |_| true).is_none() {
-            let poll = self.poll.get().unwrap_or_else(unique);
-            self.poll.set(Some(poll));
-            self.protected.set(self.protected.get() + 1);
-            if let Some(before) = hold.counted.replace((poll, self.protected.get())) {
-                self.uncount(before);
-            }
+    /// raised in it. Is it `hidden`, a combinator might not poll it next time.
+    pub(super) fn protect(&self, hold: &mut Hold, marks: Marks, hidden: bool) {
+        if self.find_raise(marks, |_| true).is_some() {
+            hold.pending = None;
+            return;
         }
-        if self.is_in_pass() {
+        let poll = self.poll.get().unwrap_or_else(unique);
+        self.poll.set(Some(poll));
+        self.protected.set(self.protected.get() + 1);
+        if let Some(before) = hold.counted.replace((poll, self.protected.get())) {
+            self.uncount(before);
+        }
+        if hidden || self.is_in_pass() {
             let pending = hold.pending.get_or_insert_default();
             self.with_rare(|rare| rare.protected.push(Arc::downgrade(pending)));
+            self.listed.set(self.listed.get() + 1);
         }
+    }
+
+    /// Whether protected futures were listed since.
+    #[inline]
+    pub(crate) fn lists_since(&self, marks: Marks) -> bool {
+        self.listed.get() != marks.listed
+    }
+
+    /// Those that were listed since are below whoever has `holds`.
+    #[cold]
+    pub(crate) fn remember(&self, marks: Marks, holds: &mut Holds) {
+        self.peek_rare(|rare| holds.add(&rare.protected[marks.listed as usize..]));
+    }
+
+    /// All of them.
+    #[cold]
+    pub(crate) fn remember_all(&self, holds: &mut Holds) {
+        self.remember(Marks::default(), holds);
+    }
+
+    /// Whether any were listed.
+    #[inline]
+    pub(crate) fn lists_any(&self) -> bool {
+        self.listed.get() > 0
     }
 
     /// A protected future is done, or gone.
     pub(super) fn release(&self, counted: (NonZeroU64, u32)) {
         self.uncount(counted);
         if let Some(task) = self.task {
-            task::release_raises(task);
+            task::release(task);
         }
     }
 
@@ -346,7 +435,12 @@ impl Record {
             memory.closed_in(visible.pass);
         }
         let closed = level.closed || memory.was_closed_in(visible.pass);
-        (!closed).then_some(visible.request)
+        (!closed && !self.is_void(visible.request)).then_some(visible.request)
+    }
+
+    /// Whether it was taken back.
+    fn is_void(&self, request: RequestId) -> bool {
+        self.own_is_void() && self.own.get() == Some(request)
     }
 
     /// Whether the visible request may be taken inside a timeout that has fired: then it is delivered
@@ -358,8 +452,9 @@ impl Record {
     /// Somebody took the visible request, or passed it on.
     pub(super) fn answer(&self) {
         let level = self.level.get();
-        if level.visible.is_some() {
+        if let Some(visible) = level.visible {
             self.level.set(Level { answers: level.answers + 1, ..level });
+            self.note_fate(visible.request);
         }
     }
 
@@ -387,7 +482,11 @@ impl Record {
     /// What there was of raises before something is polled.
     #[inline]
     pub(crate) fn marks(&self) -> Marks {
-        Marks { raise: self.last_raise.get(), protected: self.protected.get() }
+        Marks {
+            raise: self.last_raise.get(),
+            protected: self.protected.get(),
+            listed: self.listed.get(),
+        }
     }
 
     /// Whether something may have been raised since. To be looked into with
@@ -398,10 +497,11 @@ impl Record {
     }
 
     /// The raise that was made below us, by what was polled since `marks`. If something protected is
-    /// pending there, too, the raise waits for it: it is made again in the next poll.
-    pub(crate) fn raised_since(&self, marks: Marks) -> Option<Raise> {
+    /// pending there, too, polled or one of those that it `holds`, the raise waits for it: it is made again in the next
+    /// poll.
+    pub(crate) fn raised_since(&self, marks: Marks, holds: &mut Holds) -> Option<Raise> {
         let raise = self.find_raise(marks, |_| true)?;
-        if !self.is_protected_since(marks) {
+        if !self.is_protected_since(marks) && !holds.any() {
             return Some(raise);
         }
         self.with_rare(|rare| rare.raises.retain(|raise| !raise.is_since(marks)));
@@ -431,10 +531,30 @@ impl Record {
     }
 
     /// What a task ends with that nobody in it took.
+    pub(crate) fn raised(&self, holds: &mut Holds) -> Option<RequestId> {
+        self.raised_since(Marks::default(), holds).map(Raise::request)
+    }
+
+    /// Whether something may have been raised.
     #[inline]
-    pub(crate) fn raised(&self) -> Option<RequestId> {
-        self.last_raise.get()?;
-        self.raised_since(Marks::default()).map(Raise::request)
+    pub(crate) fn may_have_raised(&self) -> bool {
+        self.last_raise.get().is_some()
+    }
+
+    /// Somebody has answered the request of a timeout.
+    #[cold]
+    pub(crate) fn note_answer(&self, request: RequestId) {
+        if let Some(task) = self.task {
+            task::note_answer(task, request);
+        }
+    }
+
+    /// The timeout whose request this was is gone.
+    #[cold]
+    pub(crate) fn strike(&self, request: RequestId) {
+        if let Some(task) = self.task {
+            task::strike(task, request);
+        }
     }
 
     /// Where the raise was made that nobody took.

@@ -95,7 +95,9 @@ impl<F: Future> Cancellable<F> {
         match future.poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
             Poll::Pending
-                if !record.may_be_raised(marks) && !ForeignWaker::is_needed(record, cx) =>
+                if !record.may_be_raised(marks)
+                    && !record.lists_since(marks)
+                    && !ForeignWaker::is_needed(record, cx) =>
             {
                 Poll::Pending
             }
@@ -113,7 +115,7 @@ impl<F: Future> Cancellable<F> {
         let Some(future) = this.future.as_pin_mut() else { finished() };
         let fresh = this.memory.open();
         let marks = record.marks();
-        let late = this.foreign.reached(record);
+        let late = this.foreign.reached(record, cx);
         let pass = ScopePoll::begin(record, this.memory, fresh);
         if let Poll::Ready(output) = future.poll(cx) {
             drop(pass);
@@ -135,8 +137,11 @@ impl<F: Future> Cancellable<F> {
         pass: Option<ScopePoll<'_>>,
     ) -> Poll<Result<F::Output, Cancelled>> {
         let mut this = self.project();
+        if record.lists_since(marks) {
+            record.remember(marks, this.holds);
+        }
         // A raise goes first: it is on its way already (rule 10).
-        let taken = match (record.raised_since(marks), pass) {
+        let taken = match (record.raised_since(marks, this.holds), pass) {
             (None, None) => None,
             (None, Some(pass)) => pass.pending(this.memory, this.holds, cx),
             (Some(raise), pass) => {

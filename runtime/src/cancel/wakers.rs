@@ -4,6 +4,18 @@
 //! poll only those who were woken. Whoever waits with a waker that is not the task's leaves a copy of it
 //! in a list of the task. The wakers in the list are woken before a request is delivered.
 //!
+//! # Protocol
+//! 1. Requests are *called out*: noted in order, with a number, and everybody in the list is woken. A request of a timeout
+//!    is called out to all, too, because nobody knows who is inside it; it is struck off with the timeout, and one of the
+//!    task when it is taken back, or when there is a newer one.
+//! 2. Each waiter has *heard* what was called out up to some number: when it came, and when it is polled. Of what it has
+//!    not heard it gets the first that is for it: one of the task, or of a timeout around it whose time is up. If there
+//!    are more it is woken again.
+//! 3. Who is polled inside something protected hears nothing and is *shut out*, until something protected is done; then
+//!    it is woken, since the combinator may have no other reason to poll it. So is who comes while it is so, as far as
+//!    the request of that pass is concerned. If somebody else answers the request meanwhile it was for them.
+//! 4. A request has *reached* all but those who have not heard it and are not shut out.
+//!
 //! The list belongs to the task and to those who are in it; nothing here keeps a task alive, but for the
 //! timer of a next try, for as long as that lasts. Wakers are foreign code: cloned, woken and dropped without
 //! the lock.
@@ -43,13 +55,24 @@ pub(crate) struct WakeList {
     tries: Mutex<Tries>,
     /// A raise waits for something protected; like `unreached`.
     raise_held: AtomicBool,
+    /// Somebody is shut out; like `unreached`.
+    some_shut_out: AtomicBool,
 }
 
+#[derive(Default)]
 struct Wakers {
     next: u64,
     left: BTreeMap<u64, Left>,
     /// The last request to the task as a whole.
     of_task: Option<RequestId>,
+    /// Rule 1, the oldest first.
+    calls: Vec<Call>,
+    next_call: u64,
+}
+
+struct Call {
+    number: u64,
+    request: RequestId,
 }
 
 /// What was done in vain to reach them, for the present request.
@@ -68,17 +91,32 @@ struct NextTry(Mutex<Option<Vec<Waker>>>);
 
 struct Left {
     waker: Arc<Waker>,
-    /// The request that its owner was woken for, until it is polled.
-    due: Option<RequestId>,
+    /// What was called out before this number.
+    heard: u64,
+    /// Requests that it has heard of and did not get yet.
+    again: Vec<RequestId>,
+    /// Rule 3.
+    is_shut_out: bool,
+}
+
+/// How somebody is polled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    Open,
+    /// Nothing gets in for now.
+    ShutOut,
+    /// Nothing gets in, and what does not is not for it.
+    Closed,
 }
 
 impl WakeList {
     pub(crate) fn new() -> Self {
         WakeList {
-            wakers: Mutex::new(Wakers { next: 0, left: BTreeMap::new(), of_task: None }),
+            wakers: Mutex::new(Wakers::default()),
             unreached: AtomicUsize::new(0),
             tries: Mutex::new(Tries::default()),
             raise_held: AtomicBool::new(false),
+            some_shut_out: AtomicBool::new(false),
         }
     }
 
@@ -86,9 +124,11 @@ impl WakeList {
     pub(crate) fn wake_for_task(&self, request: RequestId) {
         {
             let mut wakers = self.wakers.lock();
-            if wakers.of_task.replace(request) == Some(request) {
+            let before = wakers.of_task.replace(request);
+            if before == Some(request) {
                 return;
             }
+            wakers.calls.retain(|call| Some(call.request) != before);
         }
         self.wake_for(request);
     }
@@ -101,10 +141,43 @@ impl WakeList {
         }
         let woken: Vec<_> = {
             let mut wakers = self.wakers.lock();
-            self.unreached.store(wakers.left.len(), Relaxed);
-            wakers.left.values_mut().map(|left| left.wake_for(request)).collect()
+            let number = wakers.next_call;
+            wakers.next_call += 1;
+            wakers.calls.push(Call { number, request });
+            for left in wakers.left.values_mut() {
+                left.is_shut_out = false;
+            }
+            self.count(&wakers);
+            wakers.left.values().map(|left| left.waker.clone()).collect()
         };
         wake_each(woken);
+    }
+
+    /// The request was taken back, or its timeout is gone.
+    pub(crate) fn strike(&self, request: RequestId) {
+        let mut wakers = self.wakers.lock();
+        wakers.calls.retain(|call| call.request != request);
+        wakers.of_task.take_if(|of_task| *of_task == request);
+        for left in wakers.left.values_mut() {
+            left.again.retain(|again| *again != request);
+        }
+        self.count(&wakers);
+    }
+
+    /// Rule 3: somebody has answered the request.
+    pub(crate) fn note_answer(&self, request: RequestId) {
+        if !self.some_shut_out.load(Relaxed) {
+            return;
+        }
+        let mut wakers = self.wakers.lock();
+        let Wakers { left, calls, next_call, .. } = &mut *wakers;
+        for left in left.values_mut().filter(|left| left.is_shut_out) {
+            left.again.retain(|again| *again != request);
+            if calls.iter().all(|call| call.number < left.heard || call.request == request) {
+                left.heard = *next_call;
+            }
+        }
+        self.count(&wakers);
     }
 
     /// Whether `cx` is woken for one more try, after one in vain.
@@ -141,12 +214,26 @@ impl WakeList {
         self.raise_held.store(true, Relaxed);
     }
 
-    /// Something protected is done: whoever raises, and may be hidden, is to do it again.
-    pub(crate) fn release_raises(&self) {
-        if self.raise_held.swap(false, Relaxed) {
-            let all = self.wakers.lock().left.values().map(|left| left.waker.clone()).collect();
-            wake_each(all);
+    /// Something protected is done: whoever raises, and may be hidden, is to do it again; and rule 3.
+    pub(crate) fn release(&self) {
+        let all = self.raise_held.swap(false, Relaxed);
+        if !all && !self.some_shut_out.load(Relaxed) {
+            return;
         }
+        let woken: Vec<_> = {
+            let mut wakers = self.wakers.lock();
+            let woken = wakers
+                .left
+                .values_mut()
+                .filter_map(|left| {
+                    let is_woken = std::mem::take(&mut left.is_shut_out) || all;
+                    is_woken.then(|| left.waker.clone())
+                })
+                .collect();
+            self.count(&wakers);
+            woken
+        };
+        wake_each(woken);
     }
 
     /// How many a request is still to reach.
@@ -154,42 +241,102 @@ impl WakeList {
         self.unreached.load(Relaxed)
     }
 
-    fn insert(&self, waker: Arc<Waker>) -> u64 {
+    /// With the request that it is shut out from, if it is.
+    fn insert(&self, waker: Arc<Waker>, shut_out_from: Option<RequestId>) -> u64 {
         let mut wakers = self.wakers.lock();
         let key = wakers.next;
         wakers.next += 1;
-        wakers.left.insert(key, Left { waker, due: None });
+        let heard = wakers.next_call;
+        let is_shut_out = shut_out_from.is_some();
+        let again = shut_out_from.into_iter().collect();
+        let left = Left { waker, heard, again, is_shut_out };
+        wakers.left.insert(key, left);
+        if is_shut_out {
+            self.some_shut_out.store(true, Relaxed);
+        }
         key
     }
 
     fn remove(&self, key: u64) -> Option<Left> {
         let mut wakers = self.wakers.lock();
         let left = wakers.left.remove(&key)?;
-        self.count_reached(left.due);
+        if wakers.misses(&left) {
+            self.unreached.fetch_sub(1, Relaxed);
+        }
         Some(left)
     }
 
-    /// The owner is polled: what it was woken for, and whether that was for the task as a whole.
-    fn reach(&self, key: u64) -> Option<(RequestId, bool)> {
+    /// The owner is polled: the first request that it has not got and of which `is_for_it` says so (it is told which one is
+    /// of the task), and whether there are more.
+    fn reach(
+        &self,
+        key: u64,
+        door: Door,
+        visible: Option<RequestId>,
+        is_for_it: impl Fn(RequestId, bool) -> bool,
+    ) -> (Option<RequestId>, bool) {
         let mut wakers = self.wakers.lock();
-        let due = wakers.left.get_mut(&key)?.due.take();
-        self.count_reached(due);
-        due.map(|due| (due, wakers.of_task == Some(due)))
-    }
-
-    fn count_reached(&self, due: Option<RequestId>) {
-        if due.is_some() {
+        let Wakers { left, calls, next_call, of_task, .. } = &mut *wakers;
+        let Some(left) = left.get_mut(&key).filter(|left| left.misses(calls)) else {
+            return (None, false);
+        };
+        if door == Door::ShutOut {
+            left.is_shut_out = true;
+            self.some_shut_out.store(true, Relaxed);
+            self.unreached.fetch_sub(1, Relaxed);
+            return (None, false);
+        }
+        let unheard = calls.iter().filter(|call| call.number >= left.heard);
+        left.again.extend(unheard.map(|call| call.request));
+        left.heard = *next_call;
+        // What is visible it gets now, in the pass, and goes first.
+        let gets_it_now = visible.is_some_and(|visible| left.again.contains(&visible));
+        let stays = |request: RequestId| {
+            Some(request) != visible && is_for_it(request, *of_task == Some(request))
+        };
+        left.again.retain(|request| door == Door::Open && stays(*request));
+        let found = (!gets_it_now && !left.again.is_empty()).then(|| left.again.remove(0));
+        let more = !left.again.is_empty();
+        if !more {
             self.unreached.fetch_sub(1, Relaxed);
         }
+        (found, more)
     }
 
     fn put_off(&self, key: u64, request: RequestId) {
-        if let Some(left) = self.wakers.lock().left.get_mut(&key)
-            && left.due.is_none()
-        {
-            left.due = Some(request);
-            self.unreached.fetch_add(1, Relaxed);
+        let mut wakers = self.wakers.lock();
+        let Wakers { left, calls, .. } = &mut *wakers;
+        if let Some(left) = left.get_mut(&key) {
+            let missed = left.misses(calls);
+            if !left.again.contains(&request) {
+                left.again.insert(0, request);
+            }
+            if !missed && left.misses(calls) {
+                self.unreached.fetch_add(1, Relaxed);
+            }
         }
+    }
+
+    /// Everything is counted anew.
+    fn count(&self, wakers: &Wakers) {
+        let unreached = wakers.left.values().filter(|left| wakers.misses(left)).count();
+        self.unreached.store(unreached, Relaxed);
+        let some = wakers.left.values().any(|left| left.is_shut_out);
+        self.some_shut_out.store(some, Relaxed);
+    }
+}
+
+impl Wakers {
+    fn misses(&self, left: &Left) -> bool {
+        left.misses(&self.calls)
+    }
+}
+
+impl Left {
+    /// Whether a request is still to reach it (rule 4).
+    fn misses(&self, calls: &[Call]) -> bool {
+        let is_new = |call: &Call| call.number >= self.heard;
+        !self.is_shut_out && (!self.again.is_empty() || calls.last().is_some_and(is_new))
     }
 }
 
@@ -249,13 +396,6 @@ impl Wake for NextTry {
     }
 }
 
-impl Left {
-    fn wake_for(&mut self, request: RequestId) -> Arc<Waker> {
-        self.due = Some(request);
-        self.waker.clone()
-    }
-}
-
 /// Somebody's place in such a list, if it has one.
 #[derive(Default)]
 pub(crate) struct ForeignWaker(Option<Box<Place>>);
@@ -276,8 +416,8 @@ impl ForeignWaker {
     /// For somebody who is polled: the pass in which it gets a request that it was woken for and that
     /// has not reached it in its own pass.
     #[inline]
-    pub(crate) fn reached<'a>(&self, record: &'a Record) -> Option<LatePoll<'a>> {
-        self.0.as_ref().filter(|place| place.list.unreached() > 0)?.reached(record)
+    pub(crate) fn reached<'a>(&self, record: &'a Record, cx: &Context<'_>) -> Option<LatePoll<'a>> {
+        self.0.as_ref().filter(|place| place.list.unreached() > 0)?.reached(record, cx)
     }
 
     /// The request was put off in the pass that came late: it comes again.
@@ -294,7 +434,7 @@ impl ForeignWaker {
     pub(crate) fn leave(&mut self, record: &Record, cx: &Context<'_>) {
         match record.task() {
             Some(task) if Self::is_needed(record, cx) => {
-                self.leave_foreign(task::wake_list(task), cx.waker());
+                self.leave_foreign(task::wake_list(task), record.shut_out_from(), cx.waker());
             }
             _ => self.forget(),
         }
@@ -307,7 +447,12 @@ impl ForeignWaker {
     }
 
     #[cold]
-    fn leave_foreign(&mut self, list: Arc<WakeList>, waker: &Waker) {
+    fn leave_foreign(
+        &mut self,
+        list: Arc<WakeList>,
+        shut_out_from: Option<RequestId>,
+        waker: &Waker,
+    ) {
         if let Some(place) = &self.0
             && Arc::ptr_eq(&place.list, &list)
             && place.waker.will_wake(waker)
@@ -316,7 +461,7 @@ impl ForeignWaker {
         }
         let waker = Arc::new(waker.clone());
         self.forget();
-        let key = list.insert(waker.clone());
+        let key = list.insert(waker.clone(), shut_out_from);
         self.0 = Some(Box::new(Place { list, key, waker }));
     }
 
@@ -331,13 +476,16 @@ impl ForeignWaker {
 
 impl Place {
     #[cold]
-    fn reached<'a>(&self, record: &'a Record) -> Option<LatePoll<'a>> {
-        let (due, of_task) = self.list.reach(self.key)?;
-        let here =
+    fn reached<'a>(&self, record: &'a Record, cx: &Context<'_>) -> Option<LatePoll<'a>> {
+        let is_here =
             record.task().is_some_and(|task| Arc::ptr_eq(&task::wake_list(task), &self.list));
-        let for_us = here && (of_task || record.is_fired(due));
-        let late = for_us && !record.is_visible(due) && !record.is_closed();
-        late.then(|| LatePoll::begin(record, due))
+        let is_for_us = |request, of_task| is_here && (of_task || record.is_fired(request));
+        let (door, visible) = (record.door(), record.visible());
+        let (found, more) = self.list.reach(self.key, door, visible, is_for_us);
+        if more {
+            run_caught("a waker", || cx.waker().wake_by_ref());
+        }
+        found.map(|request| LatePoll::begin(record, request))
     }
 
     #[cold]

@@ -225,6 +225,21 @@ impl Header {
         record.below(before, protected, cx)
     }
 
+    /// For the runner, after a poll that found protected futures.
+    #[cold]
+    pub(super) fn remember_protected(&self, record: &Record) {
+        record.remember_all(&mut self.cold.get_or_make().requests.lock().holds);
+    }
+
+    /// For the runner, after a poll in which something was raised: what nobody took, unless it waits.
+    #[cold]
+    pub(super) fn raised(&self, record: &Record) -> Option<RequestId> {
+        match self.cold.made() {
+            Some(cold) => record.raised(&mut cold.requests.lock().holds),
+            None => record.raised(&mut Holds::default()),
+        }
+    }
+
     /// Whether the request came from who awaits the task.
     pub(super) fn was_passed_on(&self, request: RequestId) -> bool {
         let is_it = |it: &PassedOn| it.id == request;
@@ -244,16 +259,22 @@ impl Header {
         self.cold.made().map_or(0, |cold| cold.requests.lock().count)
     }
 
-    /// Takes one back and says how many are left. With the last one goes a request that is due.
-    pub(super) fn uncancel(&self) -> usize {
-        let Some(cold) = self.cold.made() else { return 0 };
+    /// Takes one back and says how many are left; none when there was none. With the last one goes a request that is due.
+    pub(super) fn uncancel(&self) -> Option<usize> {
+        let cold = self.cold.made()?;
         let mut requests = cold.requests.lock();
-        let Some(left) = requests.count.checked_sub(1) else { return 0 };
+        let left = requests.count.checked_sub(1)?;
         requests.count = left;
-        if left == 0 && requests.due.take().is_some() {
+        if left == 0
+            && let Some(request) = requests.due.take()
+        {
             let _ = self.state.begin_pass();
+            // Hidden waiters may have been called already, if it was put off.
+            if let Some(list) = cold.foreign.lock().as_ref() {
+                list.strike(request);
+            }
         }
-        left
+        Some(left)
     }
 
     /// The list of hidden waiters.
@@ -262,14 +283,20 @@ impl Header {
         list.get_or_insert_with(|| Arc::new(WakeList::new())).clone()
     }
 
-    /// Wakes the hidden waiters, if there are any, for a request to this task that is due.
+    /// Wakes the hidden waiters, if there are any, for a request to this task that is due. Which one.
     #[cold]
-    pub(super) fn wake_hidden_for_due(&self) {
+    pub(super) fn wake_hidden_for_due(&self) -> Option<RequestId> {
+        let list = self.existing_wake_list()?;
+        let due = self.cold.made().and_then(|cold| cold.requests.lock().due)?;
+        list.wake_for_task(due);
+        Some(due)
+    }
+
+    /// The request was taken back before it was delivered.
+    #[cold]
+    pub(super) fn strike(&self, request: RequestId) {
         if let Some(list) = self.existing_wake_list() {
-            let due = self.cold.made().and_then(|cold| cold.requests.lock().due);
-            if let Some(request) = due {
-                list.wake_for_task(request);
-            }
+            list.strike(request);
         }
     }
 
@@ -297,7 +324,7 @@ pub(crate) fn requests(task: NonNull<Header>) -> usize {
 }
 
 /// As [`requests`].
-pub(crate) fn uncancel(task: NonNull<Header>) -> usize {
+pub(crate) fn uncancel(task: NonNull<Header>) -> Option<usize> {
     // SAFETY: as above.
     unsafe { task.as_ref() }.uncancel()
 }
@@ -337,10 +364,26 @@ pub(crate) fn hold_raise(task: NonNull<Header>) {
 }
 
 /// As [`requests`]: something protected is done.
-pub(crate) fn release_raises(task: NonNull<Header>) {
+pub(crate) fn release(task: NonNull<Header>) {
     // SAFETY: as above.
     if let Some(list) = unsafe { task.as_ref() }.existing_wake_list() {
-        list.release_raises();
+        list.release();
+    }
+}
+
+/// As [`requests`]: somebody has answered the request.
+pub(crate) fn note_answer(task: NonNull<Header>, request: RequestId) {
+    // SAFETY: as above.
+    if let Some(list) = unsafe { task.as_ref() }.existing_wake_list() {
+        list.note_answer(request);
+    }
+}
+
+/// As [`requests`]: the request of a timeout that is gone.
+pub(crate) fn strike(task: NonNull<Header>, request: RequestId) {
+    // SAFETY: as above.
+    if let Some(list) = unsafe { task.as_ref() }.existing_wake_list() {
+        list.strike(request);
     }
 }
 

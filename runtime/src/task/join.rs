@@ -101,7 +101,7 @@ impl<T> Task<T> {
     /// Takes a request to cancel back, and gives the number that is left. The last one also withdraws
     /// a request that was not delivered yet.
     pub fn uncancel(&self) -> usize {
-        self.header().uncancel()
+        self.header().uncancel().unwrap_or(0)
     }
 
     /// The task's name, if it was given one.
@@ -227,7 +227,7 @@ impl<T> Task<T> {
     #[cold]
     fn pending_specially(&mut self, record: &Record, cx: &Context<'_>, fresh: bool) {
         let state = self.await_.get_or_insert_default();
-        let late = state.foreign.reached(record);
+        let late = state.foreign.reached(record, cx);
         if let Some(request) = record.pass_on(&mut state.memory, fresh) {
             state.passed_on = Some(request);
             // `None` if it has ended meanwhile, and its output is on its way; or if it is one of a circle.

@@ -27,8 +27,8 @@ use std::ptr::NonNull;
 
 pub(crate) use cell::{Header, Links};
 pub(crate) use cold::{
-    hold_raise, is_woken, origin, release_raises, requests, tries_again, uncancel, unreached,
-    wake_hidden_for_timeout, wake_list,
+    hold_raise, is_woken, note_answer, origin, release, requests, strike, tries_again, uncancel,
+    unreached, wake_hidden_for_timeout, wake_list,
 };
 pub use join::{JoinError, Task};
 pub(crate) use memory::Recycler;

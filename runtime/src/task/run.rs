@@ -74,10 +74,11 @@ impl Runnable {
         let pointer = self.into_header();
         // SAFETY: our reference keeps the cell alive until we give it up below.
         let header = unsafe { pointer.as_ref() };
-        if header.state.has_new_request() {
-            // While the task is SCHEDULED, so that these wakes do not queue it again.
-            header.wake_hidden_for_due();
-        }
+        // While the task is SCHEDULED, so that these wakes do not queue it again.
+        let called = match header.state.has_new_request() {
+            true => header.wake_hidden_for_due(),
+            false => None,
+        };
         let outcome = header.state.run();
         if outcome.orphan {
             report_orphan(header);
@@ -93,6 +94,8 @@ impl Runnable {
                 return cancelled(pointer, shared, Some(request));
             }
             pass = Some(Pass::begin(header, &record, request));
+        } else if let Some(request) = called {
+            header.strike(request);
         }
         let ready = {
             let _entered = context::enter(&record);
@@ -106,7 +109,12 @@ impl Runnable {
             ends();
             return complete(pointer, shared, End::Finished, false);
         }
-        if let Some(request) = record.raised() {
+        if record.lists_any() {
+            header.remember_protected(&record);
+        }
+        if record.may_have_raised()
+            && let Some(request) = header.raised(&record)
+        {
             return cancelled(pointer, shared, Some(request));
         }
         if let Some(pass) = pass
@@ -166,7 +174,7 @@ impl Pass {
     fn begin(header: &Header, record: &Record, request: RequestId) -> Self {
         // For a request that came after the look before the task was RUNNING.
         header.wake_hidden(request);
-        record.begin(request);
+        record.begin_own(request);
         Pass { request, before: record.before_all() }
     }
 
@@ -178,10 +186,14 @@ impl Pass {
         // from giving it up.
         let (header, waker) =
             unsafe { (pointer.as_ref(), ManuallyDrop::new(Waker::from_raw(raw_waker(pointer)))) };
+        if record.own_is_void() {
+            header.strike(request);
+            return Ok(());
+        }
         match header.below(record, before, &Context::from_waker(&waker)) {
             Below::Nothing => return Err(request),
             Below::Held | Below::OnItsWay => header.put_off(request),
-            Below::Answered => {}
+            Below::Answered => super::note_answer(pointer, request),
         }
         Ok(())
     }

@@ -67,6 +67,18 @@ pin_project! {
         request: Option<RequestId>,
         progress: Progress,
     }
+
+    impl<F> PinnedDrop for Timeout<F> {
+        fn drop(this: Pin<&mut Self>) {
+            if let Some(request) = *this.project().request {
+                context::with_record(|record| {
+                    if let Some(record) = record {
+                        record.strike(request);
+                    }
+                });
+            }
+        }
+    }
 }
 
 /// How far the delivery of the own request is.
@@ -120,8 +132,12 @@ impl<F: Future> Timeout<F> {
         }
         let Some(future) = this.future.as_pin_mut() else { finished() };
         let closed = Closed::begin_unless_takeable(record, this.memory, fresh);
+        let marks = record.marks();
         let polled = future.poll(cx);
         drop(closed);
+        if record.lists_since(marks) {
+            record.remember(marks, this.holds);
+        }
         if polled.is_pending() && fresh {
             this.sleep.arm(cx);
         }
@@ -158,12 +174,13 @@ impl<F: Future> Timeout<F> {
             }
             poll.end(this.holds, cx)
         };
-        if below == Below::Answered {
+        if below == Below::Answered && *this.progress != Progress::Delivered {
             *this.progress = Progress::Delivered;
+            record.note_answer(request);
         }
         let drop_it = if record.another_is_raised_since(marks, request) {
             false
-        } else if let Some(raise) = record.raised_since(marks) {
+        } else if let Some(raise) = record.raised_since(marks, this.holds) {
             record.end_raise(raise);
             true
         } else {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures::StreamExt;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use futures::stream::{FuturesUnordered, iter};
 use loopool::{cancellable, create_local_task, protect};
 
@@ -309,4 +309,144 @@ fn a_set_that_is_not_polled_any_more_puts_the_end_off_for_a_moment_only() {
     assert!(hands.run(&mut task).unwrap_err().is_cancelled());
     // The first one, the pass, two more at once, and one after each of ten rests.
     assert_eq!(polls.get(), 14);
+}
+
+/// Two timeouts side by side, each around more children than a set polls at once.
+#[test]
+fn a_timeout_made_others_forget_the_request_of_another_that_had_not_reached_them() {
+    Deadline::test(|hands, deadline| {
+        let time = deadline.time();
+        let children = || {
+            join_all((0..40).map(|_| async {
+                let asked = cancellable(pending::<()>()).await.is_err();
+                loopool::yield_now().await;
+                asked
+            }))
+        };
+        let both =
+            join(loopool::timeout_at(time, children()), loopool::timeout_at(time, children()));
+        let task = hands.start(both);
+        deadline.come(hands);
+        let (one, other) = outcome(task).unwrap();
+        assert_eq!((one, other), (Ok(vec![true; 40]), Ok(vec![true; 40])));
+    });
+}
+
+/// The request of the task comes while that of a timeout is on its way, and the other way round.
+#[test]
+fn a_timeout_made_others_forget_the_request_of_the_task_that_had_not_reached_them() {
+    Deadline::test(|hands, deadline| {
+        let time = deadline.time();
+        let cleaned = Count::default();
+        let children = |cleaned: Count| {
+            join_all((0..40).map(move |_| {
+                let cleaned = cleaned.clone();
+                async move {
+                    cancellable(pending::<()>()).await.unwrap_err();
+                    loopool::yield_now().await;
+                    cleaned.add();
+                }
+            }))
+        };
+        let timed = loopool::timeout_at(time, protect(Wait::new().here()));
+        let task = hands.start({
+            let cleaned = cleaned.clone();
+            async move { join(children(cleaned), timed).await }
+        });
+        task.cancel();
+        deadline.come(hands);
+        assert_eq!(cleaned.get(), 40);
+        drop(task);
+    });
+}
+
+/// Inside `protect` nothing gets in, and nobody else wakes who is in the set once it is over.
+#[test]
+fn who_was_polled_inside_something_protected_was_not_polled_again_for_the_request() {
+    let hands = Hands::new();
+    let (event, cleaned) = (Wait::new(), Count::default());
+    let task = hands.start({
+        let (event, cleaned) = (event.clone(), cleaned.clone());
+        async move {
+            let mut set: FuturesUnordered<Pin<Box<dyn Future<Output = ()>>>> =
+                FuturesUnordered::new();
+            set.push(Box::pin(event.here()));
+            set.push(Box::pin(async {
+                cancellable(pending::<()>()).await.unwrap_err();
+                loopool::yield_now().await;
+                cleaned.add();
+            }));
+            // Both are polled once.
+            assert!(futures::poll!(set.next()).is_pending());
+            protect(set.next()).await;
+            set.next().await;
+        }
+    });
+    hands.cancel(&task);
+    assert_eq!(cleaned.get(), 0);
+    hands.go(&event);
+    assert_eq!(cleaned.get(), 1);
+    outcome(task).unwrap();
+}
+
+/// It was not there when the request came.
+#[test]
+fn who_begins_to_wait_inside_something_protected_is_polled_for_the_request_after_it() {
+    let hands = Hands::new();
+    let (event, cleaned) = (Wait::new(), Count::default());
+    let task = hands.start({
+        let (event, cleaned) = (event.clone(), cleaned.clone());
+        async move {
+            let mut set: FuturesUnordered<Pin<Box<dyn Future<Output = ()>>>> =
+                FuturesUnordered::new();
+            protect(async {
+                while loopool::cancelling() == 0 {
+                    loopool::yield_now().await;
+                }
+                set.push(Box::pin(event.here()));
+                set.push(Box::pin(async {
+                    cancellable(pending::<()>()).await.unwrap_err();
+                    loopool::yield_now().await;
+                    cleaned.add();
+                }));
+                set.next().await;
+            })
+            .await;
+            set.next().await;
+        }
+    });
+    hands.cancel(&task);
+    assert_eq!(cleaned.get(), 0);
+    hands.go(&event);
+    assert_eq!(cleaned.get(), 1);
+    outcome(task).unwrap();
+}
+
+/// A set of one, whose scope was there before.
+#[test]
+fn what_was_protected_when_a_sibling_answered_does_not_get_the_request_later_in_a_set_either() {
+    let hands = Hands::new();
+    let (event, after) = (Wait::new(), Wait::new());
+    let task = hands.start({
+        let (event, after) = (event.clone(), after.clone());
+        async move {
+            let mut set: FuturesUnordered<Pin<Box<dyn Future<Output = bool>>>> =
+                FuturesUnordered::new();
+            set.push(Box::pin(async {
+                event.here().await;
+                true
+            }));
+            set.push(Box::pin(async { cancellable(after.here()).await.is_ok() }));
+            assert!(futures::poll!(set.next()).is_pending());
+            let protected = async {
+                let first = protect(set.next()).await;
+                (first, set.next().await)
+            };
+            join(protected, cancellable(pending::<()>())).await.0
+        }
+    });
+    hands.cancel(&task);
+    hands.go(&event);
+    hands.go(&after);
+    assert_eq!(outcome(task).unwrap(), (Some(true), Some(true)));
 }

@@ -248,3 +248,93 @@ fn r11_who_returns_the_request_as_a_value_ends_nobody() {
     let ((), other) = outcome(task).unwrap();
     assert_eq!(Some(other.unwrap_err().request()), request);
 }
+
+/// The raise is made again in a poll in which nothing wakes what is in the set.
+#[test]
+fn a_raise_ended_what_was_protected_in_a_set_that_did_not_poll_it() {
+    let hands = Hands::new();
+    let (clean_up, log) = (Wait::new(), Log::new());
+    let task = hands.start({
+        let (clean_up, log) = (clean_up.clone(), log.clone());
+        async move {
+            let set: FuturesUnordered<_> = [async {
+                cancellable(pending::<()>()).await.unwrap_err();
+                protect(clean_up.here()).await;
+                log.note("clean");
+            }]
+            .into_iter()
+            .collect();
+            join(set.collect::<Vec<_>>(), async {
+                match cancellable(pending::<()>()).await.unwrap_err().reraise().await {}
+            })
+            .await;
+        }
+    });
+    hands.cancel(&task);
+    assert_eq!((log.all().len(), clean_up.drops(), task.is_finished()), (0, 0, false));
+    hands.go(&clean_up);
+    assert_eq!((log.all(), clean_up.drops()), (vec!["clean".into()], 0));
+    assert!(outcome(task).unwrap_err().is_cancelled());
+}
+
+/// As above, and it was protected before anybody asked; the raise goes to a scope.
+#[test]
+fn a_raise_to_a_scope_ended_what_was_protected_in_a_set() {
+    let hands = Hands::new();
+    let (clean_up, tick, log) = (Wait::new(), Wait::new(), Log::new());
+    let task = hands.start({
+        let (clean_up, tick, log) = (clean_up.clone(), tick.clone(), log.clone());
+        async move {
+            let inside = async {
+                let set: FuturesUnordered<_> = [async {
+                    protect(clean_up.here()).await;
+                    log.note("clean");
+                }]
+                .into_iter()
+                .collect();
+                join(set.collect::<Vec<_>>(), async {
+                    let cancelled = cancellable(pending::<()>()).await.unwrap_err();
+                    tick.here().await;
+                    match cancelled.reraise().await {}
+                })
+                .await;
+            };
+            cancellable(inside).await.is_err()
+        }
+    });
+    hands.cancel(&task);
+    hands.go(&tick);
+    assert_eq!((log.all().len(), clean_up.drops(), task.is_finished()), (0, 0, false));
+    hands.go(&clean_up);
+    assert_eq!((log.all(), clean_up.drops()), (vec!["clean".into()], 0));
+    assert!(outcome(task).unwrap());
+}
+
+/// It waits for nobody but itself.
+#[test]
+fn a_raise_does_not_wait_for_what_protects_it_in_a_set() {
+    let hands = Hands::new();
+    let tick = Wait::new();
+    let task = hands.start({
+        let tick = tick.clone();
+        async move {
+            let set: FuturesUnordered<_> = [protect(async {
+                let cancelled = loopool::timeout_at(std::time::Instant::now(), async {
+                    match cancellable(pending::<()>()).await.unwrap_err().reraise().await {}
+                });
+                assert!(cancelled.await.is_err());
+                tick.here().await;
+                while loopool::cancelling() == 0 {
+                    loopool::yield_now().await;
+                }
+            })]
+            .into_iter()
+            .collect();
+            set.collect::<Vec<_>>().await;
+            cancellable(pending::<()>()).await.unwrap_err().reraise().await;
+        }
+    });
+    hands.go(&tick);
+    hands.cancel(&task);
+    assert!(outcome(task).unwrap_err().is_cancelled());
+}

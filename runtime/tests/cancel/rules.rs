@@ -564,6 +564,68 @@ fn r18_a_request_that_is_held_is_withdrawn_by_the_task_itself() {
     outcome(task).unwrap();
 }
 
+/// In the very pass, and nothing is waited for after that inside `protect`.
+#[test]
+fn r18_a_request_that_was_taken_back_in_its_pass_was_delivered() {
+    let hands = Hands::new();
+    let after = Wait::new();
+    let task = hands.start({
+        let after = after.clone();
+        async move {
+            protect(async {
+                while cancelling() == 0 {
+                    yield_now().await;
+                }
+                assert_eq!(uncancel(), 0);
+            })
+            .await;
+            cancellable(after.here()).await.is_ok()
+        }
+    });
+    hands.cancel(&task);
+    assert_eq!((after.polls(), after.drops()), (1, 0));
+    hands.go(&after);
+    assert!(outcome(task).unwrap());
+}
+
+/// The one who answers takes it back; its siblings get it all the same.
+#[test]
+fn r18_a_request_that_was_answered_is_not_withdrawn() {
+    let hands = Hands::new();
+    let task = hands.start(futures::future::join_all((0..40).map(|_| async {
+        let asked = cancellable(std::future::pending::<()>()).await.is_err();
+        uncancel();
+        yield_now().await;
+        asked
+    })));
+    hands.cancel(&task);
+    assert_eq!(outcome(task).unwrap(), [true; 40]);
+}
+
+/// Hidden scopes had been called for it.
+#[test]
+fn r18_a_request_that_was_put_off_and_taken_back_was_delivered_to_a_set() {
+    use futures::StreamExt;
+    use futures::stream::FuturesUnordered;
+    let hands = Hands::new();
+    let (clean_up, inside) = (Wait::new(), Wait::new());
+    let task = hands.start({
+        let (clean_up, inside) = (clean_up.clone(), inside.clone());
+        async move {
+            let mut set: FuturesUnordered<_> =
+                [async { cancellable(inside.here()).await.is_ok() }].into_iter().collect();
+            assert!(futures::poll!(set.next()).is_pending());
+            protect(clean_up.here()).await;
+            set.next().await
+        }
+    });
+    hands.cancel(&task);
+    assert_eq!(task.uncancel(), 0);
+    hands.go(&clean_up);
+    hands.go(&inside);
+    assert_eq!(outcome(task).unwrap(), Some(true));
+}
+
 #[test]
 fn r19_what_waits_for_its_turn_only_is_pending_too() {
     use futures::{AsyncReadExt, AsyncWriteExt};
