@@ -3,8 +3,11 @@
 use std::cell::Cell;
 use std::future::pending;
 use std::io::{IoSlice, IoSliceMut};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use futures::channel::oneshot;
@@ -198,6 +201,66 @@ fn those_who_gave_up_waiting_for_a_connection_are_not_kept() {
         }
         assert_eq!(Arc::strong_count(&kept), 1);
     });
+}
+
+type Accept = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Counts its wakes, and gives an accept up when it is woken, if it has one.
+#[derive(Default)]
+struct GivesUp {
+    wakes: AtomicUsize,
+    accept: Mutex<Option<Accept>>,
+}
+
+impl GivesUp {
+    fn poll(self: &Arc<Self>, accept: &mut Accept) {
+        let waker = Waker::from(self.clone());
+        assert!(accept.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+}
+
+impl Wake for GivesUp {
+    fn wake(self: Arc<Self>) {
+        self.wakes.fetch_add(1, Ordering::SeqCst);
+        let accept = self.accept.lock().unwrap().take();
+        drop(accept);
+    }
+}
+
+#[test]
+fn those_who_gave_up_when_a_crowd_was_asked_who_still_waits_are_not_kept() {
+    /// With so many, the others are asked by the last one.
+    const CROWD: usize = 33;
+    for meanwhile in [false, true] {
+        runtime(1).run(async {
+            let listener = Arc::new(TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap());
+            let wakers: Vec<Arc<GivesUp>> = (0..CROWD).map(|_| Arc::default()).collect();
+            let mut accepts: Vec<Accept> = (0..CROWD)
+                .map(|_| {
+                    let listener = listener.clone();
+                    Box::pin(async move { drop(listener.accept().await) }) as Accept
+                })
+                .collect();
+            let mut last = accepts.pop().unwrap();
+            for (accept, waker) in accepts.iter_mut().zip(&wakers) {
+                waker.poll(accept);
+            }
+            assert!(wakers[..CROWD - 1].iter().all(|waker| Arc::strong_count(waker) > 1));
+            if meanwhile {
+                // The first one who is asked makes another one give up, who is being asked as well.
+                *wakers[0].accept.lock().unwrap() = accepts.pop();
+            }
+            wakers[CROWD - 1].poll(&mut last);
+            assert!(wakers[0].wakes.load(Ordering::SeqCst) > 0, "nobody was asked");
+            if meanwhile {
+                assert_eq!(Arc::strong_count(&wakers[CROWD - 2]), 1, "its waker was kept");
+            }
+            drop((accepts, last));
+            let kept = wakers.iter().filter(|waker| Arc::strong_count(waker) > 1).count();
+            assert_eq!(kept, 0, "of {CROWD}, while the listener is still there");
+            drop(listener);
+        });
+    }
 }
 
 #[test]

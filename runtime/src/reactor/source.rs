@@ -112,6 +112,9 @@ struct Waiters {
     asked: Vec<Waker>,
     /// Twice as many as came back the last time, if that is more than [`MANY`].
     limit: usize,
+    /// How often one was forgotten. Those who are just being asked are in no list, so whoever asks them sees here
+    /// that it may have been one of them.
+    forgotten: usize,
 }
 
 /// What became of a waker that was added.
@@ -120,7 +123,14 @@ enum Added {
     /// It was there already.
     Known(Waker),
     /// There were many: these are to be [asked](Source::ask), and those are forgotten.
-    Crowd(Vec<Waker>, Vec<Waker>),
+    Crowd(Crowd, Vec<Waker>),
+}
+
+/// Those who are to be asked.
+struct Crowd {
+    wakers: Vec<Waker>,
+    /// As [`Waiters::forgotten`] was when they were taken out.
+    forgotten: usize,
 }
 
 impl Waiters {
@@ -137,17 +147,32 @@ impl Waiters {
             self.list.push(waker);
             return Added::New;
         }
-        let others = std::mem::replace(&mut self.list, vec![waker]);
+        let wakers = std::mem::replace(&mut self.list, vec![waker]);
+        let others = Crowd { wakers, forgotten: self.forgotten };
         Added::Crowd(others, std::mem::take(&mut self.asked))
     }
 
-    /// Puts those back that were asked, but for those that came back by themselves, which are returned.
-    fn put_back(&mut self, asked: Vec<Waker>) -> Vec<Waker> {
-        self.limit = 2 * asked.len();
-        let is_back = |waker: &Waker| self.list.iter().any(|known| known.will_wake(waker));
-        let (unused, mut asked): (Vec<_>, Vec<_>) = asked.into_iter().partition(is_back);
+    /// Puts those back that were asked, but for those that came back by themselves, which are returned. All are if
+    /// one was forgotten meanwhile: it may be among them. Who still waits comes back all the same, since he was woken.
+    fn put_back(&mut self, others: Crowd) -> Vec<Waker> {
+        let Crowd { wakers, forgotten } = others;
+        self.limit = 2 * wakers.len();
+        if self.forgotten != forgotten {
+            return wakers;
+        }
+        let known = self.list.iter().chain(&self.asked);
+        let is_back = |waker: &Waker| known.clone().any(|other| other.will_wake(waker));
+        let (unused, mut asked): (Vec<_>, Vec<_>) = wakers.into_iter().partition(is_back);
         self.asked.append(&mut asked);
         unused
+    }
+
+    fn forget(&mut self, waker: &Waker) -> Option<Waker> {
+        self.forgotten = self.forgotten.wrapping_add(1);
+        [&mut self.list, &mut self.asked].into_iter().find_map(|wakers| {
+            let place = wakers.iter().position(|known| known.will_wake(waker))?;
+            Some(wakers.swap_remove(place))
+        })
     }
 
     fn take(&mut self, into: &mut Vec<Waker>) {
@@ -230,24 +255,20 @@ impl Source {
 
     /// Wakes the `others`. What was set while they were not in the list they find when they come back.
     #[cold]
-    fn ask(&self, direction: Direction, others: Vec<Waker>, gone: Vec<Waker>) {
+    fn ask(&self, direction: Direction, others: Crowd, gone: Vec<Waker>) {
         drop_each_caught("a waker", gone);
-        for waker in &others {
+        for waker in &others.wakers {
             run_caught("a waker", || waker.wake_by_ref());
         }
         let unused = self.waiting.lock().of(direction).put_back(others);
         drop_each_caught("a waker", unused);
     }
 
-    /// Takes a waker out of the list. Others who wait with the same one are woken, to put it back.
+    /// Takes a waker out, wherever it is, also if it is just being [asked](Self::ask). Others who wait with the same
+    /// one are woken, to put it back.
     pub(crate) fn forget(&self, direction: Direction, waker: &Waker) {
-        let place = {
-            let mut waiting = self.waiting.lock();
-            let list = &mut waiting.of(direction).list;
-            let place = list.iter().position(|known| known.will_wake(waker));
-            place.map(|place| list.swap_remove(place))
-        };
-        if let Some(waker) = place {
+        let known = self.waiting.lock().of(direction).forget(waker);
+        if let Some(waker) = known {
             run_caught("a waker", || waker.wake());
         }
     }
