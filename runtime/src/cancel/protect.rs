@@ -47,6 +47,10 @@ pin_project! {
     }
 }
 
+/// As that of a scope: there may be one around every step of a clean-up.
+#[cfg(not(loopool_loom))]
+const _: () = assert!(size_of::<Protect<std::future::Ready<()>>>() <= 40);
+
 impl<F: Future> Future for Protect<F> {
     type Output = F::Output;
 

@@ -54,6 +54,10 @@ struct Await {
     foreign: ForeignWaker,
 }
 
+/// Handles are kept by the thousand, and every future that awaits a task has one in it: what few awaits need is apart.
+#[cfg(not(loopool_loom))]
+const _: () = assert!(size_of::<Task<()>>() <= 16);
+
 // SAFETY: the handle gives access to the output and to the state word only, never to the future. The
 // output may be taken or dropped here, hence `T: Send`; a shared reference gives no access to it.
 unsafe impl<T: Send> Send for Task<T> {}

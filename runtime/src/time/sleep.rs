@@ -68,6 +68,9 @@ enum Alarm {
 
 const _: () = assert!(size_of::<Alarm>() == size_of::<Timer>());
 
+/// One lies in every future that sleeps or has a limit, for as long as that lives.
+const _: () = assert!(size_of::<Sleep>() <= 40);
+
 impl Sleep {
     /// When it ends.
     pub fn deadline(&self) -> Instant {
