@@ -1,10 +1,11 @@
 //! TCP and signals on the loops.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
@@ -249,6 +250,97 @@ fn whoever_waits_for_a_socket_of_a_closed_runtime_is_told() {
     let mut byte = [0; 1];
     let error = futures::executor::block_on((&stream).read(&mut byte)).unwrap_err();
     assert!(error.to_string().contains("closed"), "{error}");
+}
+
+/// Says each time that `future` goes on waiting.
+async fn saying<F: Future>(waits: mpsc::Sender<()>, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        if polled.is_pending() {
+            let _ = waits.send(());
+        }
+        polled
+    })
+    .await
+}
+
+/// Tokio's `drop_wakes`, for who waits in a thread and who waits in a task of another runtime.
+#[test]
+fn those_who_wait_for_sockets_while_their_runtime_ends_are_woken_and_told() {
+    let first = Runtime::builder().loops(2).build().unwrap();
+    let (listener, mut stream, _peer) = first.run_until_complete(async {
+        let (listener, address) = listen();
+        let (client, server) = futures::join!(TcpStream::connect(address), listener.accept());
+        let mut client = client.unwrap();
+        // Registered by those who have to wait.
+        assert!(futures::poll!(client.read(&mut [0])).is_pending());
+        assert!(futures::poll!(pin!(listener.accept())).is_pending());
+        (listener, client, server.unwrap().0)
+    });
+    let (tell, told) = mpsc::channel();
+    let (wait, reader_waits) = mpsc::channel();
+    let tell_of_reader = tell.clone();
+    let reader = std::thread::spawn(move || {
+        let mut byte = [0];
+        let read = futures::executor::block_on(saying(wait, stream.read(&mut byte)));
+        tell_of_reader.send(read.map(|_| ())).unwrap();
+    });
+    let (wait, accepter_waits) = mpsc::channel();
+    let accepter = std::thread::spawn(move || {
+        let accept = saying(wait, async move { listener.accept().await.map(|_| ()) });
+        let accepted = run(2, async { create_task(accept).await.unwrap() });
+        tell.send(accepted).unwrap();
+    });
+    reader_waits.recv_timeout(HANG).unwrap();
+    accepter_waits.recv_timeout(HANG).unwrap();
+    drop(first);
+    for _ in 0..2 {
+        let error = told.recv_timeout(HANG).expect("they are woken").unwrap_err();
+        assert!(error.to_string().contains("closed"), "{error}");
+    }
+    reader.join().unwrap();
+    accepter.join().unwrap();
+}
+
+/// Tokio's `dropping_loops_does_not_cause_starvation`.
+#[test]
+fn a_signal_reaches_a_runtime_when_another_one_that_listened_has_ended() {
+    use loopool::signal::{SIGWINCH, Signal};
+    let raise = || nix::sys::signal::raise(nix::sys::signal::Signal::SIGWINCH).unwrap();
+    let mut runtimes = [(); 2].map(|()| {
+        let runtime = Runtime::builder().loops(2).build().unwrap();
+        let mut signal = Signal::new(SIGWINCH).unwrap();
+        runtime.run_until_complete(async {
+            // Registered with this runtime by a wait.
+            assert!(futures::poll!(pin!(signal.recv())).is_pending());
+        });
+        (runtime, signal)
+    });
+    raise();
+    for (runtime, signal) in &mut runtimes {
+        runtime.run_until_complete(async {
+            loopool::timeout(HANG, signal.recv()).await.unwrap().unwrap();
+        });
+    }
+    let [(first, mut its_signal), (second, mut signal)] = runtimes;
+    // The first one goes while somebody waits there.
+    first.run_until_complete(async {
+        let (wait, waits) = mpsc::channel();
+        drop(create_task(saying(wait, async move { its_signal.recv().await })));
+        while waits.try_recv().is_err() {
+            yield_now().await;
+        }
+    });
+    drop(first);
+    second.run_until_complete(async {
+        for _ in 0..3 {
+            let mut next = pin!(signal.recv());
+            assert!(futures::poll!(&mut next).is_pending());
+            raise();
+            loopool::timeout(HANG, next).await.unwrap().unwrap();
+        }
+    });
 }
 
 #[test]
