@@ -261,6 +261,70 @@ fn a_future_that_panics_when_it_is_dropped() {
     }
 }
 
+/// CPython's `test_log_destroyed_pending_task`.
+#[test]
+fn a_pending_task_that_nothing_can_wake_is_reported_once_with_the_place_where_it_was_made() {
+    fn reports_of(task: &'static std::panic::Location<'static>) -> usize {
+        let place = task.to_string();
+        let reports = REPORTS.lock().unwrap();
+        reports
+            .iter()
+            .filter(|report| report.contains("a pending task was destroyed"))
+            .filter(|report| report.contains(&place))
+            .count()
+    }
+    struct Told(Arc<AtomicUsize>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+    for loops in [1, 2] {
+        runtime(loops).run(async {
+            let (polls, drops) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let waiting = || {
+                let (polls, told) = (polls.clone(), Told(drops.clone()));
+                poll_fn(move |_| -> Poll<()> {
+                    let _owned = &told;
+                    polls.fetch_add(1, SeqCst);
+                    Poll::Pending
+                })
+            };
+            // The handle was the last that could have woken it.
+            let task = create_task(waiting());
+            let idle = task.spawn_location();
+            let before = reports_of(idle);
+            until(|| polls.load(SeqCst) == 1).await;
+            all_is_well().await;
+            assert_eq!(
+                (reports_of(idle) - before, drops.load(SeqCst)),
+                (0, 0),
+                "its handle is there"
+            );
+            drop(task);
+            until(|| drops.load(SeqCst) == 1).await;
+            assert_eq!(reports_of(idle) - before, 1);
+            // Nobody has it while it is queued, or is polled.
+            let task = create_task(waiting());
+            let queued = task.spawn_location();
+            let before = reports_of(queued);
+            drop(task);
+            until(|| drops.load(SeqCst) == 2).await;
+            assert_eq!((reports_of(queued) - before, polls.load(SeqCst)), (1, 2));
+            // One that was asked to end is not.
+            let task = create_task(waiting());
+            let asked = task.spawn_location();
+            let before = reports_of(asked);
+            until(|| polls.load(SeqCst) == 3).await;
+            task.cancel();
+            drop(task);
+            until(|| drops.load(SeqCst) == 3).await;
+            all_is_well().await;
+            assert_eq!(reports_of(asked) - before, 0);
+        });
+    }
+}
+
 #[test]
 fn an_output_that_panics_when_it_is_dropped() {
     for loops in [1, 2] {

@@ -246,6 +246,41 @@ fn a_task_that_nothing_can_wake_is_dropped_when_its_handle_is() {
     });
 }
 
+/// Tokio's `test_abort_wakes_task_3964`.
+#[test]
+fn a_sleeping_task_that_is_cancelled_and_let_go_is_dropped_while_the_runtime_lives() {
+    let sleepers = || loopool::metrics().loops.iter().map(|l| l.timers).sum::<u64>();
+    for loops in [1, 2] {
+        runtime(loops).run(async {
+            let drops = Count::default();
+            let guard = OnDrop(drops.clone());
+            let task = create_task(async move {
+                let _guard = guard;
+                loopool::sleep(Duration::from_secs(3600)).await;
+            });
+            while sleepers() == 0 {
+                yield_now().await;
+            }
+            assert!(task.cancel().is_some());
+            drop(task);
+            // On the only loop it is next; another one may be about to do it.
+            let begun = Instant::now();
+            let mut turns = 0;
+            while drops.get() == 0 {
+                assert!(loops > 1 || turns < 3, "it goes on after {turns} turns");
+                assert!(begun.elapsed() < Duration::from_secs(30), "it goes on");
+                turns += 1;
+                yield_now().await;
+            }
+            while loopool::metrics().tasks > 1 {
+                assert!(begun.elapsed() < Duration::from_secs(30), "it does not end");
+                yield_now().await;
+            }
+            assert_eq!((drops.get(), sleepers()), (1, 0));
+        });
+    }
+}
+
 #[test]
 fn a_waker_may_outlive_its_task_and_its_runtime() {
     let kept: Arc<Mutex<Vec<Waker>>> = Arc::default();

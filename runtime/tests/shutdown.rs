@@ -1,7 +1,7 @@
 //! `Runtime::shutdown`: the order, the report, and that nothing keeps it from ending.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, Once, mpsc};
 use std::time::{Duration, Instant};
 
 use futures::{AsyncReadExt, AsyncWriteExt};
@@ -406,6 +406,40 @@ fn a_shutdown_inside_another_runtimes_task_does_not_wait() {
     });
 }
 
+/// Tokio's `can_shutdown_with_zero_timeout_in_runtime`. The job is let go only afterwards: who waited for it would wait
+/// for ever.
+#[test]
+fn inside_another_runtimes_task_a_job_that_blocks_is_not_waited_for() {
+    for dropped in [false, true] {
+        let door = Door::default();
+        let (end, ended) = mpsc::channel();
+        let inside = door.clone();
+        runtime(1).run(async move {
+            let inner = runtime(2);
+            let (begin, begun) = mpsc::channel();
+            let job = move || {
+                begin.send(()).unwrap();
+                inside.wait();
+                end.send(()).unwrap();
+            };
+            let waiting = inner.handle().spawn_on(1, || async { to_thread(job).await }).unwrap();
+            begun.recv_timeout(HANG).unwrap();
+            if dropped {
+                drop(inner);
+            } else {
+                let report = inner.shutdown(ShutdownPolicy::default().grace(Duration::ZERO));
+                assert_eq!(report.jobs, jobs(0, 0, 1), "{report}");
+            }
+            // Who waits for it is told, though.
+            assert!(waiting.await.unwrap_err().is_cancelled());
+            create_task(async {}).await.unwrap();
+        });
+        assert_eq!(ended.try_recv(), Err(mpsc::TryRecvError::Empty), "nobody has let it go yet");
+        door.open();
+        ended.recv_timeout(HANG).expect("it goes on by itself");
+    }
+}
+
 #[test]
 fn tasks_that_are_spawned_from_everywhere_all_the_time_do_not_keep_it_from_ending() {
     for _ in 0..20 {
@@ -457,6 +491,50 @@ fn a_panic_while_cleaning_up_counts_as_finished() {
     assert_eq!((report.finished, report.cancelled), (1, 0), "{report}");
     let outcome: Result<(), _> = futures::executor::block_on(task);
     assert!(outcome.unwrap_err().is_panic());
+}
+
+/// How often the process's panic hook was told of `ON_PURPOSE`, which it keeps to itself.
+fn told_of_panics() -> usize {
+    static LISTEN: Once = Once::new();
+    static TOLD: AtomicUsize = AtomicUsize::new(0);
+    LISTEN.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if info.payload().downcast_ref::<&str>() == Some(&ON_PURPOSE) {
+                TOLD.fetch_add(1, SeqCst);
+            } else {
+                before(info);
+            }
+        }));
+    });
+    TOLD.load(SeqCst)
+}
+
+const ON_PURPOSE: &str = "while cleaning up, and nobody awaits it";
+
+/// CPython's `test_asyncio_run_reports_hanging_tasks_errors`. Whoever awaits a task hears of its panic; of the others
+/// only the panic hook does.
+#[test]
+fn after_a_panic_while_cleaning_up_the_result_of_main_is_there() {
+    for loops in [1, 2] {
+        let before = told_of_panics();
+        let cleaned = Count::default();
+        let other = cleaned.guard();
+        let result = runtime(loops).run(async move {
+            drop(create_task(async {
+                let _ = cancellable(forever()).await;
+                std::panic::panic_any(ON_PURPOSE);
+            }));
+            drop(create_task(async move {
+                let _ = cancellable(forever()).await;
+                yield_now().await;
+                drop(other);
+            }));
+            wait_forever(2).await;
+            "the result"
+        });
+        assert_eq!((result, told_of_panics() - before, cleaned.get()), ("the result", 1, 1));
+    }
 }
 
 #[test]
