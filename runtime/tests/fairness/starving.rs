@@ -12,7 +12,8 @@ use futures::executor::block_on;
 use futures::future::poll_fn;
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt, join};
 use loopool::{
-    LoopHandle, create_local_task, create_task, get_running_loop, metrics, sleep, yield_now,
+    LoopHandle, create_local_task, create_task, get_running_loop, metrics, sleep, spawn_on,
+    yield_now,
 };
 
 use super::steps::{Moment, Steps};
@@ -39,18 +40,41 @@ struct Greedy {
     name: &'static str,
     /// How many steps one run may make.
     steps_per_run: u64,
+    /// What it has queued at a time, where that is much.
+    crowd: u64,
+    /// It stays on the loop on which it was started.
+    stays: bool,
     start: fn(&Steps, &Arc<AtomicBool>),
 }
 
-const GREEDY: [Greedy; 8] = [
-    Greedy { name: "a task that wakes itself", steps_per_run: 1, start: self_waking },
-    Greedy { name: "a socket that is always ready", steps_per_run: BUDGET, start: ready_socket },
-    Greedy { name: "two tasks that wake each other", steps_per_run: 1, start: token },
-    Greedy { name: "a chain of tasks that make the next", steps_per_run: 1, start: chain },
-    Greedy { name: "a callback that comes again", steps_per_run: 1, start: callbacks },
-    Greedy { name: "callbacks from another thread", steps_per_run: 1, start: foreign_callbacks },
-    Greedy { name: "wakes from another thread", steps_per_run: 1, start: foreign_wakes },
-    Greedy { name: "a task that makes tasks without end", steps_per_run: 1, start: spawner },
+const USUAL: Greedy =
+    Greedy { name: "", steps_per_run: 1, crowd: 0, stays: false, start: self_waking };
+
+const GREEDY: [Greedy; 9] = [
+    Greedy { name: "a task that wakes itself", ..USUAL },
+    Greedy {
+        name: "a socket that is always ready",
+        steps_per_run: BUDGET,
+        start: ready_socket,
+        ..USUAL
+    },
+    Greedy { name: "two tasks that wake each other", start: token, ..USUAL },
+    Greedy { name: "a chain of tasks that make the next", start: chain, ..USUAL },
+    Greedy { name: "a callback that comes again", stays: true, start: callbacks, ..USUAL },
+    Greedy {
+        name: "callbacks from another thread",
+        stays: true,
+        start: foreign_callbacks,
+        ..USUAL
+    },
+    Greedy { name: "wakes from another thread", start: foreign_wakes, ..USUAL },
+    Greedy { name: "a task that makes tasks without end", start: spawner, ..USUAL },
+    Greedy {
+        name: "a crowd of tasks that wake themselves",
+        crowd: CROWD,
+        start: self_waking_crowd,
+        ..USUAL
+    },
 ];
 
 fn self_waking(steps: &Steps, _: &Arc<AtomicBool>) {
@@ -61,6 +85,15 @@ fn self_waking(steps: &Steps, _: &Arc<AtomicBool>) {
             yield_now().await;
         }
     }));
+}
+
+/// As many as in tokio's `io_driver_called_when_under_load`.
+const CROWD: u64 = 100;
+
+fn self_waking_crowd(steps: &Steps, stop: &Arc<AtomicBool>) {
+    for _ in 0..CROWD {
+        self_waking(steps, stop);
+    }
 }
 
 fn ready_socket(steps: &Steps, _: &Arc<AtomicBool>) {
@@ -199,6 +232,8 @@ const MODEST: [Modest; 9] = [
 #[derive(Clone)]
 struct Turns {
     steps: Steps,
+    /// Until each loop has made [`STEPS`]; else all of them together.
+    each: bool,
     taken: Arc<AtomicU64>,
     longest: Arc<AtomicU64>,
 }
@@ -207,7 +242,8 @@ impl Turns {
     fn one_more(&self) -> bool {
         // Who takes from another thread needs a processor, too.
         thread::yield_now();
-        self.taken.fetch_add(1, Ordering::Relaxed) < ROUNDS || self.steps.total() < STEPS
+        let steps = if self.each { self.steps.least() } else { self.steps.total() };
+        self.taken.fetch_add(1, Ordering::Relaxed) < ROUNDS || steps < STEPS
     }
 
     fn now(&self) -> Moment {
@@ -377,7 +413,9 @@ fn nobody_is_starved_by(number: usize) {
     let greedy = &GREEDY[number];
     for loops in [1, 2] {
         for modest in &MODEST {
-            let bound = BOUND * modest.waits * greedy.steps_per_run;
+            // Of those that move, one loop may get all.
+            let crowd = greedy.crowd * loops as u64;
+            let bound = (BOUND + crowd) * modest.waits * greedy.steps_per_run;
             let longest = longest_wait(greedy, modest, loops);
             let who = format!("{} against {} on {loops} loops", greedy.name, modest.name);
             assert!(longest <= bound, "{who}: {longest} steps, {bound} are allowed");
@@ -390,15 +428,27 @@ fn nobody_is_starved_by(number: usize) {
 fn longest_wait(greedy: &Greedy, modest: &Modest, loops: usize) -> u64 {
     for _ in 0..RUNS {
         let steps = Steps::new(loops);
-        let turns = Turns { steps: steps.clone(), taken: Arc::default(), longest: Arc::default() };
-        let longest = turns.longest.clone();
+        let longest = Arc::<AtomicU64>::default();
+        let turns = Turns {
+            steps: steps.clone(),
+            each: greedy.stays,
+            taken: Arc::default(),
+            longest: longest.clone(),
+        };
         let metrics = run(loops, async {
             let stop = Stop::default();
-            for _ in 0..loops {
-                (greedy.start)(&steps, &stop.0);
+            for index in 0..loops {
+                let (start, steps, stop) = (greedy.start, steps.clone(), stop.0.clone());
+                let start = move || async move {
+                    // Starting is a step: nothing is counted before every loop has made one.
+                    steps.step();
+                    start(&steps, &stop);
+                };
+                spawn_on(index, start).unwrap().await.unwrap();
             }
+            assert!(steps.least() > 0);
             // It has begun to take.
-            while steps.total() == 0 {
+            while steps.total() <= loops as u64 {
                 yield_now().await;
             }
             (modest.turns)(turns).await;
@@ -459,4 +509,9 @@ fn wakes_from_another_thread_starve_nobody() {
 #[test]
 fn a_task_that_makes_tasks_without_end_starves_nobody() {
     nobody_is_starved_by(7);
+}
+
+#[test]
+fn a_crowd_of_tasks_that_wake_themselves_starves_nobody() {
+    nobody_is_starved_by(8);
 }

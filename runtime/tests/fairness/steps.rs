@@ -64,7 +64,12 @@ impl Steps {
         self.now().0.iter().map(|(_, steps)| steps).sum()
     }
 
-    /// Steps since then, of the loop that did least.
+    /// Steps of the loop that did least.
+    pub(crate) fn least(&self) -> u64 {
+        self.since(&Moment(Vec::new()))
+    }
+
+    /// Steps since then, of the loop that did least. None if some loop has never made any: see to it that they have.
     pub(crate) fn since(&self, then: &Moment) -> u64 {
         let now = self.now().0;
         if now.len() < self.0.loops {
