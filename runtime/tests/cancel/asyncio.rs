@@ -2,9 +2,11 @@
 //! `test_taskgroups.py`. Each says where we do the same and where not.
 
 use std::cell::RefCell;
-use std::future::{pending, poll_fn, ready};
-use std::pin::Pin;
+use std::future::{Future, pending, poll_fn, ready};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use futures::future::join;
@@ -14,7 +16,7 @@ use loopool::{
 };
 
 use crate::rules::Own;
-use crate::support::{Deadline, Hands, LONG, Log, Wait, assert_cancelled, lock, outcome};
+use crate::support::{Count, Deadline, Hands, LONG, Log, Wait, assert_cancelled, lock, outcome};
 
 /// TASK-11: the awaited future and its awaiter are cancelled in the same turn. The same: the awaiter ends
 /// cancelled, once, without an error.
@@ -170,6 +172,59 @@ fn shield_cancel_outer() {
     assert_eq!(outcome(inner).unwrap(), "inner");
 }
 
+/// A waker that is counted by who has it.
+struct Bell;
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Waits with a waker of its own.
+async fn wait_with<F: Future>(bell: Arc<Bell>, future: F) -> F::Output {
+    let waker = Waker::from(bell);
+    let mut future = pin!(future);
+    poll_fn(|_| future.as_mut().poll(&mut Context::from_waker(&waker))).await
+}
+
+/// COMB-15: nothing of the awaiter is left at the task. The same if the shield had the handle. Different where the handle
+/// was lent: it remembers whom to wake until the task is done, or until somebody else waits or lets go of it.
+#[test]
+fn shield_cancel_outer_leaves_no_waker() {
+    let hands = Hands::new();
+    let start = |wait: &Wait| {
+        let wait = wait.clone();
+        hands.start(async move { wait.here().await })
+    };
+    let (wait, bell) = (Wait::new(), Arc::new(Bell));
+    let (inner, its) = (start(&wait), bell.clone());
+    let task =
+        hands.start(async move { cancellable(wait_with(its, shield(inner))).await.is_err() });
+    assert!(Arc::strong_count(&bell) > 1, "it waits");
+    hands.cancel(&task);
+    assert!(outcome(task).unwrap());
+    assert_eq!((Arc::strong_count(&bell), wait.drops()), (1, 0));
+    hands.go(&wait);
+    assert_eq!((wait.polls(), wait.drops()), (2, 0), "it goes on to its end");
+
+    for done in [false, true] {
+        let (wait, bell) = (Wait::new(), Arc::new(Bell));
+        let (mut inner, its) = (start(&wait), bell.clone());
+        let task = hands.start(async move {
+            (cancellable(wait_with(its, shield(&mut inner))).await.is_err(), inner)
+        });
+        hands.cancel(&task);
+        let (cancelled, inner) = outcome(task).unwrap();
+        assert!(cancelled && !inner.is_finished());
+        if done {
+            hands.go(&wait);
+            outcome(inner).unwrap();
+        } else {
+            drop(inner);
+        }
+        assert_eq!((Arc::strong_count(&bell), wait.drops()), (1, 0));
+    }
+}
+
 /// COMB-16: the shielded task is cancelled. The same: its awaiter is told.
 #[test]
 fn shield_cancel_inner() {
@@ -181,6 +236,29 @@ fn shield_cancel_inner() {
         (error.is_cancelled(), error.passed_on())
     });
     assert_eq!(outcome(task).unwrap(), (true, None));
+}
+
+/// COMB-16, while the awaiter waits: it is woken, once, and told.
+#[test]
+fn shield_cancel_inner_wakes_who_waits() {
+    let hands = Hands::new();
+    let inner = Rc::new(RefCell::new(hands.start(pending::<()>())));
+    let polls = Count::default();
+    let task = hands.start({
+        let inner = inner.clone();
+        // The handle is lent to the shield for the time of a poll, so that it can be reached in between.
+        let wait = poll_fn(move |cx| Pin::new(&mut shield(&mut *inner.borrow_mut())).poll(cx));
+        let polls = polls.clone();
+        async move {
+            let error = polls.polls_of(wait).await.unwrap_err();
+            (error.is_cancelled(), error.passed_on(), polls.get())
+        }
+    });
+    assert_eq!((polls.get(), task.is_finished()), (1, false));
+    assert!(inner.borrow().cancel().is_some());
+    hands.rest();
+    assert_eq!(outcome(task).unwrap(), (true, None, 2));
+    assert_eq!(polls.get(), 2);
 }
 
 /// COMB-21: what is inside swallows the timeout's request and returns. The same: its value is returned.
@@ -242,7 +320,8 @@ fn shielded_timeout() {
     assert_eq!(outcome(task).unwrap(), 1);
 }
 
-/// COMB-27: a thread gives up waiting for a coroutine and cancels it. The same: the task is cancelled.
+/// COMB-27: a thread gives up waiting for a coroutine and cancels it. The same: the task is cancelled, and nothing
+/// of it is left while the loop goes on.
 #[test]
 fn run_coroutine_threadsafe_with_timeout() {
     struct OnDrop(std::sync::mpsc::Sender<()>);
@@ -251,27 +330,41 @@ fn run_coroutine_threadsafe_with_timeout() {
             let _ = self.0.send(());
         }
     }
+    /// Only a hang lasts so long.
+    const PATIENCE: Duration = Duration::from_secs(30);
     let event_loop = EventLoop::new().unwrap();
     let handle = event_loop.threadsafe_handle();
     let (dropped, is_dropped) = std::sync::mpsc::channel();
+    let (begin, begun) = std::sync::mpsc::channel();
+    let log = Log::new();
+    let inside = log.clone();
     let thread = std::thread::spawn(move || {
         let guard = OnDrop(dropped);
         let mut job = handle.run_coroutine_threadsafe(async move {
             let _guard = guard;
-            pending::<()>().await;
+            begin.send(()).unwrap();
+            let cancelled = cancellable(pending::<()>()).await.unwrap_err();
+            inside.note("cancelled");
+            match cancelled.reraise().await {}
         });
+        begun.recv_timeout(PATIENCE).unwrap();
         assert!(job.result(Some(Duration::ZERO)).is_err());
-        job.cancel()
+        let cancelled = job.cancel();
+        (cancelled, job.result(Some(PATIENCE)).map(|(): ()| ()))
     });
     event_loop
         .run_until_complete(async {
             let begin = Instant::now();
-            while is_dropped.try_recv().is_err() && begin.elapsed() < Duration::from_secs(30) {
+            while is_dropped.try_recv().is_err() {
+                assert!(begin.elapsed() < PATIENCE, "the task goes on");
                 yield_now().await;
             }
+            assert_eq!(log.all(), ["cancelled"]);
+            assert_eq!(loopool::metrics().tasks, 1, "only this one is left");
         })
         .unwrap();
-    assert!(thread.join().unwrap());
+    let (cancelled, outcome) = thread.join().unwrap();
+    assert!(cancelled && outcome.unwrap_err().is_cancelled());
 }
 
 /// TG-11: an error from inside and a request from outside coincide. The same: the error can be handled,

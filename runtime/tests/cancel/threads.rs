@@ -1,37 +1,48 @@
 //! Requests from other threads.
 
+use std::collections::HashSet;
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use loopool::{Runtime, cancellable, create_task, yield_now};
+use loopool::{RequestId, Runtime, cancellable, create_task, yield_now};
 
 use crate::support::Count;
 
 /// Only a hang lasts so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Every wait of the task is in a scope, so no request can end it, wherever it meets it.
 #[test]
 fn every_request_is_delivered_once_or_counted_with_another() {
     let runtime = Runtime::builder().loops(2).build().unwrap();
-    let taken = Count::default();
+    let (begun, taken) = (Count::default(), Count::default());
     let stop = Arc::new(AtomicBool::new(false));
     let (task, ids) = runtime.run_until_complete(async {
         let task = Arc::new(create_task({
-            let (taken, stop) = (taken.clone(), stop.clone());
+            let (begun, taken, stop) = (begun.clone(), taken.clone(), stop.clone());
             async move {
+                begun.add();
                 let mut seen = Vec::new();
-                while !stop.load(Ordering::SeqCst) {
-                    if let Err(cancelled) = cancellable(pending::<()>()).await {
+                for round in 0.. {
+                    if stop.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let outcome = match round % 2 {
+                        0 => cancellable(pending::<()>()).await,
+                        _ => cancellable(yield_now()).await,
+                    };
+                    if let Err(cancelled) = outcome {
                         seen.push(cancelled.request());
                         taken.add();
                     }
-                    yield_now().await;
                 }
                 seen
             }
         }));
+        // Before its first poll, not a line of it would run.
+        until(|| begun.get() == 1).await;
         let asking = task.clone();
         let ids = loopool::to_thread(move || {
             let both = Barrier::new(2);
@@ -47,25 +58,30 @@ fn every_request_is_delivered_once_or_counted_with_another() {
             })
         });
         let mut ids = ids.await.unwrap();
+        // It waits for requests in every other round, so it takes the last one of those at the latest.
+        until(|| taken.get() > 0).await;
         stop.store(true, Ordering::SeqCst);
         // In case it waits in a scope.
         ids.extend(task.cancel());
-        let begin = Instant::now();
-        while !task.is_finished() && begin.elapsed() < PATIENCE {
-            yield_now().await;
-        }
-        (Arc::into_inner(task).unwrap(), ids)
+        until(|| task.is_finished()).await;
+        (Arc::into_inner(task).unwrap(), HashSet::<RequestId>::from_iter(ids))
     });
-    let seen = runtime.run_until_complete(async move {
-        assert!(task.is_finished(), "it hangs");
-        // The last request may have met it between two scopes.
-        task.await
-    });
-    if let Ok(seen) = seen {
-        assert_eq!(seen.len(), taken.get());
-        let distinct: std::collections::HashSet<_> = seen.iter().collect();
-        assert_eq!(distinct.len(), seen.len(), "a request was delivered twice");
-        assert!(seen.iter().all(|id| ids.contains(id)), "a request came from nowhere");
+    let seen = runtime.run_until_complete(task).expect("no request ends it");
+    assert!(!seen.is_empty());
+    assert_eq!(seen.len(), taken.get());
+    let distinct: HashSet<_> = seen.iter().copied().collect();
+    assert_eq!(distinct.len(), seen.len(), "a request was delivered twice");
+    assert!(distinct.is_subset(&ids), "a request came from nowhere");
+    // The task's last poll may see one and complete all the same, and one more may come during it.
+    let lost = ids.len() - seen.len();
+    assert!(lost <= 2, "{lost} of {} were not delivered", ids.len());
+}
+
+async fn until(done: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < PATIENCE, "it hangs");
+        yield_now().await;
     }
 }
 
