@@ -1,17 +1,17 @@
 //! Every way a task can end, with every way its handle can go, with every request to cancel.
 //!
 //! What must come of it is written down once more, as plain rules ([`expected`]), and everything is
-//! counted: polls, drops of the future, drops of the output, what the handle said.
+//! counted: polls, drops of the future, drops of the output, wakes of who waits, what the handle said.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use loopool::{JoinError, Runtime, Task, create_task, spawn_on, yield_now};
+use loopool::{JoinError, Runtime, Task, create_local_task, create_task, spawn_on, yield_now};
 
 /// Nothing here takes this long; it is the limit against hanging.
 const HANG: Duration = Duration::from_secs(30);
@@ -34,7 +34,11 @@ enum Does {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Handle {
     Awaited,
+    /// Somebody waits from before the first poll on: his waker is in the cell when the task ends.
+    AwaitedAllAlong,
     DroppedBefore,
+    /// After the first poll, by somebody who had begun to wait; or after the end, if the task does not wait.
+    DroppedMeanwhile,
     DroppedAfter,
     KeptBeyondTheRuntime,
 }
@@ -60,6 +64,7 @@ enum Woken {
 enum Kind {
     Anywhere,
     Placed,
+    Local,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,11 +82,19 @@ fn cases() -> impl Iterator<Item = Case> {
     let mut cases = Vec::new();
     let all_does =
         [ReadyAtOnce, ReadyAfterAWake, NeverReady, PanicsInPoll, PanicsInDrop, OutputPanicsInDrop];
+    let all_handles = [
+        Awaited,
+        AwaitedAllAlong,
+        DroppedBefore,
+        DroppedMeanwhile,
+        DroppedAfter,
+        KeptBeyondTheRuntime,
+    ];
     for does in all_does {
-        for handle in [Awaited, DroppedBefore, DroppedAfter, KeptBeyondTheRuntime] {
+        for handle in all_handles {
             for cancel in [Not, BeforeTheFirstPoll, WhileIdle, ByItself, AfterCompletion] {
                 for woken in [ByItsLoop, ByAThread] {
-                    for kind in [Anywhere, Placed] {
+                    for kind in [Anywhere, Placed, Local] {
                         for loops in [1, 2] {
                             cases.push(Case { does, handle, cancel, woken, kind, loops });
                         }
@@ -100,8 +113,14 @@ impl Case {
             Cancel::BeforeTheFirstPoll => Cancel::BeforeTheFirstPoll,
             _ if self.handle == Handle::DroppedBefore => Cancel::Not,
             Cancel::AfterCompletion if self.does == Does::NeverReady => Cancel::Not,
+            Cancel::AfterCompletion if self.handle == Handle::DroppedMeanwhile => Cancel::Not,
             cancel => cancel,
         }
+    }
+
+    /// Whether somebody begins to wait before the first poll.
+    fn has_joiner(self) -> bool {
+        matches!(self.handle, Handle::AwaitedAllAlong | Handle::DroppedMeanwhile)
     }
 }
 
@@ -153,6 +172,31 @@ struct Log {
     futures: AtomicUsize,
     outputs: AtomicUsize,
     waker: Mutex<Option<Waker>>,
+    joiner: Arc<Joiner>,
+}
+
+/// Who waits for the task.
+#[derive(Default)]
+struct Joiner(AtomicUsize);
+
+impl Wake for Joiner {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+impl Joiner {
+    fn wakes(&self) -> usize {
+        self.0.load(SeqCst)
+    }
+
+    /// Begins to wait. It is none of the requests of whoever calls this.
+    async fn wait(self: &Arc<Self>, task: &mut Task<Output>) {
+        let waker = Waker::from(self.clone());
+        let cx = &mut Context::from_waker(&waker);
+        let waits = loopool::isolate(poll_fn(|_| Poll::Ready(Pin::new(&mut *task).poll(cx)))).await;
+        assert!(waits.is_pending());
+    }
 }
 
 struct Output {
@@ -279,11 +323,15 @@ async fn live(case: Case, log: Arc<Log>) -> Option<Task<Output>> {
     let me = Arc::default();
     let hold = Hold::new(case.loops);
     let subject = Subject { case, log: log.clone(), me: Arc::clone(&me) };
-    let task = match case.kind {
+    let mut task = match case.kind {
         Kind::Anywhere => create_task(subject),
         Kind::Placed => spawn_on(case.loops - 1, move || subject).unwrap(),
+        Kind::Local => create_local_task(subject),
     };
     assert!(!task.is_finished());
+    if case.has_joiner() {
+        log.joiner.wait(&mut task).await;
+    }
     if case.cancel() == Cancel::BeforeTheFirstPoll {
         assert!(task.cancel().is_some(), "{case:?}");
     }
@@ -297,6 +345,18 @@ async fn live(case: Case, log: Arc<Log>) -> Option<Task<Output>> {
 
     if expected.polls > 1 {
         until(case, "its first poll", || log.waker.lock().unwrap().is_some()).await;
+        let let_go = || {
+            if case.handle == Handle::DroppedMeanwhile {
+                handle.lock().unwrap().take();
+            }
+        };
+        // Else the request comes first.
+        if case.cancel() != Cancel::WhileIdle {
+            let_go();
+        }
+        if case.handle == Handle::DroppedMeanwhile && case.cancel() == Cancel::Not {
+            assert_eq!(Arc::strong_count(&log.joiner), 1, "{case:?}: its waker was kept");
+        }
         match case.cancel() {
             Cancel::WhileIdle => {
                 let handle = handle.clone();
@@ -305,6 +365,7 @@ async fn live(case: Case, log: Arc<Log>) -> Option<Task<Output>> {
                     assert!(handle.as_ref().unwrap().cancel().is_some());
                 };
                 by(case, ask).await;
+                let_go();
             }
             Cancel::ByItself => {}
             _ => {
@@ -320,6 +381,11 @@ async fn live(case: Case, log: Arc<Log>) -> Option<Task<Output>> {
             None => log.futures.load(SeqCst) == 1 && log.outputs.load(SeqCst) == expected.outputs,
         })
         .await;
+        if case.handle == Handle::AwaitedAllAlong {
+            until(case, "who waits for it is woken", || log.joiner.wakes() > 0).await;
+        }
+    } else {
+        assert_eq!(log.joiner.wakes(), 0, "{case:?}");
     }
     let task = handle.lock().unwrap().take();
     let task = task?;
@@ -328,8 +394,10 @@ async fn live(case: Case, log: Arc<Log>) -> Option<Task<Output>> {
         assert_eq!(task.cancel(), None, "{case:?}");
     }
     match case.handle {
-        Handle::Awaited if expected.before_the_end => look(case, task.await),
-        Handle::DroppedAfter if expected.before_the_end => {
+        Handle::Awaited | Handle::AwaitedAllAlong if expected.before_the_end => {
+            look(case, task.await);
+        }
+        Handle::DroppedAfter | Handle::DroppedMeanwhile if expected.before_the_end => {
             drop(task);
             assert_eq!(log.outputs.load(SeqCst), expected.outputs, "{case:?}");
         }
@@ -346,7 +414,7 @@ fn check(case: Case) {
     if let Some(task) = task {
         assert!(task.is_finished(), "{case:?}");
         match case.handle {
-            Handle::DroppedAfter => drop(task),
+            Handle::DroppedAfter | Handle::DroppedMeanwhile => drop(task),
             _ => look(case, futures::executor::block_on(task)),
         }
     }
@@ -358,8 +426,19 @@ fn check(case: Case) {
         (expected.polls, 1, expected.outputs),
         "{case:?}"
     );
+    // Who waits is woken once, unless the handle went before the end.
+    let wakes = log.joiner.wakes();
+    let right = match case.handle {
+        Handle::AwaitedAllAlong => wakes == 1,
+        Handle::DroppedMeanwhile if expected.polls > 1 && case.cancel() == Cancel::Not => {
+            wakes == 0
+        }
+        Handle::DroppedMeanwhile => wakes <= 1,
+        _ => wakes == 0,
+    };
+    assert!(right, "{case:?}: {wakes} wakes");
     // Nobody keeps anything of it.
-    assert_eq!(Arc::strong_count(&log), 1, "{case:?}");
+    assert_eq!((Arc::strong_count(&log), Arc::strong_count(&log.joiner)), (1, 1), "{case:?}");
 }
 
 #[test]
@@ -379,5 +458,5 @@ fn every_end_of_a_task() {
         check(case);
         count += 1;
     }
-    assert_eq!(count, 6 * 4 * 5 * 2 * 2 * 2);
+    assert_eq!(count, 6 * 6 * 5 * 2 * 3 * 2);
 }
