@@ -205,14 +205,20 @@ pub(crate) struct LatePoll<'a> {
     record: &'a Record,
     outer: Level,
     before: Before,
+    more: bool,
 }
 
 impl<'a> LatePoll<'a> {
     #[cold]
-    pub(super) fn begin(record: &'a Record, request: RequestId) -> Self {
+    pub(super) fn begin(record: &'a Record, request: RequestId, more: bool) -> Self {
         let (outer, before) = (record.level.get(), record.before());
         record.begin(request);
-        LatePoll { record, outer, before }
+        LatePoll { record, outer, before, more }
+    }
+
+    /// Whether there are more requests for it.
+    pub(super) fn more(&self) -> bool {
+        self.more
     }
 
     /// The request, if it was put off.

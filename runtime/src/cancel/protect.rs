@@ -66,7 +66,7 @@ impl<F: Future> Future for Protect<F> {
             drop(closed);
             if polled.is_pending() {
                 record.protect(this.hold, marks, ForeignWaker::is_needed(record, cx));
-                this.foreign.put_off(late.as_ref());
+                this.foreign.after(late, cx);
                 // A set that did not poll us in a pass would let it go by.
                 this.foreign.leave(record, cx);
             } else {

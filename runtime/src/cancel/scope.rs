@@ -127,7 +127,7 @@ impl<F: Future> Cancellable<F> {
             return Poll::Ready(Ok(output));
         }
         let polled = self.as_mut().pending(record, cx, marks, pass);
-        self.project().foreign.put_off(late.as_ref());
+        self.project().foreign.after(late, cx);
         polled
     }
 

@@ -340,6 +340,10 @@ impl Left {
     }
 }
 
+fn wake_again(cx: &Context<'_>) {
+    run_caught("a waker", || cx.waker().wake_by_ref());
+}
+
 fn wake_each(wakers: Vec<Arc<Waker>>) {
     for waker in wakers {
         run_caught("a waker", || waker.wake_by_ref());
@@ -420,12 +424,16 @@ impl ForeignWaker {
         self.0.as_ref().filter(|place| place.list.unreached() > 0)?.reached(record, cx)
     }
 
-    /// The request was put off in the pass that came late: it comes again.
-    pub(crate) fn put_off(&self, late: Option<&LatePoll<'_>>) {
-        if let (Some(place), Some(late)) = (&self.0, late)
-            && let Some(request) = late.held()
-        {
-            place.list.put_off(place.key, request);
+    /// It is pending after the pass that came late. If the request was put off in it, it comes again, and so do the others
+    /// that it has not got; else they come now.
+    pub(crate) fn after(&self, late: Option<LatePoll<'_>>, cx: &Context<'_>) {
+        let (Some(place), Some(late)) = (&self.0, late) else { return };
+        let (held, more) = (late.held(), late.more());
+        drop(late);
+        match held {
+            Some(request) => place.list.put_off(place.key, request),
+            None if more => wake_again(cx),
+            None => {}
         }
     }
 
@@ -482,10 +490,10 @@ impl Place {
         let is_for_us = |request, of_task| is_here && (of_task || record.is_fired(request));
         let (door, visible) = (record.door(), record.visible());
         let (found, more) = self.list.reach(self.key, door, visible, is_for_us);
-        if more {
-            run_caught("a waker", || cx.waker().wake_by_ref());
+        if more && found.is_none() {
+            wake_again(cx);
         }
-        found.map(|request| LatePoll::begin(record, request))
+        found.map(|request| LatePoll::begin(record, request, more))
     }
 
     #[cold]

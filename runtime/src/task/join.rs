@@ -237,7 +237,7 @@ impl<T> Task<T> {
             // `None` if it has ended meanwhile, and its output is on its way; or if it is one of a circle.
             let _ = run::cancel(self.header, Some(record.origin(request)));
         }
-        drop(late);
+        state.foreign.after(late, cx);
         state.foreign.leave(record, cx);
     }
 }
