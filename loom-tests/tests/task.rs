@@ -116,6 +116,11 @@ mod context {
         f(unsafe { record.as_ref() })
     }
 
+    /// No model sets a record aside.
+    pub(crate) fn with_record_around<R>(f: impl FnOnce(Option<&Record>) -> R) -> R {
+        with_record(f)
+    }
+
     pub(crate) fn with_own_record<T>(f: impl FnOnce(&Record) -> Poll<T>) -> Poll<T> {
         with_record(|record| f(record.expect("every model polls in tasks")))
     }

@@ -1,7 +1,7 @@
 //! What the current thread is doing: which loop it drives, and the record of what it polls.
 //!
-//! Two pointers in a thread-local without destructor, so they can be asked for while a thread ends.
-//! Both are saved and restored by guards, so that leaving by a panic restores what was outside.
+//! Pointers in a thread-local without destructor, so they can be asked for while a thread ends. They are
+//! saved and restored by guards, so that leaving by a panic restores what was outside.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -19,11 +19,17 @@ use crate::task::Recycler;
 struct State {
     core: Cell<*const Core>,
     record: Cell<*const Record>,
+    /// The record that was set aside by who is on the stack above it, if one was.
+    aside: Cell<*const Record>,
 }
 
 thread_local! {
     static STATE: State = const {
-        State { core: Cell::new(ptr::null()), record: Cell::new(ptr::null()) }
+        State {
+            core: Cell::new(ptr::null()),
+            record: Cell::new(ptr::null()),
+            aside: Cell::new(ptr::null()),
+        }
     };
 }
 
@@ -120,6 +126,31 @@ pub(crate) fn hide_record() -> Entered<'static> {
     Entered { outer: replace_record(ptr::null()), record: PhantomData }
 }
 
+/// As [`hide_record`], for code of the task that may have others polled by somebody else's executor: it can
+/// still ask for the record [around](with_record_around) it.
+pub(crate) fn set_record_aside() -> SetAside {
+    let hidden = hide_record();
+    STATE.with(|state| {
+        let outer = state.aside.get();
+        if !hidden.outer.is_null() {
+            state.aside.set(hidden.outer);
+        }
+        SetAside { _hidden: hidden, outer }
+    })
+}
+
+/// Never leaked, as [`Entered`]: whoever entered the record is on the stack below us.
+pub(crate) struct SetAside {
+    _hidden: Entered<'static>,
+    outer: *const Record,
+}
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        STATE.with(|state| state.aside.set(self.outer));
+    }
+}
+
 #[inline]
 fn replace_record(record: *const Record) -> *const Record {
     STATE.with(|state| state.record.replace(record))
@@ -147,6 +178,17 @@ pub(crate) fn with_record<R>(f: impl FnOnce(Option<&Record>) -> R) -> R {
     f(unsafe { record.as_ref() })
 }
 
+/// As [`with_record`], for what is not polled but merely asks or is dropped: a record that was set aside is
+/// good for it.
+pub(crate) fn with_record_around<R>(f: impl FnOnce(Option<&Record>) -> R) -> R {
+    let record = STATE.with(|state| {
+        let record = state.record.get();
+        if record.is_null() { state.aside.get() } else { record }
+    });
+    // SAFETY: as in `with_record`; one that was set aside is further down, and `SetAside` is between.
+    f(unsafe { record.as_ref() })
+}
+
 /// As [`with_record`], for a scope: with no record it makes one for itself.
 #[inline]
 pub(crate) fn with_own_record<T>(f: impl FnOnce(&Record) -> Poll<T>) -> Poll<T> {
@@ -171,7 +213,7 @@ fn outside_tasks<T>(f: impl FnOnce(&Record) -> Poll<T>) -> Poll<T> {
 
 /// Whether a task is being polled on this thread that may be polled on others, too.
 pub(crate) fn inside_a_task_that_may_move() -> bool {
-    with_record(|record| {
+    with_record_around(|record| {
         let task = record.and_then(Record::task);
         // SAFETY: who polls a task holds a reference to it.
         task.is_some_and(|task| !unsafe { task.as_ref() }.is_local())

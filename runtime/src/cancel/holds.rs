@@ -19,7 +19,7 @@ impl Hold {
     pub(super) fn end(&mut self) {
         self.pending = None;
         if let Some(counted) = self.counted.take() {
-            context::with_record(|record| {
+            context::with_record_around(|record| {
                 if let Some(record) = record {
                     record.release(counted);
                 }

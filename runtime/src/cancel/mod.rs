@@ -60,6 +60,8 @@
 //!     when none is reached: a thread may be in the way that is about to wake one of them.
 //! 15. The record is found through a pointer of the thread, saved and restored. Without a record (in
 //!     another executor) scopes are transparent, and a timeout makes a small one for its own subtree.
+//!     So it is in [`isolate`], and in [`block_in_place`](crate::block_in_place), where another executor
+//!     may be driven; but there the task's code may still ask, and drop what the record knows of.
 //! 16. A scope is in its final state before the destructor of what was inside it runs.
 //! 17. A scope obeys the task that polls it now, whichever polled it before.
 //! 18. [`cancelling`] counts the requests to the task that were not taken back, and the fired timeouts
@@ -112,7 +114,7 @@ impl fmt::Debug for RequestId {
 /// How many requests to cancel the current task there are that were not taken back by [`uncancel`],
 /// and how many timeouts around the caller have fired. Zero outside tasks and timeouts.
 pub fn cancelling() -> usize {
-    context::with_record(|record| {
+    context::with_record_around(|record| {
         record.map_or(0, |record| {
             let requests = record.task().map_or(0, task::requests);
             requests + record.fired()
@@ -139,5 +141,5 @@ pub fn cancelling() -> usize {
 /// # });
 /// ```
 pub fn uncancel() -> usize {
-    context::with_record(|record| record.map_or(0, Record::uncancel))
+    context::with_record_around(|record| record.map_or(0, Record::uncancel))
 }

@@ -137,7 +137,8 @@ impl<T, S: Shieldable<Output = Result<T, JoinError>>> Future for Shield<S> {
 /// budget is spent.
 ///
 /// For what belongs to nobody in particular: a future in a `Shared` that several tasks poll (scopes in
-/// it would take the request of whichever polls), or another executor that is driven from inside.
+/// it would take the request of whichever polls), or another executor that is driven from inside, if that
+/// is not done in [`block_in_place`](crate::block_in_place).
 ///
 /// ```
 /// use futures::FutureExt;

@@ -134,7 +134,7 @@ impl Future for Reraise {
 impl Drop for Reraise {
     fn drop(&mut self) {
         if let Some(serial) = self.raised.take() {
-            context::with_record(|record| {
+            context::with_record_around(|record| {
                 if let Some(record) = record {
                     record.withdraw(serial);
                 }

@@ -3,6 +3,9 @@
 //! The loop says that it blocks, so nobody waits to find out: what lies in its slot goes into its deque,
 //! and if all others sleep or block, too, somebody is called. What the function wakes goes into the
 //! deque as well, never into the slot, and somebody is called for it.
+//!
+//! It may drive another executor. What that one polls does not see the task's record: the budget would be
+//! that of a poll which does not end meanwhile, and scopes would take the task's request.
 
 use super::core::{Core, MAINTENANCE};
 use crate::context;
@@ -14,6 +17,9 @@ use crate::context;
 /// timers, at once; when they all block, too, a [spare worker](crate::RuntimeBuilder::spare_workers) does.
 /// Local tasks and callbacks of this loop wait, and so do the other branches of a `join!` in the same
 /// task. It is not reported as a stall.
+///
+/// What another executor polls in it, such as `block_on`, does not belong to the task, as if it were
+/// [isolated](crate::isolate). The function itself may ask whether the task is [to end](crate::cancelling).
 ///
 /// A function that waits for other tasks waits for ever once it is called on all loops and spare workers
 /// at the same time.
@@ -36,6 +42,7 @@ where
 {
     let core = context::current_core();
     let _blocking = core.as_deref().and_then(Blocking::begin);
+    let _aside = context::set_record_aside();
     function()
 }
 

@@ -71,7 +71,7 @@ pin_project! {
     impl<F> PinnedDrop for Timeout<F> {
         fn drop(this: Pin<&mut Self>) {
             if let Some(request) = *this.project().request {
-                context::with_record(|record| {
+                context::with_record_around(|record| {
                     if let Some(record) = record {
                         record.strike(request);
                     }

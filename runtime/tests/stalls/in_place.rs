@@ -1,16 +1,21 @@
 //! `block_in_place`.
 
 use std::cell::RefCell;
+use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::sync::mpsc;
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::channel::oneshot;
+use futures::executor::block_on;
+use loopool::sync::mpsc::{Receiver, unbounded_channel};
 use loopool::{
-    EventLoop, block_in_place, create_local_task, create_task, get_running_loop, sleep, timeout,
-    yield_now,
+    EventLoop, block_in_place, cancellable, cancelling, create_local_task, create_task,
+    get_running_loop, sleep, timeout, yield_now,
 };
 
 use crate::reports::{in_one_of_five_attempts, listen, take_said};
@@ -139,6 +144,77 @@ fn a_spare_worker_may_do_it_too() {
         let (outer, inner) = receive.recv_timeout(HANG).unwrap();
         assert!(outer.is_some() && inner.is_some() && outer != inner, "{outer:?} {inner:?}");
         blocker.release().await;
+    });
+}
+
+async fn receive_200(from: &mut Receiver<u32>) {
+    for _ in 0..200 {
+        from.recv().await.unwrap();
+    }
+}
+
+#[test]
+fn another_executor_in_it_was_held_up_by_the_budget_of_the_task() {
+    runtime(2).run(async {
+        let task = create_task(async {
+            let (send, mut receive) = unbounded_channel();
+            for number in 0..600 {
+                send.send(number).unwrap();
+            }
+            // `block_on` would poll again at once, for ever: once is enough to see.
+            let polled_once = || receive_200(&mut receive).now_or_never();
+            assert!(block_in_place(polled_once).is_some());
+            block_in_place(|| block_on(receive_200(&mut receive)));
+            // What the task polls itself has a budget, after a panic, too.
+            assert!(catch_unwind(|| block_in_place(|| panic!("caught"))).is_err());
+            assert!(receive_200(&mut receive).now_or_never().is_none());
+        });
+        timeout(HANG, task).await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_scope_in_it_took_the_request_of_the_task() {
+    runtime(2).run(async {
+        let (begin, begun) = oneshot::channel();
+        let mut begin = Some(begin);
+        let task = create_task(async move {
+            let mut seen = Vec::new();
+            let scope = cancellable(poll_fn(|_| {
+                let inner = || cancellable(pending::<()>()).now_or_never();
+                let taken = block_in_place(inner).is_some();
+                // The function itself may ask.
+                seen.push((taken, block_in_place(|| block_in_place(cancelling))));
+                if let Some(begin) = begin.take() {
+                    begin.send(()).unwrap();
+                }
+                if taken { Poll::Ready(()) } else { Poll::Pending }
+            }));
+            let cancelled = scope.await.is_err();
+            (cancelled, seen)
+        });
+        begun.await.unwrap();
+        task.cancel();
+        let (cancelled, seen) = timeout(HANG, task).await.unwrap().unwrap();
+        assert_eq!((cancelled, &*seen), (true, &[(false, 0), (false, 1)][..]));
+    });
+}
+
+#[test]
+fn what_is_raised_again_and_dropped_in_it_is_withdrawn() {
+    runtime(2).run(async {
+        let (begin, begun) = oneshot::channel();
+        let task = create_task(async move {
+            begin.send(()).unwrap();
+            let cancelled = cancellable(pending::<()>()).await.unwrap_err();
+            let mut raised = Box::pin(cancelled.reraise());
+            assert!(futures::poll!(&mut raised).is_pending());
+            block_in_place(move || drop(raised));
+            yield_now().await;
+        });
+        begun.await.unwrap();
+        task.cancel();
+        timeout(HANG, task).await.unwrap().unwrap();
     });
 }
 
