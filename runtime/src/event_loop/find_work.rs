@@ -202,11 +202,12 @@ impl Core {
         let begun = Instant::now();
         let sentinel = shared.begin_sentinel(self.index);
         self.half().counters.parked();
-        let notified = self.wait_for_events_parked(sentinel.then_some(SENTINEL_LIMIT), begun);
-        if sentinel {
-            shared.end_sentinel();
-        }
-        notified
+        let awake = || {
+            if sentinel {
+                shared.end_sentinel();
+            }
+        };
+        self.wait_for_events_parked(sentinel.then_some(SENTINEL_LIMIT), begun, awake)
     }
 
     /// Whether there is something that only this loop can do, and has not begun with.
@@ -219,8 +220,13 @@ impl Core {
         !self.half().mailbox.is_empty() || is_over()
     }
 
-    /// True when somebody woke us.
-    pub(super) fn wait_for_events_parked(&self, limit: Option<Duration>, begun: Instant) -> bool {
+    /// True when somebody woke us. `awake` is called when we are, before any foreign code.
+    pub(super) fn wait_for_events_parked(
+        &self,
+        limit: Option<Duration>,
+        begun: Instant,
+        awake: impl FnOnce(),
+    ) -> bool {
         let timer = self.half().timers.with(|wheel| wheel.next_deadline());
         let until_timer = timer.map(|deadline| deadline.saturating_duration_since(begun));
         let limit = [limit, until_timer].into_iter().flatten().min();
@@ -229,6 +235,7 @@ impl Core {
         let Scratch { events, wakers, .. } = &mut *scratch;
         let waited = self.half().reactor.wait(events, limit, wakers);
         let notified = self.shared.idle.unpark(self.index);
+        awake();
         let how_long = begun.elapsed();
         self.patience.borrow_mut().slept(how_long, notified);
         self.engines.borrow_mut().slept(how_long);

@@ -9,8 +9,9 @@
 //!
 //! The watch thread finds out who does not come round (`runtime/watch.rs`), and marks it. Whoever is awake
 //! looks after those that are marked when it maintains itself. A loop that goes to sleep while there are any
-//! does so with a time limit, as the *sentinel*; if all slept before, one is woken. When nobody is left for
-//! that, the watch thread does it, and calls spare workers (`spare.rs`).
+//! does so with a time limit, as the *sentinel*; if all slept before, one is woken. It is the sentinel only
+//! while it sleeps: what it then runs, wakers first, may block it, and another one is woken. When nobody is
+//! left for that, the watch thread does it, and calls spare workers (`spare.rs`).
 
 use std::io;
 use std::task::Waker;

@@ -184,7 +184,7 @@ impl<'a> Spare<'a> {
         core.half().counters.parked();
         let begun = Instant::now();
         let left = self.keep_alive.saturating_sub(begun - self.last_helped);
-        let notified = core.wait_for_events_parked(Some(left), begun);
+        let notified = core.wait_for_events_parked(Some(left), begun, || ());
         if notified || !core.nothing_ready() || self.last_helped.elapsed() < self.keep_alive {
             return None;
         }

@@ -1,14 +1,17 @@
 //! Who does a blocked loop's work, and a loop's that nobody drives.
 
+use std::future::Future;
 use std::ops::Range;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
+use futures::channel::mpsc::unbounded;
 use futures::channel::oneshot;
-use futures::{AsyncReadExt, AsyncWriteExt};
+use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use loopool::net::TcpStream;
-use loopool::{create_task, sleep, yield_now};
+use loopool::{block_in_place, create_task, sleep, spawn_on, yield_now};
 
 use crate::support::{Blocker, HANG, builder, pair, runtime, spare};
 
@@ -171,4 +174,52 @@ fn between_two_runs_the_main_loop_is_looked_after() {
         // And it is its own master again.
         runtime.run_until_complete(async { sleep(Duration::from_millis(5)).await });
     }
+}
+
+struct Calls<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> Wake for Calls<F> {
+    fn wake(self: Arc<Self>) {
+        (self.0)();
+    }
+}
+
+fn waker(call: impl Fn() + Send + Sync + 'static) -> Waker {
+    Arc::new(Calls(call)).into()
+}
+
+/// Another loop has to take the role, for it and for the one that it looked after.
+#[test]
+fn the_sentinel_kept_its_role_while_it_was_stuck_in_a_waker() {
+    runtime(3).run(async {
+        // All come to rest. So this loop is the next one that does, and becomes the sentinel.
+        sleep(Duration::from_millis(20)).await;
+        let (begin, begun) = mpsc::channel();
+        let (release, released) = mpsc::channel();
+        let block = move || async move {
+            block_in_place(|| {
+                begin.send(()).unwrap();
+                released.recv_timeout(2 * HANG).unwrap();
+            });
+        };
+        let blocker = spawn_on(1, block).unwrap();
+        begun.recv_timeout(HANG).unwrap();
+
+        let (send, receive) = mpsc::channel();
+        let (tell, mut told) = unbounded();
+        let receive = Mutex::new(receive);
+        let stuck = waker(move || {
+            let received = receive.lock().unwrap().recv_timeout(HANG);
+            tell.unbounded_send(received).unwrap();
+        });
+        let sends = waker(move || send.send(()).unwrap());
+        // Both timers lie here.
+        let mut first = Box::pin(sleep(Duration::from_millis(200)));
+        let mut second = Box::pin(sleep(Duration::from_millis(400)));
+        assert!(first.as_mut().poll(&mut Context::from_waker(&stuck)).is_pending());
+        assert!(second.as_mut().poll(&mut Context::from_waker(&sends)).is_pending());
+        assert_eq!(told.next().await, Some(Ok(())));
+        release.send(()).unwrap();
+        blocker.await.unwrap();
+    });
 }
