@@ -637,6 +637,14 @@ pub(crate) const BUGS: &[Bug] = &[
         model: "a_call_reaches_a_spare_worker_that_goes_to_rest",
     },
     Bug {
+        what: "a spare worker goes to rest though it was called",
+        file: SPARE,
+        find: "let called = self.called.load(Ordering::Acquire);",
+        replace: "let called = false;",
+        test: "spare",
+        model: "a_call_reaches_a_spare_worker_that_goes_to_rest",
+    },
+    Bug {
         what: "a spare worker counts as a sleeper",
         file: IDLE,
         find: "        if index < self.loops {

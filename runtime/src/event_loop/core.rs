@@ -321,7 +321,7 @@ impl Core {
 
     /// After there was nothing to do: if there is now, what we run may take long, and somebody has to
     /// watch.
-    fn have_work(&self) {
+    pub(super) fn have_work(&self) {
         if !self.nothing_ready() {
             self.begin_work();
         }

@@ -7,10 +7,13 @@
 //!
 //! # Protocol
 //! - It *helps* from a call until one loop has made progress since, or sleeps. It looks after every poll.
-//! - The call is a flag and a notification as in `idle.rs`. Who calls has seen that the spare sleeps, sets
-//!   the flag and then notifies; the spare looks at the flag after every sleep.
+//! - The call is a flag and a notification as in `idle.rs`. Who calls sets the flag, then notifies (F1); the
+//!   spare looks at the flag in every turn, and once more when it has said that it sleeps (F2).
+//! - The flag stays set until it has helped. So who would call sees whether it will or does.
 //! - What must not move (a local task, a callback, which its tasks may make on this thread as on any)
-//!   stays with it: it runs these between its calls, too, and does not end before them.
+//!   stays with it: it runs these between its calls, too, and does not end before them. That is why it may
+//!   be awake and not help.
+//! - When it has something to run after it slept, it rings for the watch thread as a loop does (`bell.rs`).
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +28,7 @@ const NAPS: [u64; 4] = [1, 2, 4, 8];
 /// A spare worker at work.
 pub(crate) struct Spare<'a> {
     core: &'a Core,
-    /// Set by who calls it.
+    /// Set by who calls it, unset by itself when it helps no more.
     called: &'a AtomicBool,
     /// How long it waits to be called again.
     keep_alive: Duration,
@@ -53,10 +56,8 @@ impl<'a> Spare<'a> {
     /// Works until there is no use for it. The caller drives its loop.
     pub(crate) fn work(mut self) -> Rest {
         while self.core.shared().phase() != Phase::Stopped {
-            // Acquire: pairs with the Release of who calls. A second call that comes now asks for what we
-            // are about to do.
-            if self.called.load(Ordering::Acquire) {
-                self.called.store(false, Ordering::Relaxed);
+            // Acquire: pairs with the Release in `Spares::call`.
+            if self.helping.is_none() && self.called.load(Ordering::Acquire) {
                 self.begin_to_help();
             }
             self.turn();
@@ -109,6 +110,7 @@ impl<'a> Spare<'a> {
             self.help();
         }
         core.expire_timers();
+        core.have_work();
         let own = core.ready.borrow().len();
         for _ in 0..own {
             let Some(entry) = core.ready.borrow_mut().pop_front() else { break };
@@ -151,6 +153,8 @@ impl<'a> Spare<'a> {
     /// Somebody else is there for what it has not run yet.
     fn stand_down(&mut self) {
         if self.helping.take().is_some() {
+            // Relaxed: nothing is published by it, and who would call looks again.
+            self.called.store(false, Ordering::Relaxed);
             self.last_helped = Instant::now();
         }
         let shared = self.core.shared();
@@ -176,8 +180,11 @@ impl<'a> Spare<'a> {
     /// Sleeps until it is called, or something that stays with it is due.
     fn rest(&mut self) -> Option<Rest> {
         let (core, idle) = (self.core, &self.core.shared().idle);
+        core.rested.set(true);
         idle.announce_park(core.index());
-        if !core.half().mailbox.is_empty() || core.shared().phase() == Phase::Stopped {
+        // Acquire: as in `work`.
+        let called = self.called.load(Ordering::Acquire);
+        if called || !core.half().mailbox.is_empty() || core.shared().phase() == Phase::Stopped {
             idle.unpark(core.index());
             return None;
         }

@@ -27,6 +27,7 @@ pub(super) struct Spares {
 }
 
 struct Seat {
+    /// Who sits there is to help, or does; or who will.
     called: AtomicBool,
     /// While nobody sits there.
     deque: Mutex<Option<Worker<Runnable>>>,
@@ -53,6 +54,17 @@ impl Spares {
         self.seats.is_empty()
     }
 
+    /// Whether one of them helps, or is on its way to, and is not blocked. A hint.
+    pub(super) fn anybody_helps(&self, is_blocked: impl Fn(usize) -> bool) -> bool {
+        let idle = &self.shared.idle;
+        self.seats.iter().enumerate().any(|(number, seat)| {
+            let index = self.shared.loop_count + number;
+            // Relaxed: the watch thread looks again.
+            let called = seat.called.load(Ordering::Relaxed);
+            called && !idle.is_parked(index) && !is_blocked(index)
+        })
+    }
+
     /// Has one more spare worker help, if there is one left. By the watch thread, which sees that it did
     /// not help, and calls again.
     pub(super) fn call(self: &Arc<Self>) {
@@ -62,8 +74,9 @@ impl Spares {
             if shared.idle.is_absent(index) {
                 return self.start(number);
             }
-            if shared.idle.is_parked(index) {
-                // Release: pairs with the Acquire in `Spare::work`.
+            // One that is awake and was not called has something of its own to run. Relaxed: as above.
+            if shared.idle.is_parked(index) || !seat.called.load(Ordering::Relaxed) {
+                // Release: pairs with the Acquires in `Spare::work` and `Spare::rest`.
                 seat.called.store(true, Ordering::Release);
                 return shared.wake_loop(index);
             }

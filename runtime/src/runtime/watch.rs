@@ -3,7 +3,9 @@
 //! It looks every few milliseconds. Who is stuck is reported and marked; a loop that sleeps is woken to look
 //! after those (`event_loop/serve.rs`). When every loop is blocked it looks after their reactors and timers
 //! itself; if that, or what they have queued, gives something to run, it calls a spare worker for it, and
-//! another one if that gets stuck, too. It runs no tasks itself, so it is never stuck in one.
+//! another one if that gets stuck, too. A spare worker that is awake need not be one that helps: it may have
+//! something of its own to run, and is called as well. The watch thread runs no tasks itself, so it is never
+//! stuck in one.
 //!
 //! When all have been asleep at some looks in a row it sleeps without limit, until a loop that has something
 //! to do rings for it (`scheduler/bell.rs`). So it costs nothing when nothing is done, and loops sleep
@@ -110,15 +112,13 @@ impl Watch {
         }
         let is_blocked = |index| blocked.iter().any(|blocked| blocked.index == index);
         let mut loops = 0..shared.loop_count;
-        let mut spares = shared.loop_count..shared.loops.len();
         let all = loops.clone().any(is_blocked)
             && loops.all(|index| is_blocked(index) || shared.idle.is_absent(index));
         if !all {
             return shared.call_sentinel();
         }
-        let nobody_helps = spares.all(|index| is_blocked(index) || shared.idle.is_parked(index));
         if self.spares.is_empty()
-            || !nobody_helps
+            || self.spares.anybody_helps(is_blocked)
             || !blocked.iter().all(|blocked| blocked.for_long)
         {
             return;

@@ -5,8 +5,8 @@
 //! # Protocol
 //! - **The watch thread**: publish *asleep* → SeqCst fence (W1) → look whether somebody is awake; if so,
 //!   take it back and go on watching.
-//! - **A loop that has something to do** after it slept, or that a thread begins to drive: its own state is
-//!   published → SeqCst fence (W2) → if the watch thread sleeps, ring.
+//! - **A loop or spare that has something to do** after it slept, or a loop that a thread begins to drive: its
+//!   own state is published → SeqCst fence (W2) → if the watch thread sleeps, ring.
 //!
 //! W1 and W2 are the pair: if the watch thread did not see the loop awake, the loop sees it *asleep*.
 //!

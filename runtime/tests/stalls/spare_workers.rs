@@ -2,14 +2,15 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use futures::channel::mpsc::unbounded;
 use futures::channel::oneshot;
-use futures::{AsyncReadExt, AsyncWriteExt};
-use loopool::{create_local_task, create_task, get_running_loop, sleep, timeout};
+use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use loopool::{create_local_task, create_task, get_running_loop, sleep, timeout, yield_now};
 
 use crate::support::{Blocker, HANG, builder, pair, runtime, spare};
 
@@ -181,4 +182,79 @@ fn after_a_pause_the_watch_thread_slept_on_when_the_main_loop_was_driven() {
             blocker.release().await;
         });
     }
+}
+
+/// It has no time to rest before it is needed again.
+#[test]
+fn a_spare_worker_with_a_local_task_to_run_passed_for_one_that_helps() {
+    let runtime = builder(2).spare_workers(1).build().unwrap();
+    runtime.run(async {
+        let blocker = Blocker::start();
+        let (send, receive) = mpsc::channel();
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = over.clone();
+        drop(create_task(async move {
+            let busy = create_local_task(async move {
+                while !is_over.load(Ordering::SeqCst) {
+                    thread::sleep(Duration::from_micros(500));
+                    yield_now().await;
+                }
+            });
+            send.send((spare(), busy)).unwrap();
+        }));
+        let (name, busy) = receive.recv_timeout(HANG).unwrap();
+        assert!(name.is_some());
+        blocker.release().await;
+        for _ in 0..3 {
+            let blocker = Blocker::start();
+            let (send, receive) = mpsc::channel();
+            drop(create_task(async move {
+                sleep(Duration::from_millis(1)).await;
+                send.send(spare()).unwrap();
+            }));
+            let ran_by = receive.recv_timeout(HANG).expect("somebody helps");
+            assert!(ran_by.is_some(), "both loops are blocked");
+            blocker.release().await;
+        }
+        over.store(true, Ordering::SeqCst);
+        timeout(HANG, busy).await.unwrap().unwrap();
+    });
+}
+
+/// By what has to stay there, while all loops sleep, and the watch thread, too.
+#[test]
+fn a_spare_worker_that_was_woken_from_its_rest_did_not_ring_for_the_watch_thread() {
+    let runtime = builder(2).spare_workers(1).build().unwrap();
+    runtime.run(async {
+        let blocker = Blocker::start();
+        let (send, receive) = mpsc::channel();
+        let (go, mut gone) = unbounded();
+        let (tell, mut told) = unbounded();
+        drop(create_task(async move {
+            let local = create_local_task(async move {
+                while gone.next().await.is_some() {
+                    let (send, receive) = mpsc::channel();
+                    // It goes to the slot.
+                    drop(create_task(async move { send.send(spare()) }));
+                    tell.unbounded_send(receive.recv_timeout(HANG)).unwrap();
+                }
+            });
+            send.send((spare(), local)).unwrap();
+        }));
+        let (name, local) = receive.recv_timeout(HANG).unwrap();
+        assert!(name.is_some());
+        blocker.release().await;
+        for _ in 0..2 {
+            let go = go.clone();
+            let outside = thread::spawn(move || {
+                // Longer than the watch thread goes on looking.
+                thread::sleep(Duration::from_millis(300));
+                go.unbounded_send(()).unwrap();
+            });
+            assert_eq!(told.next().await, Some(Ok(None)), "a loop runs what is in the slot");
+            outside.join().unwrap();
+        }
+        drop(go);
+        timeout(HANG, local).await.unwrap().unwrap();
+    });
 }
