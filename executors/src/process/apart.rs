@@ -179,6 +179,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::print_stdout, reason = "what is skipped is named")]
     fn who_waits_for_this_cpu_is_moved_to_another_and_may_come_back() {
         let all = sched_getaffinity(Pid::from_raw(0)).unwrap();
         let cpus: Vec<usize> =

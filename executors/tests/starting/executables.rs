@@ -79,7 +79,7 @@ fn explicit_entry() {
 }
 
 fn entered_in_main() -> Result<(), Skipped> {
-    let said = said(&mut in_role(&std::env::current_exe().unwrap(), "explicit-entry"));
+    let said = said(&mut in_role(std::env::current_exe().unwrap(), "explicit-entry"));
     assert_eq!(said, "None without, a pool that works with");
     Ok(())
 }
