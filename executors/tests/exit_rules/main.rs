@@ -146,7 +146,7 @@ fn rows() -> impl Iterator<Item = Row> {
         ], Code(6);
         a_callback_exits_while_a_process_pool_breaks: [
             "exit begins",
-            "the job was not run: the executor is broken: the initializer of its workers failed: no"
+            "the job was not run: the initializer of its workers failed: no"
         ], Code(6);
         // Threads.
         main_waits_for_a_thread_that_exits: [], Code(6);

@@ -80,7 +80,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "6: a request that was answered comes again",
         file: RUN,
-        find: "Below::Answered => {}",
+        find: "Below::Answered => super::note_answer(pointer, request),",
         replace: "Below::Answered => header.put_off(request),",
         test: "rules::r6_a_request_that_was_answered_is_used_up",
     },
@@ -137,8 +137,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "11: a raise in a pass is not taken at once",
         file: SCOPE,
-        find: "match (record.raised_since(marks), pass) {",
-        replace: "match (record.raised_since(marks).filter(|_| pass.is_none()), pass) {",
+        find: "match (record.raised_since(marks, this.holds), pass) {",
+        replace: "match (record.raised_since(marks, this.holds).filter(|_| pass.is_none()), pass) {",
         test: "raises::r11_a_raise_ends_a_sibling_in_the_middle_of_its_clean_up",
     },
     Bug {
@@ -151,8 +151,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "12: a timeout injects its request again",
         file: TIMEOUT,
-        find: "if below == Below::Answered {",
-        replace: "if false && below == Below::Answered {",
+        find: "if below == Below::Answered && *this.progress",
+        replace: "if false && below == Below::Answered && *this.progress",
         test: "timeouts::r12_what_answers_may_take_its_time_and_give_a_value",
     },
     Bug {
@@ -212,10 +212,76 @@ pub(crate) const BUGS: &[Bug] = &[
         test: "rules::r7_a_protected_future_that_is_done_and_kept_puts_nothing_off",
     },
     Bug {
+        what: "14: a request of another timeout makes a waiter forget the one that has not reached it",
+        file: WAKERS,
+        find: "wakers.calls.push(Call { number, request });",
+        replace: "wakers.calls.clear();
+            wakers.calls.push(Call { number, request });",
+        test: "combinators::a_timeout_made_others_forget_the_request_of_another_that_had_not_reached_them",
+    },
+    Bug {
+        what: "14: who is polled inside something protected has heard the request",
+        file: WAKERS,
+        find: "if door == Door::ShutOut {",
+        replace: "if false {",
+        test: "combinators::who_was_polled_inside_something_protected_was_not_polled_again_for_the_request",
+    },
+    Bug {
+        what: "14: who comes inside something protected is not called after it",
+        file: WAKERS,
+        find: "record.shut_out_from(), cx.waker());",
+        replace: "record.shut_out_from().filter(|_| false), cx.waker());",
+        test: "combinators::who_begins_to_wait_inside_something_protected_is_polled_for_the_request_after_it",
+    },
+    Bug {
+        what: "14: what was protected gets a request that a sibling has answered",
+        file: WAKERS,
+        find: "if !self.some_shut_out.load(Relaxed) {
+            return;",
+        replace: "if true {
+            return;",
+        test: "combinators::what_was_protected_when_a_sibling_answered_does_not_get_the_request_later_in_a_set_either",
+    },
+    Bug {
+        what: "11: a raise does not wait for what is protected and was not polled",
+        file: RECORD,
+        find: "if !self.is_protected_since(marks) && !holds.any() {",
+        replace: "if !self.is_protected_since(marks) {",
+        test: "raises::a_raise_ended_what_was_protected_in_a_set_that_did_not_poll_it",
+    },
+    Bug {
+        what: "11: only what is protected in a pass is remembered",
+        file: RECORD,
+        find: "if hidden || self.is_in_pass() {",
+        replace: "if self.is_in_pass() {",
+        test: "raises::a_raise_to_a_scope_ended_what_was_protected_in_a_set",
+    },
+    Bug {
+        what: "18: a request that is taken back in its pass is delivered",
+        file: RECORD,
+        find: "if left == Some(0) && self.fate.get() == Fate::Open {",
+        replace: "if false {",
+        test: "rules::r18_a_request_that_was_taken_back_in_its_pass_was_delivered",
+    },
+    Bug {
+        what: "18: a request that was answered is taken back all the same",
+        file: RECORD,
+        find: "if left == Some(0) && self.fate.get() == Fate::Open {",
+        replace: "if left == Some(0) {",
+        test: "rules::r18_a_request_that_was_answered_is_not_withdrawn",
+    },
+    Bug {
+        what: "18: a request that was put off and taken back is delivered to a set",
+        file: COLD,
+        find: "if let Some(list) = cold.foreign.lock().as_ref() {",
+        replace: "if let Some(list) = cold.foreign.lock().as_ref().filter(|_| false) {",
+        test: "rules::r18_a_request_that_was_put_off_and_taken_back_was_delivered_to_a_set",
+    },
+    Bug {
         what: "15: what was closed stays closed",
         file: PASSES,
-        find: "self.record.level.set(Level { closed: self.was_closed, ..level });",
-        replace: "let _ = (self.was_closed, level);",
+        find: "self.record.level.set(Level { closed, shut_out, ..level });",
+        replace: "let _ = (closed, shut_out, level);",
         test: "unwinding::r15_a_panic_in_a_protected_future_leaves_what_comes_after_open",
     },
     Bug {
@@ -237,8 +303,10 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "18: the last one taken back leaves the request",
         file: COLD,
-        find: "if left == 0 && requests.due.take().is_some() {",
-        replace: "if false {",
+        find: "if left == 0
+            && let Some(request)",
+        replace: "if false
+            && let Some(request)",
         test: "rules::r18_requests_are_counted_and_can_be_taken_back",
     },
     Bug {
