@@ -66,7 +66,8 @@ pub use place::{Place, SubmitAsync};
 pub use process::{
     CircuitSnapshot, CrashCause, CrashReport, DurationHistogram, Enforced, JobSnapshot,
     MemoryGuard, PoolSnapshot, Process, ProcessHandle, ProcessPoolBuilder, ProcessPoolError,
-    ProcessPoolExecutor, RemoteWork, Sandbox, SystemCall, WorkerPhase, WorkerSnapshot, worker_main,
+    ProcessPoolExecutor, RemoteWork, Sandbox, SystemCall, TaskSnapshot, WorkerPhase,
+    WorkerSnapshot, worker_main,
 };
 pub use promise::{JobOwner, Outcome, Promise};
 pub use retry::{IdempotentRetry, Retry};

@@ -368,6 +368,13 @@ fn a_snapshot_shows_workers_jobs_and_causes() {
     assert_eq!((snapshot.retries, snapshot.recycled), (2, 0));
     assert_eq!(snapshot.starts, CircuitSnapshot::default());
     assert_eq!((snapshot.queue_time.count(), snapshot.run_time.count()), (5, 4));
+    let of = |name: &str| {
+        let task = &snapshot.tasks[name];
+        (task.queue_time.count(), task.run_time.count(), task.crashes)
+    };
+    // The blocker runs still; three attempts have crashed.
+    assert_eq!((of("blocks"), of("fn(()) -> u32")), ((4, 3, 3), (1, 1, 0)));
+    assert_eq!((snapshot.tasks.len(), snapshot.convicted), (2, 0));
     assert_eq!(snapshot.fork_server, pool.fork_server_pid());
     let pids: HashSet<u32> = pool.worker_pids().into_iter().collect();
     assert!(snapshot.workers.iter().map(|worker| worker.pid).collect::<HashSet<_>>() == pids);
@@ -505,4 +512,13 @@ fn a_shutdown_cancels_what_a_worker_was_given_ahead() {
     std::fs::remove_file(end).unwrap();
     let stats = pool.shutdown(true, false);
     assert_eq!((stats.finished, stats.cancelled), (1501, 50));
+}
+
+#[test]
+fn how_long_workers_rest_is_counted_between_their_jobs() {
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    for n in 0..10 {
+        take(&mut pool.submit(call(pid, ())).unwrap()).unwrap();
+        assert_eq!(pool.snapshot().idle_time.count(), n);
+    }
 }

@@ -1,6 +1,7 @@
 //! How workers end: by their own fault, by ours, and all of them at once.
 
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::death;
@@ -69,6 +70,7 @@ impl Manager {
         let Some(worker) = self.workers.get_mut(&serial) else { return };
         let pid = worker.pid();
         tracing::warn!(pid, why, "a worker process sent nonsense and is killed");
+        self.shared.metrics.convicted.fetch_add(1, Relaxed);
         let back = worker.take_back(false);
         let (first, rest) = worker.estate();
         self.strand(rest);
@@ -125,7 +127,11 @@ impl Manager {
             self.note_death(worker.was_ready, &report);
         }
         if let Some(job) = first {
-            self.shared.metrics.run_time.record(worker.head_since.elapsed());
+            let name = job.terms.name;
+            self.note_ran(name, worker.head_since.elapsed());
+            if !worker.is_ours {
+                self.note_crashed(name);
+            }
             let panic = worker.last_words.filter(|_| remains.may_be_an_abort());
             let error = match panic {
                 Some((panic, location)) => JobError::panicked_elsewhere(panic, location),

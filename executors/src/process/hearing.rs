@@ -6,6 +6,7 @@ use std::time::Instant;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::manager::Manager;
+use super::policy::Tally;
 use super::tail::Output;
 use super::transport::files::Files;
 use super::transport::socket::{self, FRAME_LIMIT, Received};
@@ -94,6 +95,7 @@ impl Manager {
     pub(super) fn take_answers_of(&mut self, serial: u64, now: Instant, light: bool) -> bool {
         let mut taken = 0;
         let mut left = false;
+        let mut tally = Tally::default();
         let before = self.workers.get(&serial).map_or(0, WorkerHandle::in_flight);
         loop {
             let Some(worker) = self.workers.get_mut(&serial) else { return false };
@@ -114,6 +116,7 @@ impl Manager {
                 Ok(None) => break,
                 Ok(Some((job, reply))) => {
                     taken += 1;
+                    tally.add(job.terms.name);
                     let lost = worker.has_lost_files;
                     self.conclude(serial, job, reply);
                     if lost {
@@ -133,15 +136,17 @@ impl Manager {
             if taken == 1 && worker.in_flight() == 0 {
                 self.apart.note_answer(serial, took);
             }
-            self.shared.metrics.run_time.record_several(took, taken);
             worker.note_pace(taken, now);
             worker.note_answers(taken, now);
             self.staffing.note_success();
+            self.note_all_ran(&tally, taken, took);
         } else if worker.in_flight() < before {
             // What was first had been taken back, and the time of the next one begins now.
             worker.head_since = now;
         }
-        if worker.phase == Phase::Busy && worker.in_flight() == 0 {
+        let is_done =
+            |worker: &WorkerHandle| worker.phase == Phase::Busy && worker.in_flight() == 0;
+        if self.workers.get(&serial).is_some_and(is_done) {
             self.make_idle(serial);
         }
         left

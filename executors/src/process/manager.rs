@@ -17,7 +17,7 @@ use super::apart::Apart;
 use super::endings::Traced;
 use super::fork_server::{ForkServer, Recipe};
 use super::orphans::Orphans;
-use super::policy::{Homes, Parked, Policy};
+use super::policy::{Homes, Parked, Policy, TaskIndex};
 use super::remote_job::{RemoteJob, Reply};
 use super::shared::Shared;
 use super::staffing::Staffing;
@@ -52,6 +52,7 @@ pub(super) struct Manager {
     pub(super) parked: Parked,
     pub(super) homes: Homes,
     pub(super) apart: Apart,
+    pub(super) tasks: TaskIndex,
     /// Jobs that wait in the queue, as of the last look.
     pub(super) waiting: usize,
     pub(super) shut_down: bool,
@@ -114,6 +115,7 @@ impl Manager {
             parked: Parked::default(),
             homes: Homes::default(),
             apart: Apart::new(),
+            tasks: TaskIndex::default(),
             waiting: 0,
             shut_down: false,
             is_broken: false,
@@ -246,9 +248,13 @@ impl Manager {
     fn dispatch(&mut self, mut job: RemoteJob, now: Instant) -> Option<RemoteJob> {
         while let Some((serial, was_idle)) = self.choose(&job) {
             let Some(worker) = self.workers.get_mut(&serial) else { continue };
+            let rested = was_idle.then(|| worker.rested(now)).flatten();
             let (back, error) = match worker.send(job, now) {
                 Ok(()) => {
                     worker.phase = Phase::Busy;
+                    if let Some(rested) = rested {
+                        self.shared.metrics.idle_time.record(rested);
+                    }
                     self.shared.counters.begin();
                     self.note_sent(serial, now);
                     return None;

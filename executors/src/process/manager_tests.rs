@@ -94,3 +94,24 @@ fn a_callback_that_came_in_the_last_moment_waited_for_the_thread_that_called_it(
     drop(serving);
     assert_eq!(pool.shutdown(true, false).finished, 3);
 }
+
+#[test]
+fn a_job_that_had_just_failed_was_tried_again_though_it_was_cancelled() {
+    use crate::{JobOptions, Retry};
+    let pool = ProcessPoolExecutor::new(1).unwrap();
+    pool.submit(call(|n: u32| n, 1)).unwrap().result(HANG).unwrap();
+    let shared = pool.shared().clone();
+    let serving = shared.clone().serve().unwrap();
+    until("nobody turns from now on", || shared.helm.is_parked());
+    let retry = Retry::new(3).on_error().idempotent();
+    let panics = |n: u32| -> u32 { panic!("number {n}") };
+    let mut job = pool.with(JobOptions::new().retry(retry)).submit(call(panics, 1)).unwrap();
+    until("it has failed", || shared.turn().as_ref().unwrap().has_answers());
+    assert!(job.cancel());
+    // Takes the orders, and with them the cancellation, before anybody has taken the answer.
+    let mut other = pool.submit(call(|n: u32| n, 2)).unwrap();
+    drop(serving);
+    assert!(job.result(HANG).unwrap_err().is_cancelled());
+    assert_eq!(other.result(HANG).unwrap(), 2);
+    assert_eq!(pool.stats().cancelled, 1);
+}

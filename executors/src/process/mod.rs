@@ -90,7 +90,8 @@ pub(crate) use leash::Held as HeldLeashes;
 pub(crate) use offspring::{Held, finish};
 pub(crate) use policy::with_state;
 pub use policy::{
-    CircuitSnapshot, DurationHistogram, JobSnapshot, PoolSnapshot, WorkerPhase, WorkerSnapshot,
+    CircuitSnapshot, DurationHistogram, JobSnapshot, PoolSnapshot, TaskSnapshot, WorkerPhase,
+    WorkerSnapshot,
 };
 pub use pool::{ProcessPoolBuilder, ProcessPoolExecutor, worker_main};
 pub use pool_error::ProcessPoolError;

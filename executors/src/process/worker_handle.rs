@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::death;
 use super::evidence::Evidence;
@@ -588,6 +588,11 @@ impl WorkerHandle {
     /// When it is dead: the last that it wrote while it had the job that it died in.
     pub(super) fn last_words_of_job(&self) -> String {
         self.output.text_since(self.board.ring().output_before())
+    }
+
+    /// For how long it, which is idle, has been waiting for its next job, if it has had one.
+    pub(super) fn rested(&self, now: Instant) -> Option<Duration> {
+        (self.tenure.jobs > 0).then(|| now.saturating_duration_since(self.head_since))
     }
 
     /// How many slots are in use.

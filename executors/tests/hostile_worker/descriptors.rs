@@ -17,6 +17,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     Attack { answers: true, ..attack("a result file that shrinks as it is read", shrinks) },
     attack("more descriptors than any message has", too_many),
     attack("a socket that is sent through itself", socket_in_itself),
+    attack("sockets whose close takes years", lingering),
 ];
 
 /// One of everything that has a descriptor. They stay open: the process ends soon.
@@ -151,5 +152,33 @@ fn socket_in_itself(target: &mut Target<'_>) {
     for _ in 0..20 {
         let message = answer_in_file(nobodys(target.random), 0, 1);
         target.socket.send(&message, &fds);
+    }
+}
+
+/// Whoever closes the last descriptor of such a one waits for its peer, which never reads. Some are in messages, some are
+/// left unread.
+fn lingering(target: &mut Target<'_>) {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    let Ok(listener) = TcpListener::bind("127.0.0.1:0") else { return };
+    for _ in 0..8 {
+        let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        // Held by the other side of what this worker leaves behind; nobody reads.
+        std::mem::forget(listener.accept().unwrap());
+        here.set_nonblocking(true).unwrap();
+        while here.write(&[0; 65536]).is_ok() {}
+        let years = libc::linger { l_onoff: 1, l_linger: 1 << 24 };
+        // SAFETY: the option is a structure of the size given, which is only read.
+        unsafe {
+            libc::setsockopt(
+                here.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_LINGER,
+                (&raw const years).cast(),
+                size_of_val(&years) as libc::socklen_t,
+            );
+        }
+        let message = answer_in_file(nobodys(target.random), 0, 1);
+        target.socket.send(&message, &[here.as_raw_fd()]);
     }
 }

@@ -229,6 +229,7 @@ fn no_attack_costs_more_than_its_job() {
         assert!(start.elapsed() < HANG, "the pool does not recover");
         std::thread::sleep(Duration::from_millis(1));
     }
+    assert!(pool.snapshot().convicted > 0);
     let stats = pool.shutdown(true, false);
     let ended = stats.finished + stats.failed + stats.crashed + stats.timed_out + stats.cancelled;
     assert_eq!((stats.submitted, ended, stats.running), (submitted, submitted, 0), "{stats:?}");

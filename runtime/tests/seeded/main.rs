@@ -24,6 +24,18 @@ fn every_bug_has_its_place() {
     }
 }
 
+/// Or none of them could be tried.
+#[test]
+fn the_copy_is_a_workspace() {
+    let copy = make_copy();
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["metadata", "--offline", "--no-deps", "--format-version", "1"])
+        .current_dir(copy)
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// `LOOPOOL_SEEDED_BUG` is a part of the name of those that are tried.
 #[test]
 #[ignore = "takes minutes: one build per bug"]
@@ -103,10 +115,12 @@ fn make_copy() -> PathBuf {
     write(&copy.join("Cargo.lock"), &read(&root().join("Cargo.lock")));
     for file in ["README.md", "runtime/Cargo.toml", "executors/Cargo.toml"] {
         let mut text = read(&root().join(file));
-        // Tests that a manifest names are not in the copy.
-        while let Some(begin) = text.find("[[test]]") {
-            let end = text[begin..].find("\n[").map_or(text.len(), |length| begin + length + 1);
-            text.replace_range(begin..end, "");
+        // Tests and examples that a manifest names are not in the copy.
+        for kind in ["[[test]]", "[[example]]"] {
+            while let Some(begin) = text.find(kind) {
+                let end = text[begin..].find("\n[").map_or(text.len(), |length| begin + length + 1);
+                text.replace_range(begin..end, "");
+            }
         }
         write(&copy.join(file), &text);
     }

@@ -48,7 +48,7 @@ impl Manager {
         if let Some(worker) = self.workers.get_mut(&serial) {
             worker.unpaid = worker.unpaid.saturating_add(job.terms.share());
             let ran = worker.head_since.elapsed();
-            self.shared.metrics.run_time.record(ran);
+            self.note_ran(job.terms.name, ran);
         }
         self.conclude(serial, job, Reply::Error(error));
     }

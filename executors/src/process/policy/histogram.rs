@@ -58,6 +58,13 @@ pub struct DurationHistogram {
 }
 
 impl DurationHistogram {
+    /// Those of both.
+    pub(super) fn and(mut self, other: &DurationHistogram) -> Self {
+        self.counts.resize(self.counts.len().max(other.counts.len()), 0);
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+        self
+    }
+
     /// How many durations there were.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()

@@ -30,15 +30,16 @@ impl Manager {
         let is_first = worker.in_flight() == 1;
         let Some(job) = worker.last_mut() else { return };
         let (name, attempt) = (job.terms.name, job.terms.attempt());
-        if let Some(queued) = job.terms.queued.take() {
-            self.shared.metrics.queue_time.record(now.saturating_duration_since(queued));
-        }
+        let queued = job.terms.queued.take();
         let key = job.terms.affinity();
         if is_first {
             worker.entry.work(name, attempt, now);
             self.note_earlier_kills(serial, now);
         }
         self.settle_at(serial, key);
+        if let Some(queued) = queued {
+            self.note_waited(name, now.saturating_duration_since(queued));
+        }
     }
 
     /// A job that a worker had has ended in this way: that is its outcome, or it is tried again.

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::histogram::Histogram;
 use super::snapshot::CircuitSnapshot;
 use super::table::Table;
+use super::tasks::Tasks;
 use crate::process::CrashCause;
 
 #[derive(Default)]
@@ -21,8 +22,10 @@ pub(in crate::process) struct Metrics {
     pub(in crate::process) retries: AtomicU64,
     /// Jobs that were given to a worker that did not begin them.
     pub(in crate::process) taken_back: AtomicU64,
-    pub(in crate::process) queue_time: Histogram,
-    pub(in crate::process) run_time: Histogram,
+    /// Workers that were killed for what they sent.
+    pub(in crate::process) convicted: AtomicU64,
+    pub(in crate::process) idle_time: Histogram,
+    pub(in crate::process) tasks: Tasks,
     crashes: Mutex<BTreeMap<String, u64>>,
     starts: Mutex<CircuitSnapshot>,
 }

@@ -17,6 +17,7 @@ mod settings;
 mod snapshot;
 mod state;
 mod table;
+mod tasks;
 mod tenure;
 mod terms;
 
@@ -26,9 +27,12 @@ pub use histogram::DurationHistogram;
 pub(super) use metrics::Metrics;
 pub(super) use parked::Parked;
 pub(super) use settings::{Policy, PolicySettings, prepare, settle};
-pub use snapshot::{CircuitSnapshot, JobSnapshot, PoolSnapshot, WorkerPhase, WorkerSnapshot};
+pub use snapshot::{
+    CircuitSnapshot, JobSnapshot, PoolSnapshot, TaskSnapshot, WorkerPhase, WorkerSnapshot,
+};
 pub(super) use state::StateRecipe;
 pub(crate) use state::with_state;
 pub(super) use table::Entry;
+pub(super) use tasks::{Tally, TaskIndex};
 pub(super) use tenure::Tenure;
 pub(super) use terms::Terms;

@@ -34,11 +34,29 @@ pub struct PoolSnapshot {
     pub taken_back: u64,
     /// Whether workers can be started.
     pub starts: CircuitSnapshot,
+    /// Workers that were killed because what they sent made no sense: a job may have been taken over by hostile input.
+    pub convicted: u64,
     /// How long jobs waited until they were given to a worker; a job that is tried again has waited once more.
     pub queue_time: DurationHistogram,
     /// How long jobs ran, each attempt by itself, whatever its end. (Of short ones whose answers were taken together,
     /// what they took on average.)
     pub run_time: DurationHistogram,
+    /// How long workers waited between two jobs.
+    pub idle_time: DurationHistogram,
+    /// The same for the jobs of each [name](crate::JobOptions::name), or function type.
+    pub tasks: BTreeMap<String, TaskSnapshot>,
+}
+
+/// The jobs of one name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TaskSnapshot {
+    /// As [`PoolSnapshot::queue_time`].
+    pub queue_time: DurationHistogram,
+    /// As [`PoolSnapshot::run_time`].
+    pub run_time: DurationHistogram,
+    /// How often a worker process died in one of them. Each attempt counts.
+    pub crashes: u64,
 }
 
 /// A worker process.
@@ -107,7 +125,16 @@ impl Shared {
             return PoolSnapshot { stats: self.stats(), ..PoolSnapshot::default() };
         }
         let metrics = &self.metrics;
+        let tasks = metrics.tasks.read();
+        let sum = |of: fn(&TaskSnapshot) -> &DurationHistogram| {
+            tasks.values().fold(DurationHistogram::default(), |sum, task| sum.and(of(task)))
+        };
         PoolSnapshot {
+            queue_time: sum(|task| &task.queue_time),
+            run_time: sum(|task| &task.run_time),
+            tasks,
+            idle_time: metrics.idle_time.read(),
+            convicted: metrics.convicted.load(Relaxed),
             stats: self.stats(),
             workers: metrics.table.read(),
             fork_server: self.fork_server(),
@@ -116,8 +143,6 @@ impl Shared {
             recycled: metrics.recycled.load(Relaxed),
             taken_back: metrics.taken_back.load(Relaxed),
             starts: metrics.starts(),
-            queue_time: metrics.queue_time.read(),
-            run_time: metrics.run_time.read(),
         }
     }
 }

@@ -35,7 +35,7 @@ pub(in crate::process) struct Bounds {
 pub(in crate::process) struct Tenure {
     since: Option<Instant>,
     /// How many jobs it has done, and how many of them when its memory was last looked at, and when that was.
-    jobs: u64,
+    pub(in crate::process) jobs: u64,
     looked_after: u64,
     looked_at: Option<Instant>,
     max_jobs: Option<u64>,
