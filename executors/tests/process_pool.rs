@@ -611,3 +611,31 @@ fn the_thread_of_a_job_can_be_signalled_from_another_one() {
     };
     assert_eq!(outcome(pool.submit(call(signal_yourself, ())).unwrap()).unwrap(), 0);
 }
+
+/// What the program starts without us, at any time, has none of ours.
+#[test]
+fn no_descriptor_of_a_pool_is_inherited() {
+    let inherited = |fd: &i32| {
+        // SAFETY: only asks.
+        let flags = unsafe { libc::fcntl(*fd, libc::F_GETFD) };
+        flags >= 0 && flags & libc::FD_CLOEXEC == 0
+    };
+    let open = || {
+        let entries = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|it| it.ok());
+        entries.map(|it| it.file_name().to_str().unwrap().parse::<i32>().unwrap())
+    };
+    // What this program was started with.
+    let before: Vec<i32> = open().filter(inherited).collect();
+    let pool = ProcessPoolExecutor::builder().workers(2).rss_limit(1 << 40).build().unwrap();
+    // All that there may be: boards, arenas, result files, sealed blobs.
+    let ballast: Blob = vec![1u8; 6 << 20].into();
+    for n in 0..4 {
+        pool.submit(call(|(n, blob): (u32, Blob)| (n, blob), (n, ballast.clone())))
+            .unwrap()
+            .result(HANG)
+            .unwrap();
+    }
+    assert!(open().count() > before.len() + 10);
+    let now: Vec<i32> = open().filter(inherited).collect();
+    assert_eq!(now, before);
+}

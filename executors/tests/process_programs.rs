@@ -24,7 +24,9 @@ fn main() {
         Ok("ordinary") => print!("an ordinary start"),
         Ok("make-a-pool") => match ProcessPoolExecutor::new(1) {
             Ok(_) => print!("made a pool"),
-            Err(error) => print!("{error:?} with {} children", children()),
+            Err(error) => {
+                print!("{error:?} with {} children, ever: {}", children(), has_had_children())
+            }
         },
         Ok("victim") => victim(),
         Ok("one-job") => one_job(),
@@ -61,6 +63,16 @@ fn children() -> usize {
     lists.map(|list| list.split_whitespace().count()).sum()
 }
 
+/// Those that were reaped: each of them has touched memory.
+fn has_had_children() -> bool {
+    // SAFETY: an all-zero structure is a valid one to be written to.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage), 0);
+        usage.ru_minflt > 0
+    }
+}
+
 fn myself(role: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.env(ROLE, role).stdin(Stdio::null());
@@ -79,6 +91,10 @@ fn worker_name() -> String {
 
 fn a_name_alone_makes_no_worker() {
     assert_eq!(said(myself("ordinary").arg0(worker_name())), "an ordinary start");
+    let file = std::fs::File::open("/proc/self/exe").unwrap();
+    assert_eq!(said(myself("ordinary").arg0(worker_name()).stdin(file)), "an ordinary start");
+    let (pipe, _writer) = std::io::pipe().unwrap();
+    assert_eq!(said(myself("ordinary").arg0(worker_name()).stdin(pipe)), "an ordinary start");
     // Not a socket of ours, either.
     let (stream, _other) = std::os::unix::net::UnixStream::pair().unwrap();
     let stream = std::os::fd::OwnedFd::from(stream);
@@ -101,7 +117,7 @@ fn a_name_alone_makes_no_worker() {
 
 fn without_the_constructor_nothing_is_spawned() {
     let Some(copy) = copy_without_the_constructor("hookless") else {
-        println!("(not on this architecture: the next test)");
+        println!("skipped: without_the_constructor_nothing_is_spawned, not on this architecture");
         return;
     };
     let run = |name: Option<String>| {
@@ -111,8 +127,8 @@ fn without_the_constructor_nothing_is_spawned() {
         }
         said(command.env(ROLE, "make-a-pool").stdin(Stdio::null()))
     };
-    assert_eq!(run(None), "HookMissing with 0 children");
-    assert_eq!(run(Some(worker_name())), "MainRanInWorker with 0 children");
+    assert_eq!(run(None), "HookMissing with 0 children, ever: false");
+    assert_eq!(run(Some(worker_name())), "MainRanInWorker with 0 children, ever: false");
     std::fs::remove_file(copy).unwrap();
 }
 
@@ -167,7 +183,7 @@ fn another_build_is_refused() {
         let built = executable(&copy);
         assert!(matches!(built, Err(ProcessPoolError::BuildMismatch { .. })), "{built:?}");
     } else {
-        println!("(this linker writes no build id: the next test)");
+        println!("skipped: another_build_is_refused, this linker writes no build id");
     }
     std::fs::remove_file(copy).unwrap();
     assert_eq!(children(), 0);

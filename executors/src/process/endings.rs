@@ -98,6 +98,7 @@ impl Manager {
         let Some(process) = worker.process.take() else { return };
         let pid = process.pid as u32;
         let _ = worker.read_output(pid, LAST_OUTPUT);
+        worker.output.end(pid);
         self.orphans.take_over(process.pid, Instant::now());
         // Refused when it was watched.
         let _ = self.epoll.delete(&process.pidfd);

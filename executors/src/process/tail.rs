@@ -47,7 +47,10 @@ impl OutputPipe {
         let mut left = limit;
         while left > 0 {
             match nix::unistd::read(&self.fd, &mut buffer) {
-                Ok(0) => return Output::Closed,
+                Ok(0) => {
+                    self.end(pid);
+                    return Output::Closed;
+                }
                 Ok(len) => {
                     self.take(pid, &buffer[..len]);
                     left = left.saturating_sub(len);
@@ -82,6 +85,11 @@ impl OutputPipe {
                 self.line.clear();
             }
         }
+    }
+
+    /// Nobody writes any more: the last line need not have an end.
+    pub(super) fn end(&mut self, pid: u32) {
+        self.tell(pid);
     }
 
     /// Passes on what was written of a line.

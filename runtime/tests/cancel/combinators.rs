@@ -397,6 +397,11 @@ fn who_begins_to_wait_inside_something_protected_is_polled_for_the_request_after
     let task = hands.start({
         let (event, cleaned) = (event.clone(), cleaned.clone());
         async move {
+            // Others were called when the request came, and are not there any more.
+            let mut others: FuturesUnordered<_> =
+                [cancellable(pending::<()>())].into_iter().collect();
+            assert!(futures::poll!(others.next()).is_pending());
+            drop(others);
             let mut set: FuturesUnordered<Pin<Box<dyn Future<Output = ()>>>> =
                 FuturesUnordered::new();
             protect(async {

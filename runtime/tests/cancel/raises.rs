@@ -277,16 +277,19 @@ fn a_raise_ended_what_was_protected_in_a_set_that_did_not_poll_it() {
     assert!(outcome(task).unwrap_err().is_cancelled());
 }
 
-/// As above, and it was protected before anybody asked; the raise goes to a scope.
+/// As above, and it was protected after the pass, when nobody asked any more; the raise goes to a scope.
 #[test]
 fn a_raise_to_a_scope_ended_what_was_protected_in_a_set() {
     let hands = Hands::new();
-    let (clean_up, tick, log) = (Wait::new(), Wait::new(), Log::new());
+    let (begin, clean_up, tick, log) = (Wait::new(), Wait::new(), Wait::new(), Log::new());
     let task = hands.start({
-        let (clean_up, tick, log) = (clean_up.clone(), tick.clone(), log.clone());
+        let (begin, clean_up) = (begin.clone(), clean_up.clone());
+        let (tick, log) = (tick.clone(), log.clone());
         async move {
             let inside = async {
                 let set: FuturesUnordered<_> = [async {
+                    cancellable(pending::<()>()).await.unwrap_err();
+                    begin.here().await;
                     protect(clean_up.here()).await;
                     log.note("clean");
                 }]
@@ -303,6 +306,7 @@ fn a_raise_to_a_scope_ended_what_was_protected_in_a_set() {
         }
     });
     hands.cancel(&task);
+    hands.go(&begin);
     hands.go(&tick);
     assert_eq!((log.all().len(), clean_up.drops(), task.is_finished()), (0, 0, false));
     hands.go(&clean_up);

@@ -240,6 +240,9 @@ fn fork(thread_id: Option<ThreadId>) -> Result<Forked, i32> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -258,5 +261,70 @@ mod tests {
         ] {
             assert!(!is_worker_name(other.as_bytes()), "{other}");
         }
+    }
+
+    /// What a start of this program as a fork server answers to a greeting.
+    fn answer_to(command: &mut Command, greeting: &ToServer) -> (FromServer, i32) {
+        let (ours, theirs) = socket::pair().unwrap();
+        socket::send(ours.as_fd(), greeting, [&[], &[]], &[]).unwrap();
+        let mut child = command.stdin(theirs).stdout(Stdio::null()).spawn().unwrap();
+        // Its end of the socket is the child's alone, so that this ends with it.
+        command.stdin(Stdio::null());
+        let mut buffer = vec![0; FRAME_LIMIT];
+        let answer = socket::receive(ours.as_fd(), &mut buffer).unwrap().unwrap();
+        let answer = postcard::from_bytes(&buffer[..answer.len]).unwrap();
+        drop(ours);
+        (answer, child.wait().unwrap().code().unwrap())
+    }
+
+    #[test]
+    #[allow(clippy::print_stdout, reason = "what is skipped is named")]
+    fn only_a_greeting_from_this_pool_is_answered() {
+        let nonce = "0123456789abcdef".repeat(2);
+        let name = format!("{NAME}{nonce}");
+        let hello = |magic, protocol, nonce: &str, build: String| ToServer::Hello {
+            magic,
+            protocol,
+            nonce: nonce.to_owned(),
+            build,
+            umask: None,
+            settings: WorkerSettings::default(),
+        };
+        let start = || {
+            let mut command = Command::new("/proc/self/exe");
+            command.arg0(&name);
+            command
+        };
+        let mut other = MAGIC;
+        other[7] ^= 1;
+        let why = "the first message is not from this pool";
+        for (greeting, why) in [
+            (hello(other, PROTOCOL, &nonce, image::build()), why),
+            (hello(MAGIC, PROTOCOL, &nonce.replace('0', "1"), image::build()), why),
+            (ToServer::Spawn { serial: 1, seat: 0 }, "the first message is not a greeting"),
+        ] {
+            let (answer, code) = answer_to(&mut start(), &greeting);
+            assert!(matches!(&answer, FromServer::Refused { why: it } if it == why), "{answer:?}");
+            assert_eq!(code, child::FAILED);
+        }
+        // It says what it is, for who asks, and is no use to it.
+        for (protocol, build) in [(PROTOCOL + 1, image::build()), (PROTOCOL, "other".to_owned())] {
+            let greeting = hello(MAGIC, protocol, &nonce, build);
+            let (answer, code) = answer_to(&mut start(), &greeting);
+            assert!(matches!(answer, FromServer::Ready { protocol: PROTOCOL, .. }), "{answer:?}");
+            assert_eq!(code, child::FAILED);
+        }
+        // Right in every way, but from somebody who is not the parent.
+        let mut shell = Command::new("bash");
+        let script = "( exec -a \"$0\" \"$1\" ); exit $?";
+        let program = format!("/proc/{}/exe", std::process::id());
+        shell.args(["-c", script, &name, &program]);
+        if Command::new("bash").arg("--version").output().is_err() {
+            return println!("skipped: there is no bash to stand in between");
+        }
+        let (answer, code) = answer_to(&mut shell, &hello(MAGIC, PROTOCOL, &nonce, image::build()));
+        let why = "the socket is not from this process's parent";
+        assert!(matches!(&answer, FromServer::Refused { why: it } if it == why), "{answer:?}");
+        assert_eq!(code, child::FAILED);
     }
 }
