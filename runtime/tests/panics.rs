@@ -261,6 +261,45 @@ fn a_future_that_panics_when_it_is_dropped() {
     }
 }
 
+/// What a handle could have carried, had there been one, or had it been asked.
+#[test]
+fn a_panic_that_nobody_asks_for_is_reported_once_with_the_place_where_the_task_was_made() {
+    let reports_of = |place: String| {
+        let reports = REPORTS.lock().unwrap();
+        let is_it = |report: &&String| {
+            report.contains("nobody has asked for the outcome") && report.contains(&place)
+        };
+        reports.iter().filter(is_it).filter(|report| report.contains("by the test's rule")).count()
+    };
+    for loops in [1, 2] {
+        runtime(loops).run(async {
+            let panics = || async { panic!("by the test's rule") };
+            // Its handle has gone before, goes after, and is asked.
+            for asked in [None, Some(false), Some(true)] {
+                let task: loopool::Task<()> = create_task(panics());
+                let place = task.spawn_location().to_string();
+                let before = reports_of(place.clone());
+                match asked {
+                    None => drop(task),
+                    Some(is_asked) => {
+                        until(|| task.is_finished()).await;
+                        assert_eq!(reports_of(place.clone()), before);
+                        if is_asked {
+                            assert!(task.await.unwrap_err().is_panic());
+                        } else {
+                            drop(task);
+                        }
+                    }
+                }
+                let expected = before + usize::from(asked != Some(true));
+                until(|| reports_of(place.clone()) == expected).await;
+                all_is_well().await;
+                assert_eq!(reports_of(place.clone()), expected);
+            }
+        });
+    }
+}
+
 /// CPython's `test_log_destroyed_pending_task`.
 #[test]
 fn a_pending_task_that_nothing_can_wake_is_reported_once_with_the_place_where_it_was_made() {

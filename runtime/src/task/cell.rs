@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
 
-use loopool_executors::caught::{drop_caught, report_panic};
+use loopool_executors::caught::{drop_caught, report_panic, tell};
 
 use super::cold::ColdPointer;
 use super::join::JoinError;
@@ -206,8 +206,24 @@ unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
         cell::<F>(header).stage.with_mut(|stage| std::mem::replace(&mut *stage, Stage::Consumed))
     };
     if let Stage::Finished(result) = stage {
+        if let Err(error) = &result
+            && error.is_panic()
+        {
+            // SAFETY: the caller's reference keeps the cell alive.
+            report_unseen(unsafe { header.as_ref() }, error);
+        }
         drop_caught("a task's output", result);
     }
+}
+
+/// A panic that nobody has asked for, nor can any more.
+#[cold]
+fn report_unseen(header: &Header, error: &JoinError) {
+    let message = "nobody has asked for the outcome of a task that panicked";
+    let name = header.name();
+    tell(
+        || tracing::error!(%error, name = name.as_deref(), spawned_at = %header.location(), message),
+    );
 }
 
 unsafe fn dealloc<F: Future>(header: NonNull<Header>) {
