@@ -66,7 +66,7 @@ pub use place::{Place, SubmitAsync};
 pub use process::{
     CircuitSnapshot, CrashCause, CrashReport, DurationHistogram, Enforced, JobSnapshot,
     MemoryGuard, PoolSnapshot, Process, ProcessHandle, ProcessPoolBuilder, ProcessPoolError,
-    ProcessPoolExecutor, RemoteWork, Sandbox, SystemCall, TaskSnapshot, WorkerPhase,
+    ProcessPoolExecutor, RemoteWork, Sandbox, StartMethod, SystemCall, TaskSnapshot, WorkerPhase,
     WorkerSnapshot, worker_main,
 };
 pub use promise::{JobOwner, Outcome, Promise};

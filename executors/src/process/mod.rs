@@ -16,7 +16,7 @@
 //! 1. The *program* starts the *fork server*: itself, by exec, taken over before `main` (`hook`,
 //!    `takeover`). The program's process, which has threads, is never forked.
 //! 2. The fork server has one thread. On request it copies itself; the copies are *workers* and
-//!    children of the program (`worker`). Each has a board, a socket, an output pipe and a lifeline of its own
+//!    children of the program (`worker`). If they are to be no copies they start the executable once more (`again`). Each has a board, a socket, an output pipe and a lifeline of its own
 //!    and shares nothing with the others.
 //! 3. The *manager* deals with all of them (`manager`, `hearing`, `endings`, `staffing`, `worker_handle`). It is turned by the pool's thread
 //!    and by threads that submit or wait (`turning`). Callers reach it through `shared`.
@@ -93,7 +93,7 @@ pub use policy::{
     CircuitSnapshot, DurationHistogram, JobSnapshot, PoolSnapshot, TaskSnapshot, WorkerPhase,
     WorkerSnapshot,
 };
-pub use pool::{ProcessPoolBuilder, ProcessPoolExecutor, worker_main};
+pub use pool::{ProcessPoolBuilder, ProcessPoolExecutor, StartMethod, worker_main};
 pub use pool_error::ProcessPoolError;
 pub use report::{CrashCause, CrashReport};
 pub use sandbox::{Enforced, MemoryGuard, Sandbox, SystemCall};

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::copies::{changed_copy, copy_without_the_constructor, scratch};
 use super::*;
+use loopool_executors::StartMethod;
 
 pub(crate) const ROLES: [(&str, fn()); 2] =
     [("stays", a_program_that_stays), ("explicit-entry", explicit_entry)];
@@ -22,11 +23,17 @@ pub(crate) const SCENARIOS: [(&str, Scenario); 5] = [
 fn a_program_that_stays() {
     let early = ProcessPoolExecutor::new(1).unwrap();
     check(&early);
+    let spawn = ProcessPoolExecutor::builder().workers(1).start_method(StartMethod::Spawn);
+    let spawned = spawn.build().unwrap();
     println!("ready");
     std::io::stdin().read_line(&mut String::new()).unwrap();
     check(&early);
     replace_the_fork_server(&early);
     check(&early);
+    // The first worker is started now.
+    check(&spawned);
+    replace_the_fork_server(&spawned);
+    check(&spawned);
     try_to_make_a_pool();
 }
 
@@ -73,8 +80,12 @@ fn explicit_entry() {
     check(&pool);
     replace_the_fork_server(&pool);
     check(&pool);
-    let mut job = pool.submit(call(|()| MAIN_HAS_BEGUN.load(Relaxed), ())).unwrap();
-    assert!(job.result(HANG).unwrap(), "and so has run what runs before");
+    let has_begun = |()| MAIN_HAS_BEGUN.load(Relaxed);
+    assert!(pool.submit(call(has_begun, ())).unwrap().result(HANG).unwrap());
+    let spawn = ProcessPoolExecutor::builder().workers(1).start_method(StartMethod::Spawn);
+    let spawned = spawn.explicit_entry().build().unwrap();
+    check(&spawned);
+    assert!(spawned.submit(call(has_begun, ())).unwrap().result(HANG).unwrap());
     print!("{refused:?} without, a pool that works with");
 }
 

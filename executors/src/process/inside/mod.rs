@@ -5,13 +5,15 @@
 //! | `hook.rs` | the constructor, which finds out before `main` what this start is |
 //! | `takeover.rs` | the fork server: one thread that copies itself |
 //! | `worker.rs`, `desk.rs` | a worker's life, and how it takes jobs from its board |
+//! | `again.rs` | a worker that is not a copy but begins by an exec of its own |
 //! | `alone.rs` | a process that runs one function |
 //! | `trampoline.rs` | from the bytes of an argument to a call, and back |
 //! | `panics.rs`, `fault.rs` | what a worker tells before it dies |
 //! | `cpu_limit.rs` | the limit of a job's processor time |
 //! | `child.rs`, `thread_id.rs` | what these processes do to themselves; every one has a single thread when it does |
 
-pub(super) mod alone;
+mod again;
+mod alone;
 pub(super) mod child;
 pub(super) mod cpu_limit;
 pub(super) mod desk;

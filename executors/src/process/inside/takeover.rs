@@ -3,7 +3,7 @@
 //! It has one thread for life, so it may fork at any time, which the program itself may not. It does
 //! what the program asks over its control socket and ends when that ends.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -13,7 +13,7 @@ use nix::sys::socket::{SockType, UnixAddr, getsockname, getsockopt};
 
 use super::thread_id::ThreadId;
 use super::worker::Belongings;
-use super::{alone, child, worker};
+use super::{again, alone, child, worker};
 use crate::process::image;
 use crate::process::transport::socket::{self, FRAME_LIMIT};
 use crate::process::transport::wire::{FromServer, MAGIC, PROTOCOL, ToServer, WorkerSettings};
@@ -55,9 +55,9 @@ pub(crate) fn set_free() {
     ROLE.store(Role::Free as u8, Relaxed);
 }
 
-/// Whether a first argument is one that a fork server is started with.
+/// Whether a first argument is one that a fork server, or a worker, is started with.
 pub(crate) fn is_worker_name(argument: &[u8]) -> bool {
-    nonce_of(argument).is_some()
+    start_of(argument).is_some()
 }
 
 /// Whether it is one that the constructor is to leave to [`worker_main`](crate::worker_main).
@@ -65,33 +65,67 @@ pub(crate) fn is_for_main(argument: &[u8]) -> bool {
     argument.starts_with(NAME_FOR_MAIN.as_bytes())
 }
 
-fn nonce_of(argument: &[u8]) -> Option<&str> {
-    let names = [NAME, NAME_FOR_MAIN];
-    let nonce = names.iter().find_map(|name| argument.strip_prefix(name.as_bytes()))?;
-    let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let valid = nonce.len() == NONCE_DIGITS && nonce.iter().all(hex);
-    std::str::from_utf8(nonce).ok().filter(|_| valid)
+/// What a start is meant for.
+enum Start<'a> {
+    /// A fork server, whose greeting has this in it.
+    Server { nonce: &'a str },
+    /// A worker of one, with these descriptors.
+    Again([RawFd; 6]),
 }
 
-/// Becomes the fork server, if this start was meant for one, and then never returns.
+fn start_of(argument: &[u8]) -> Option<Start<'_>> {
+    let names = [NAME, NAME_FOR_MAIN];
+    let rest = names.iter().find_map(|name| argument.strip_prefix(name.as_bytes()))?;
+    if let Some(fds) = again::fds_of(rest) {
+        return Some(Start::Again(fds));
+    }
+    let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let valid = rest.len() == NONCE_DIGITS && rest.iter().all(hex);
+    let nonce = std::str::from_utf8(rest).ok().filter(|_| valid)?;
+    Some(Start::Server { nonce })
+}
+
+/// Becomes the fork server, or the worker, if this start was meant for one, and then never returns.
 ///
-/// It returns, and the program runs as usual, when it is privileged or when standard input is not our
+/// It returns, and the program runs as usual, when it is privileged or when what it was given is not our
 /// kind of socket: names can be forged by anyone.
 pub(crate) fn take_over(argument: &[u8]) {
-    let Some(nonce) = nonce_of(argument) else { return };
     if image::is_privileged() {
         return;
     }
+    match start_of(argument) {
+        Some(Start::Server { nonce }) => become_server(nonce, is_for_main(argument)),
+        Some(Start::Again(fds)) => become_worker(fds),
+        None => {}
+    }
+}
+
+fn become_worker(fds: [RawFd; 6]) {
+    let Some(inherited) = again::inherited(fds) else { return };
+    ROLE.store(Role::Daemonic as u8, Relaxed);
+    match inherited {
+        Ok((belongings, settings, seat)) => worker::live(belongings, &settings, seat),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "loopool worker: {error}");
+            child::end(child::FAILED)
+        }
+    }
+}
+
+pub(super) fn is_our_kind_of_socket(socket: BorrowedFd<'_>) -> bool {
+    getsockname::<UnixAddr>(socket.as_raw_fd()).is_ok()
+        && getsockopt(&socket, SockTypeOf).is_ok_and(|kind| kind == SockType::SeqPacket)
+}
+
+fn become_server(nonce: &str, in_main: bool) {
     // SAFETY: standard input is open, or the questions about it fail.
     let input = unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) };
-    let is_ours = getsockname::<UnixAddr>(input.as_raw_fd()).is_ok()
-        && getsockopt(&input, SockTypeOf).is_ok_and(|kind| kind == SockType::SeqPacket);
-    if !is_ours {
+    if !is_our_kind_of_socket(input) {
         return;
     }
     ROLE.store(Role::Daemonic as u8, Relaxed);
     let nonce = nonce.to_owned();
-    let ended = catch_unwind(|| greet(input, &nonce));
+    let ended = catch_unwind(|| greet(input, &nonce, in_main));
     if let Ok(Err(why)) = ended {
         // The program that waits for an answer gets this one; if it has gone, so be it.
         let _ = socket::send(input, &FromServer::Refused { why }, [&[], &[]], &[]);
@@ -100,7 +134,7 @@ pub(crate) fn take_over(argument: &[u8]) {
 }
 
 /// The handshake, and then the service.
-fn greet(input: BorrowedFd<'_>, nonce: &str) -> Result<(), String> {
+fn greet(input: BorrowedFd<'_>, nonce: &str, in_main: bool) -> Result<(), String> {
     check_peer(input)?;
     let mut buffer = vec![0; FRAME_LIMIT];
     let hello = socket::receive(input, &mut buffer).map_err(|error| error.to_string())?;
@@ -121,14 +155,14 @@ fn greet(input: BorrowedFd<'_>, nonce: &str) -> Result<(), String> {
     child::close_others([control.as_raw_fd()]);
     socket::send(control.as_fd(), &ready, [&[], &[]], &[]).map_err(|error| error.to_string())?;
     if fits {
-        serve(control, &settings, &mut buffer);
+        serve(control, &settings, in_main, &mut buffer);
         child::end(0);
     }
     child::end(child::FAILED);
 }
 
 /// The other end must be our parent, with our own rights.
-fn check_peer(input: BorrowedFd<'_>) -> Result<(), String> {
+pub(super) fn check_peer(input: BorrowedFd<'_>) -> Result<(), String> {
     let peer = getsockopt(&input, PeerCredentials).map_err(|error| error.to_string())?;
     let parent = nix::unistd::getppid();
     if peer.pid() != parent.as_raw() || peer.uid() != nix::unistd::geteuid().as_raw() {
@@ -158,7 +192,8 @@ fn settle_in(
 }
 
 /// Starts workers until the program closes the control socket; or becomes what it is told to.
-fn serve(control: OwnedFd, settings: &WorkerSettings, buffer: &mut [u8]) {
+fn serve(control: OwnedFd, settings: &WorkerSettings, in_main: bool, buffer: &mut [u8]) {
+    let name = if in_main { NAME_FOR_MAIN } else { NAME };
     let thread_id = ThreadId::find();
     while let Ok(Some(mut received)) = socket::receive(control.as_fd(), buffer) {
         let fds = received.trusted_fds();
@@ -169,6 +204,12 @@ fn serve(control: OwnedFd, settings: &WorkerSettings, buffer: &mut [u8]) {
         };
         let Some(belongings) = Belongings::of(fds) else { return };
         let (answer, pidfd) = match fork(thread_id) {
+            Ok(Forked::Child) if settings.spawns => {
+                let Err(error) = again::start(&belongings, settings, seat, name);
+                let _ =
+                    writeln!(io::stderr(), "loopool worker: it can't be started again: {error}");
+                child::end(child::FAILED)
+            }
             Ok(Forked::Child) => worker::live(belongings, settings, seat),
             Ok(Forked::Parent { pid, pidfd }) => (FromServer::Spawned { serial, pid }, pidfd),
             Err(errno) => (FromServer::SpawnFailed { serial, errno }, None),

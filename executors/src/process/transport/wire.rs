@@ -53,6 +53,8 @@ pub(crate) struct Order {
 /// What every worker of a pool is told.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct WorkerSettings {
+    /// Whether each begins as the program does, by an exec of its own.
+    pub(crate) spawns: bool,
     pub(crate) memory_limit: Option<u64>,
     /// The most processor time of a job.
     pub(crate) cpu_limit: Option<Duration>,
