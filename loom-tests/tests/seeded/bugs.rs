@@ -39,10 +39,13 @@ const BELL: &str = "runtime/src/scheduler/bell.rs";
 /// The callers of `bell.rs`, and the life of a spare worker, are copies.
 const SPARE: &str = "loom-tests/tests/spare.rs";
 const ONESHOT: &str = "runtime/src/sync/oneshot/cell.rs";
+const ONESHOT_RECEIVER: &str = "runtime/src/sync/oneshot/receiver.rs";
 const PERMITS: &str = "runtime/src/sync/permits/state.rs";
+const PERMITS_ROOM: &str = "runtime/src/sync/permits/mod.rs";
 const ACQUIRE: &str = "runtime/src/sync/permits/acquire.rs";
 const EVENT: &str = "runtime/src/sync/event.rs";
 const MPSC: &str = "runtime/src/sync/mpsc/queue.rs";
+const MPSC_RECEIVER: &str = "runtime/src/sync/mpsc/receiver.rs";
 const SHORT_LOCK: &str = "runtime/src/short_lock.rs";
 const TIMERS: &str = "runtime/src/time/timers.rs";
 const NODES: &str = "runtime/src/time/nodes.rs";
@@ -1069,5 +1072,272 @@ pub(crate) const BUGS: &[Bug] = &[
         replace: "self.taken.0.load(Ordering::Relaxed)",
         test: "ring",
         model: "room_for_results_is_used_again_when_every_answer_was_taken",
+    },
+    Bug {
+        what: "who polls a job again is woken by the waker of the poll before",
+        file: CELL,
+        find: "let previous = inner.waiter.replace(waker);",
+        replace: "let previous = match inner.waiter {
+            Some(_) => Some(waker),
+            None => inner.waiter.replace(waker),
+        };",
+        test: "promise",
+        model: "the_last_one_to_poll_is_woken",
+    },
+    Bug {
+        what: "an outcome that nobody takes is not dropped",
+        file: CELL,
+        find: "drop_caught(\"a job's outcome\", self.outcome.take());",
+        replace: "std::mem::forget(self.outcome.take());",
+        test: "promise",
+        model: "a_job_that_nobody_wants_drops_its_value_once",
+    },
+    Bug {
+        what: "a promise that is dropped before its job was started tells nobody",
+        file: PROMISE,
+        find: "if self.cell.is_open() {",
+        replace: "if self.cell.is_open() && !self.cell.is_pending() {",
+        test: "promise",
+        model: "a_promise_that_is_dropped_fails_its_job",
+    },
+    Bug {
+        what: "who cancels gives the lock back between the look and the mark",
+        file: CELL,
+        find: "        inner.state = State::Settling;\n        inner.cancelled = true;",
+        replace: "        drop(inner);
+        let mut inner = self.inner.lock();
+        inner.state = State::Settling;
+        inner.cancelled = true;",
+        test: "promise",
+        model: "two_who_cancel_tell_the_owner_once",
+    },
+    Bug {
+        what: "who waits to be asked to end does not look whether the job is over",
+        file: CELL,
+        find: "if asked || matches!(inner.state, State::Done | State::Lent) {",
+        replace: "if asked {",
+        test: "promise",
+        model: "whoever_heeds_a_job_hears_of_its_end",
+    },
+    Bug {
+        what: "a job ends between the look and the mark when its time is up",
+        file: CELL,
+        find: "        inner.state = State::Settling;\n        inner.failed = true;",
+        replace: "        drop(inner);
+        let mut inner = cell.inner.lock();
+        inner.state = State::Settling;
+        inner.failed = true;",
+        test: "promise",
+        model: "a_running_job_ends_or_expires",
+    },
+    Bug {
+        what: "a callback comes after the last look for one and before the job is done",
+        file: CELL,
+        find: "        inner.outcome = Some(outcome);\n        inner.state = State::Done;",
+        replace: "        drop(inner);
+        let mut inner = self.inner.lock();
+        inner.outcome = Some(outcome);
+        inner.state = State::Done;",
+        test: "promise",
+        model: "callbacks_run_once_and_first",
+    },
+    Bug {
+        what: "who watches jobs no more cancels them",
+        file: SEVERAL,
+        find: "            job.cell().forget_waiter();",
+        replace: "            job.cell().cancel();",
+        test: "promise",
+        model: "a_job_that_is_watched_no_more_can_be_awaited",
+    },
+    Bug {
+        what: "a job that is taken out before its end was noted is not counted",
+        file: QUEUE,
+        find: "            self.gone -= 1;\n            leftovers.gone.push(entry);",
+        replace: "            self.gone = (self.gone - 1).max(0);\n            leftovers.gone.push(entry);",
+        test: "queue",
+        model: "a_job_is_taken_or_cancelled",
+    },
+    Bug {
+        what: "who looks for an answer disarms the bell, and then sleeps",
+        file: RING,
+        find: "        self.answered.0.load(Ordering::Acquire)",
+        replace: "        self.bell.0.swap(0, Ordering::Release);\n        self.answered.0.load(Ordering::Acquire)",
+        test: "ring",
+        model: "who_looks_need_not_be_rung_for_and_who_sleeps_after_all_is",
+    },
+    Bug {
+        what: "a task that was asked to end while it completed is polled again",
+        file: RUN,
+        find: "        if ready {",
+        replace: "        if ready && !header.state.has_new_request() {",
+        test: "task",
+        model: "a_request_to_cancel_a_new_task_comes_before_its_only_poll_or_after",
+    },
+    Bug {
+        what: "a request during a poll does not queue the task again",
+        file: STATE,
+        find: "let next = now | NEW | SCHEDULED;",
+        replace: "let next = if now & RUNNING != 0 { now | NEW } else { now | NEW | SCHEDULED };",
+        test: "task",
+        model: "a_request_to_cancel_a_waiting_task_ends_it",
+    },
+    Bug {
+        what: "a handle takes its waker back to compare it, and does not offer it again",
+        file: JOIN,
+        find: "let offered = header.state.has_join_waker();",
+        replace: "let offered = header.state.has_join_waker() && header.state.take_join_waker_back();",
+        test: "task",
+        model: "polling_a_handle_again_with_the_same_waker_loses_no_wake",
+    },
+    Bug {
+        what: "a handle lets go with a store, over a wake that came meanwhile",
+        file: STATE,
+        find: "            && self
+                .0
+                .compare_exchange(
+                    now,
+                    (now & !JOIN_INTEREST) - REF,
+                    Ordering::Release,
+                    Ordering::Relaxed,
+                )
+                .is_ok()",
+        replace: "            && {
+                self.0.store((now & !JOIN_INTEREST) - REF, Ordering::Release);
+                true
+            }",
+        test: "task",
+        model: "the_last_wake_is_not_lost_when_the_handle_goes",
+    },
+    Bug {
+        what: "a request queues a task without a reference",
+        file: STATE,
+        find: "let next = if submit { next + REF } else { next };",
+        replace: "",
+        test: "task",
+        model: "shutdown_finds_a_task_that_is_losing_its_last_waker",
+    },
+    Bug {
+        what: "a delivery that another change comes before is given up",
+        file: SOURCE,
+        find: "Err(current) => now = current,",
+        replace: "Err(_) => return,",
+        test: "source",
+        model: "an_edge_that_two_threads_deliver_reaches_the_reader",
+    },
+    Bug {
+        what: "an edge wakes one of those who wait for it",
+        file: SOURCE,
+        find: "into.append(&mut self.list);",
+        replace: "into.extend(self.list.pop());",
+        test: "source",
+        model: "one_edge_wakes_both_of_two_readers",
+    },
+    Bug {
+        what: "who clears one direction clears the other, too",
+        file: SOURCE,
+        find: "let next = seen.word & !direction.open().or(direction.closed()).0;",
+        replace: "let next = seen.word & !BITS;",
+        test: "source",
+        model: "both_directions_share_the_word_and_lose_nothing",
+    },
+    Bug {
+        what: "the end is cleared with the readiness that was there before it",
+        file: SOURCE,
+        find: "self.word.compare_exchange(seen.word, next, Ordering::AcqRel, Ordering::Relaxed);",
+        replace: "self.word.fetch_and(!direction.open().or(direction.closed()).0, Ordering::AcqRel);",
+        test: "source",
+        model: "the_end_is_never_cleared",
+    },
+    Bug {
+        what: "the end of a sender wakes nobody",
+        file: ONESHOT,
+        find: "        if let Some(other) = other {",
+        replace: "        if outcome != Outcome::Ended && let Some(other) = other {",
+        test: "oneshot",
+        model: "the_end_of_the_sender_is_heard",
+    },
+    Bug {
+        what: "a receiver goes without closing its channel",
+        file: ONESHOT_RECEIVER,
+        find: "        self.close();\n",
+        replace: "",
+        test: "oneshot",
+        model: "the_end_of_the_receiver_is_heard",
+    },
+    Bug {
+        what: "a receiver that goes leaves the value behind",
+        file: ONESHOT_RECEIVER,
+        find: "drop(outcome.and_then(|outcome| self.take(outcome)));",
+        replace: "if outcome.is_some()
+            && let Some(cell) = self.cell.take()
+        {
+            unsafe { Cell::leave(cell, Side::Receiver) };
+        }",
+        test: "oneshot",
+        model: "a_value_that_nobody_receives_is_dropped_once_or_handed_back",
+    },
+    Bug {
+        what: "a channel is settled that the other side has settled meanwhile",
+        file: ONESHOT,
+        find: "state.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed)",
+        replace: "Ok::<_, usize>(state.fetch_or(next, Ordering::AcqRel))",
+        test: "oneshot",
+        model: "the_value_is_with_one_side_after_the_channel_was_closed",
+    },
+    Bug {
+        what: "who settles a channel leaves its own waker behind",
+        file: ONESHOT,
+        find: "(take(side), take(side.other()))",
+        replace: "(None::<Waker>, take(side.other()))",
+        test: "oneshot",
+        model: "both_sides_wait",
+    },
+    Bug {
+        what: "permits that come to others wake nobody",
+        file: PERMITS,
+        find: "now.has(WAITING) && now.has_spare(1)",
+        replace: "now.has(WAITING) && Word(before).available() == 0",
+        test: "permits",
+        model: "who_wants_several_is_not_forgotten",
+    },
+    Bug {
+        what: "who waits for a permit keeps its first waker",
+        file: ACQUIRE,
+        find: "unsafe { queue.list.replace_waker(waiter, waker) }",
+        replace: "Some(waker)",
+        test: "permits",
+        model: "the_last_one_to_poll_is_woken",
+    },
+    Bug {
+        what: "the end reaches only the first of those who wait for permits",
+        file: PERMITS_ROOM,
+        find: "        loop {\n            let first = self.end_first(&mut self.queue.lock());",
+        replace: "        for _ in 0..1 {\n            let first = self.end_first(&mut self.queue.lock());",
+        test: "permits",
+        model: "the_end_reaches_who_waits",
+    },
+    Bug {
+        what: "an event wakes only the first of those who wait",
+        file: EVENT,
+        find: "for place in &mut wakers {",
+        replace: "for place in &mut wakers[..1] {",
+        test: "event",
+        model: "whoever_waits_is_woken",
+    },
+    Bug {
+        what: "a value that is received makes no room",
+        file: MPSC_RECEIVER,
+        find: "            room.release(1);",
+        replace: "            let _ = room;",
+        test: "mpsc",
+        model: "a_full_channel_makes_the_sender_wait",
+    },
+    Bug {
+        what: "the end of the receiver leaves those alone who wait for room",
+        file: MPSC,
+        find: "            room.close();",
+        replace: "            let _ = room;",
+        test: "mpsc",
+        model: "the_end_of_the_receiver_drops_what_is_left_and_wakes_who_waits",
     },
 ];
