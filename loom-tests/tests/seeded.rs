@@ -41,6 +41,9 @@ const SOURCES: [&str; 16] = [
     "runtime/src/time",
 ];
 
+/// Where the models are.
+const TESTS: &str = "loom-tests/tests";
+
 /// The directories of this package.
 const OWN: [&str; 5] = [
     "loom-tests",
@@ -61,6 +64,24 @@ fn every_bug_has_its_place() {
     }
     for what in QUICK {
         assert!(BUGS.iter().any(|bug| bug.what == what), "there is no bug \"{what}\"");
+    }
+}
+
+/// Without one nobody knows whether the model can fail.
+#[test]
+fn every_model_has_a_bug() {
+    let models = models();
+    for (test, model) in &models {
+        let has_bug = BUGS.iter().any(|bug| bug.test == test && bug.model == model);
+        assert!(has_bug, "no bug is to be found by {model} in {test}.rs");
+    }
+    for bug in BUGS {
+        let is_there = models.iter().any(|(test, model)| bug.test == test && bug.model == model);
+        assert!(
+            is_there,
+            "there is no {} in {}.rs, which is to find \"{}\"",
+            bug.model, bug.test, bug.what
+        );
     }
 }
 
@@ -103,6 +124,36 @@ fn is_found(bug: &Bug, copy: &Path) -> bool {
     assert!(report.is_some() || passed, "\"{}\" was not run:\n{text}", bug.what);
     say(&format!("{}: {}", bug.what, if report.is_some() { bug.model } else { "MISSED" }));
     report.is_some() && !output.status.success()
+}
+
+/// The file and the name of every model, as the table has them.
+fn models() -> Vec<(String, String)> {
+    let mut models = Vec::new();
+    for directory in OWN.iter().filter(|directory| directory.starts_with(TESTS)) {
+        for entry in fs::read_dir(root().join(directory)).expect("a directory of this package") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() || path.ends_with("seeded.rs") {
+                continue;
+            }
+            let file = path.file_stem().expect("a name").to_str().expect("UTF-8");
+            // `task/requests.rs` is the module `requests` of the test `task`.
+            let (test, module) = match directory.strip_prefix(TESTS).expect("filtered") {
+                "" => (file, String::new()),
+                test => (&test[1..], format!("{file}::")),
+            };
+            for name in names_of_tests(&read(&path)) {
+                models.push((test.to_owned(), format!("{module}{name}")));
+            }
+        }
+    }
+    models
+}
+
+fn names_of_tests(source: &str) -> impl Iterator<Item = &str> {
+    source.split("#[test]\n").skip(1).map(|test| {
+        let (_, name) = test.split_once("fn ").expect("a test is a function");
+        name.split('(').next().expect("a first part")
+    })
 }
 
 /// The source with the bug.
