@@ -63,9 +63,9 @@ fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
         "workers": options.workers(),
         "workers_at_the_end": report.workers_at_the_end,
         "seconds": report.seconds,
-        "descriptors": { "before": before.descriptors, "peak": report.peak_descriptors, "after": after.descriptors },
+        "descriptors": { "before": before.descriptors, "peaks": report.peaks.descriptors(), "after": after.descriptors },
         "threads": { "before": before.threads, "after": after.threads },
-        "rss_kib": { "before": before.rss_kib, "after": after.rss_kib },
+        "rss_kib": { "before": before.rss_kib, "peaks": report.peaks.rss_kib(), "after": after.rss_kib },
         "children_left": after.children,
         "ok": complaints.is_empty(),
     });

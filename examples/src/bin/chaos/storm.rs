@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use loopool::{Executor, Job, JobError, ProcessPoolExecutor, call, create_task, timeout};
@@ -12,7 +12,7 @@ use loopool::{Executor, Job, JobError, ProcessPoolExecutor, call, create_task, t
 use crate::fate::Fate;
 use crate::herald::Herald;
 use crate::options::Options;
-use crate::system;
+use crate::system::System;
 use crate::tally::{HANG, Tally};
 use crate::work::{Answer, Order, suffer};
 
@@ -32,7 +32,7 @@ const COMPLETION: Duration = Duration::from_secs(60);
 pub(crate) struct Report {
     pub(crate) tally: Arc<Tally>,
     pub(crate) workers_at_the_end: usize,
-    pub(crate) peak_descriptors: usize,
+    pub(crate) peaks: Peaks,
     pub(crate) seconds: f64,
     /// What is wrong with the pool as a whole.
     pub(crate) complaints: Vec<String>,
@@ -69,11 +69,11 @@ pub(crate) fn run(options: &Options) -> Result<Report, Box<dyn Error>> {
         next: AtomicU64::new(0),
     });
     let socket = Herald::listen()?;
-    // A flag and a number that somebody reads after the join, so relaxed accesses need no partner.
-    let (is_over, peak) = (AtomicBool::new(false), AtomicUsize::new(0));
+    // A flag, and numbers that somebody reads after the join, so relaxed accesses need no partner.
+    let (is_over, peaks) = (AtomicBool::new(false), Peaks::default());
     let outcome = std::thread::scope(|scope| -> io::Result<()> {
         let hearing = scope.spawn(|| storm.herald.hear(&socket));
-        scope.spawn(|| watch(&is_over, &peak));
+        scope.spawn(|| watch(&is_over, &storm, &peaks));
         let submitting: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| storm.submit())).collect();
         loopool::run(submit_from_loops(storm.clone()));
         for thread in submitting {
@@ -89,20 +89,69 @@ pub(crate) fn run(options: &Options) -> Result<Report, Box<dyn Error>> {
     outcome?;
     drop(socket);
     let workers_at_the_end = storm.wait_for_workers(options.workers());
-    let complaints = storm.finish(options.workers(), workers_at_the_end);
+    let mut complaints = storm.finish(options.workers(), workers_at_the_end);
+    if options.jobs >= MANY {
+        complaints.extend(peaks.complaints());
+    }
     Ok(Report {
         tally,
         workers_at_the_end,
-        peak_descriptors: peak.load(Relaxed),
+        peaks,
         seconds: start.elapsed().as_secs_f64(),
         complaints,
     })
 }
 
-/// Looks how many descriptors there are at most.
-fn watch(is_over: &AtomicBool, peak: &AtomicUsize) {
+/// The most that there was of something, in each quarter of the jobs.
+#[derive(Default)]
+pub(crate) struct Peaks {
+    descriptors: [AtomicU64; 4],
+    rss_kib: [AtomicU64; 4],
+}
+
+/// So much more there may be in the last quarter than in the others, which is nothing that grows with the jobs.
+const MORE_DESCRIPTORS: u64 = 8;
+const MORE_KIB: u64 = 24 << 10;
+
+/// With fewer jobs a quarter of them is too little to say what the others need.
+const MANY: u64 = 2000;
+
+impl Peaks {
+    fn note(&self, quarter: usize, system: &System) {
+        self.descriptors[quarter].fetch_max(system.descriptors as u64, Relaxed);
+        self.rss_kib[quarter].fetch_max(system.rss_kib, Relaxed);
+    }
+
+    pub(crate) fn descriptors(&self) -> [u64; 4] {
+        self.descriptors.each_ref().map(|peak| peak.load(Relaxed))
+    }
+
+    pub(crate) fn rss_kib(&self) -> [u64; 4] {
+        self.rss_kib.each_ref().map(|peak| peak.load(Relaxed))
+    }
+
+    /// What has grown while the pool was there.
+    fn complaints(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let mut compare = |what: &str, peaks: [u64; 4], more: u64| {
+            let before = peaks[..3].iter().max().copied().unwrap_or_default();
+            if peaks[3] > before + more {
+                complaints.push(format!("{what} grow: at most {peaks:?} in each quarter"));
+            }
+        };
+        compare("descriptors", self.descriptors(), MORE_DESCRIPTORS);
+        compare("KiB of memory", self.rss_kib(), MORE_KIB);
+        complaints
+    }
+}
+
+/// Looks how much there is of everything.
+fn watch(is_over: &AtomicBool, storm: &Storm, peaks: &Peaks) {
     while !is_over.load(Relaxed) {
-        peak.fetch_max(system::descriptors().unwrap_or(0), Relaxed);
+        let quarter = (storm.next.load(Relaxed) * 4 / storm.jobs.max(1)).min(3);
+        if let Ok(system) = System::look() {
+            peaks.note(quarter as usize, &system);
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
 }

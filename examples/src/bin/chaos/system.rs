@@ -13,7 +13,7 @@ pub(crate) struct System {
 }
 
 /// What the allocator may keep of what it had in the meantime.
-const KEPT_KIB: u64 = 128 << 10;
+const KEPT_KIB: u64 = 64 << 10;
 
 /// What ends takes a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -65,6 +65,6 @@ impl System {
 }
 
 /// How many descriptors are open.
-pub(crate) fn descriptors() -> io::Result<usize> {
+fn descriptors() -> io::Result<usize> {
     Ok(fs::read_dir("/proc/self/fd")?.count())
 }
