@@ -38,17 +38,11 @@ pub(crate) struct Record {
     task: Option<NonNull<Header>>,
     budget: Cell<u8>,
     pub(super) level: Cell<Level>,
-    /// The last raise.
-    last_raise: Cell<Option<NonZeroU64>>,
-    /// How often a protected future was found pending in this poll, which has this number then. Who of
-    /// them was found again, or is gone, is in `Rare::released`.
-    protected: Cell<u32>,
+    /// The last raise, or the last time that a protected future was listed.
+    last_event: Cell<Option<NonZeroU64>>,
+    protected: Cell<Protected>,
+    /// The number of this poll, once it was needed.
     poll: Cell<Option<NonZeroU64>>,
-    /// How many there are in `Rare::protected`.
-    listed: Cell<u32>,
-    /// The request of the task whose pass this poll is, and what has become of it.
-    own: Cell<Option<RequestId>>,
-    fate: Cell<Fate>,
     rare: Cell<Option<Box<Rare>>>,
 }
 
@@ -62,9 +56,20 @@ enum Fate {
     Void,
 }
 
+/// Protected futures of one poll.
+#[derive(Clone, Copy, Default)]
+struct Protected {
+    /// How often one was found pending. Who of them was found again, or is gone, is in `Rare::released`.
+    found: u32,
+    /// How many there are in `Rare::protected`.
+    listed: u32,
+}
+
 /// What few polls have.
 #[derive(Default)]
 pub(super) struct Rare {
+    /// The request of the task whose pass this poll is, and what has become of it.
+    own: Option<(RequestId, Fate)>,
     /// The requests of the timeouts around the place that is polled whose time is up.
     pub(super) fired: Vec<RequestId>,
     /// The protected futures that were found pending in this poll: in a pass, or where a combinator might not poll them in
@@ -108,7 +113,7 @@ pub(crate) struct Raise {
 
 impl Raise {
     fn is_since(&self, marks: Marks) -> bool {
-        Some(self.serial) > marks.raise
+        Some(self.serial) > marks.event
     }
 
     pub(crate) fn request(self) -> RequestId {
@@ -150,9 +155,8 @@ fn drop_rare(rare: Box<Rare>) {
 /// See [`Record::marks`].
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Marks {
-    raise: Option<NonZeroU64>,
-    protected: u32,
-    listed: u32,
+    event: Option<NonZeroU64>,
+    protected: Protected,
 }
 
 impl Below {
@@ -181,12 +185,9 @@ impl Record {
             task,
             budget: Cell::new(BUDGET),
             level: Cell::new(Level::default()),
-            last_raise: Cell::new(None),
-            protected: Cell::new(0),
+            last_event: Cell::new(None),
+            protected: Cell::new(Protected::default()),
             poll: Cell::new(None),
-            listed: Cell::new(0),
-            own: Cell::new(None),
-            fate: Cell::new(Fate::Open),
             rare: Cell::new(None),
         }
     }
@@ -227,7 +228,7 @@ impl Record {
 
     /// Begins the pass of the task's own request.
     pub(crate) fn begin_own(&self, request: RequestId) {
-        self.own.set(Some(request));
+        self.with_rare(|rare| rare.own = Some((request, Fate::Open)));
         self.begin(request);
     }
 
@@ -235,21 +236,28 @@ impl Record {
     /// in which nobody has answered it, nobody gets it.
     pub(crate) fn uncancel(&self) -> usize {
         let left = self.task.and_then(task::uncancel);
-        if left == Some(0) && self.fate.get() == Fate::Open {
-            self.fate.set(Fate::Void);
+        if left == Some(0) {
+            self.settle_own(Fate::Void);
         }
         left.unwrap_or(0)
     }
 
     /// Whether the task's own request was taken back in its pass.
     pub(crate) fn own_is_void(&self) -> bool {
-        self.fate.get() == Fate::Void
+        self.peek_rare(|rare| rare.own.is_some_and(|(_, fate)| fate == Fate::Void))
     }
 
     /// Somebody answers this request.
     pub(super) fn note_fate(&self, answered: RequestId) {
-        if self.own.get() == Some(answered) {
-            self.fate.set(Fate::Answered);
+        if self.peek_rare(|rare| rare.own.is_some_and(|(own, _)| own == answered)) {
+            self.settle_own(Fate::Answered);
+        }
+    }
+
+    /// What becomes of it first counts.
+    fn settle_own(&self, fate: Fate) {
+        if self.peek_rare(|rare| rare.own.is_some_and(|(_, fate)| fate == Fate::Open)) {
+            self.with_rare(|rare| rare.own = rare.own.map(|(own, _)| (own, fate)));
         }
     }
 
@@ -359,27 +367,26 @@ impl Record {
         }
         let poll = self.poll.get().unwrap_or_else(unique);
         self.poll.set(Some(poll));
-        self.protected.set(self.protected.get() + 1);
-        if let Some(before) = hold.counted.replace((poll, self.protected.get())) {
+        let mut protected = self.protected.get();
+        protected.found += 1;
+        if let Some(before) = hold.counted.replace((poll, protected.found)) {
             self.uncount(before);
         }
         if hidden || self.is_in_pass() {
             let pending = hold.pending.get_or_insert_default();
             self.with_rare(|rare| rare.protected.push(Arc::downgrade(pending)));
-            self.listed.set(self.listed.get() + 1);
+            protected.listed += 1;
+            self.last_event.set(Some(unique()));
         }
+        self.protected.set(protected);
     }
 
-    /// Whether protected futures were listed since.
-    #[inline]
-    pub(crate) fn lists_since(&self, marks: Marks) -> bool {
-        self.listed.get() != marks.listed
-    }
-
-    /// Those that were listed since are below whoever has `holds`.
+    /// The protected futures that were listed since are below whoever has `holds`.
     #[cold]
     pub(crate) fn remember(&self, marks: Marks, holds: &mut Holds) {
-        self.peek_rare(|rare| holds.add(&rare.protected[marks.listed as usize..]));
+        if self.protected.get().listed > marks.protected.listed {
+            self.peek_rare(|rare| holds.add(&rare.protected[marks.protected.listed as usize..]));
+        }
     }
 
     /// All of them.
@@ -389,9 +396,8 @@ impl Record {
     }
 
     /// Whether any were listed.
-    #[inline]
     pub(crate) fn lists_any(&self) -> bool {
-        self.listed.get() > 0
+        self.protected.get().listed > 0
     }
 
     /// A protected future is done, or gone.
@@ -410,8 +416,8 @@ impl Record {
 
     /// Whether a protected future is pending that was polled since.
     fn is_protected_since(&self, marks: Marks) -> bool {
-        let found = (self.protected.get() - marks.protected) as usize;
-        let since = |&&finding: &&u32| finding > marks.protected;
+        let found = (self.protected.get().found - marks.protected.found) as usize;
+        let since = |&&finding: &&u32| finding > marks.protected.found;
         found > 0 && found > self.peek_rare(|rare| rare.released.iter().filter(since).count())
     }
 
@@ -440,7 +446,7 @@ impl Record {
 
     /// Whether it was taken back.
     fn is_void(&self, request: RequestId) -> bool {
-        self.own_is_void() && self.own.get() == Some(request)
+        self.peek_rare(|rare| rare.own == Some((request, Fate::Void)))
     }
 
     /// Whether the visible request may be taken inside a timeout that has fired: then it is delivered
@@ -482,18 +488,14 @@ impl Record {
     /// What there was of raises before something is polled.
     #[inline]
     pub(crate) fn marks(&self) -> Marks {
-        Marks {
-            raise: self.last_raise.get(),
-            protected: self.protected.get(),
-            listed: self.listed.get(),
-        }
+        Marks { event: self.last_event.get(), protected: self.protected.get() }
     }
 
-    /// Whether something may have been raised since. To be looked into with
-    /// [`raised_since`](Self::raised_since).
+    /// Whether something may have been raised since, or protected futures listed. To be looked into with
+    /// [`remember`](Self::remember) and [`raised_since`](Self::raised_since).
     #[inline]
-    pub(super) fn may_be_raised(&self, marks: Marks) -> bool {
-        self.last_raise.get() != marks.raise
+    pub(crate) fn is_eventful_since(&self, marks: Marks) -> bool {
+        self.last_event.get() != marks.event
     }
 
     /// The raise that was made below us, by what was polled since `marks`. If something protected is
@@ -523,7 +525,7 @@ impl Record {
     }
 
     fn find_raise(&self, marks: Marks, wanted: impl Fn(&Raise) -> bool) -> Option<Raise> {
-        if !self.may_be_raised(marks) {
+        if !self.is_eventful_since(marks) {
             return None;
         }
         let mut wanted = |raise: &&Raise| raise.is_since(marks) && wanted(raise);
@@ -535,10 +537,10 @@ impl Record {
         self.raised_since(Marks::default(), holds).map(Raise::request)
     }
 
-    /// Whether something may have been raised.
+    /// Whether something may have been raised in this poll, or protected futures listed.
     #[inline]
-    pub(crate) fn may_have_raised(&self) -> bool {
-        self.last_raise.get().is_some()
+    pub(crate) fn is_eventful(&self) -> bool {
+        self.last_event.get().is_some()
     }
 
     /// Somebody has answered the request of a timeout.
@@ -569,14 +571,14 @@ impl Record {
         location: &'static Location<'static>,
     ) -> NonZeroU64 {
         let serial = unique();
-        self.last_raise.set(Some(serial));
+        self.last_event.set(Some(serial));
         self.with_rare(|rare| rare.raises.push(Raise { serial, request, location }));
         serial
     }
 
     pub(super) fn withdraw(&self, serial: NonZeroU64) {
         // Nothing in this poll, nothing to withdraw.
-        if self.last_raise.get().is_some() {
+        if self.is_eventful() {
             self.with_rare(|rare| rare.raises.retain(|raise| raise.serial != serial));
         }
     }

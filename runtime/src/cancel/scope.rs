@@ -99,9 +99,7 @@ impl<F: Future> Cancellable<F> {
         match future.poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
             Poll::Pending
-                if !record.may_be_raised(marks)
-                    && !record.lists_since(marks)
-                    && !ForeignWaker::is_needed(record, cx) =>
+                if !record.is_eventful_since(marks) && !ForeignWaker::is_needed(record, cx) =>
             {
                 Poll::Pending
             }
@@ -141,7 +139,7 @@ impl<F: Future> Cancellable<F> {
         pass: Option<ScopePoll<'_>>,
     ) -> Poll<Result<F::Output, Cancelled>> {
         let mut this = self.project();
-        if record.lists_since(marks) {
+        if record.is_eventful_since(marks) {
             record.remember(marks, this.holds);
         }
         // A raise goes first: it is on its way already (rule 10).

@@ -65,6 +65,8 @@ struct Wakers {
     left: BTreeMap<u64, Left>,
     /// The last request to the task as a whole.
     of_task: Option<RequestId>,
+    /// That one, as long as it is only due.
+    undelivered: Option<RequestId>,
     /// Rule 1, the oldest first.
     calls: Vec<Call>,
     next_call: u64,
@@ -120,10 +122,11 @@ impl WakeList {
         }
     }
 
-    /// Wakes everybody in the list for a request to the task. Once per request.
-    pub(crate) fn wake_for_task(&self, request: RequestId) {
+    /// Wakes everybody in the list for a request to the task, which `is_delivered` now or is to be. Once per request.
+    pub(crate) fn wake_for_task(&self, request: RequestId, is_delivered: bool) {
         {
             let mut wakers = self.wakers.lock();
+            wakers.undelivered = (!is_delivered).then_some(request);
             let before = wakers.of_task.replace(request);
             if before == Some(request) {
                 return;
@@ -151,6 +154,14 @@ impl WakeList {
             wakers.left.values().map(|left| left.waker.clone()).collect()
         };
         wake_each(woken);
+    }
+
+    /// The request to the task that they were woken for was taken back before it was delivered.
+    pub(crate) fn strike_undelivered(&self) {
+        let undelivered = self.wakers.lock().undelivered.take();
+        if let Some(request) = undelivered {
+            self.strike(request);
+        }
     }
 
     /// The request was taken back, or its timeout is gone.

@@ -225,15 +225,13 @@ impl Header {
         record.below(before, protected, cx)
     }
 
-    /// For the runner, after a poll that found protected futures.
-    #[cold]
-    pub(super) fn remember_protected(&self, record: &Record) {
-        record.remember_all(&mut self.cold.get_or_make().requests.lock().holds);
-    }
-
-    /// For the runner, after a poll in which something was raised: what nobody took, unless it waits.
+    /// For the runner, after a poll in which something was raised, or protected: what was raised and nobody took, unless
+    /// it waits.
     #[cold]
     pub(super) fn raised(&self, record: &Record) -> Option<RequestId> {
+        if record.lists_any() {
+            record.remember_all(&mut self.cold.get_or_make().requests.lock().holds);
+        }
         match self.cold.made() {
             Some(cold) => record.raised(&mut cold.requests.lock().holds),
             None => record.raised(&mut Holds::default()),
@@ -283,13 +281,23 @@ impl Header {
         list.get_or_insert_with(|| Arc::new(WakeList::new())).clone()
     }
 
-    /// Wakes the hidden waiters, if there are any, for a request to this task that is due. Which one.
+    /// Wakes the hidden waiters, if there are any, for a request to this task that is due.
     #[cold]
-    pub(super) fn wake_hidden_for_due(&self) -> Option<RequestId> {
-        let list = self.existing_wake_list()?;
-        let due = self.cold.made().and_then(|cold| cold.requests.lock().due)?;
-        list.wake_for_task(due);
-        Some(due)
+    pub(super) fn wake_hidden_for_due(&self) {
+        if let Some(list) = self.existing_wake_list() {
+            let due = self.cold.made().and_then(|cold| cold.requests.lock().due);
+            if let Some(request) = due {
+                list.wake_for_task(request, false);
+            }
+        }
+    }
+
+    /// The request that was due was taken back when they had been woken.
+    #[cold]
+    pub(super) fn strike_undelivered(&self) {
+        if let Some(list) = self.existing_wake_list() {
+            list.strike_undelivered();
+        }
     }
 
     /// The request was taken back before it was delivered.
@@ -312,7 +320,7 @@ impl Header {
     /// As [`wake_hidden_for_due`](Self::wake_hidden_for_due), for a request that is in our hands.
     pub(super) fn wake_hidden(&self, request: RequestId) {
         if let Some(list) = self.existing_wake_list() {
-            list.wake_for_task(request);
+            list.wake_for_task(request, true);
         }
     }
 }

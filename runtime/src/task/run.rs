@@ -74,11 +74,10 @@ impl Runnable {
         let pointer = self.into_header();
         // SAFETY: our reference keeps the cell alive until we give it up below.
         let header = unsafe { pointer.as_ref() };
-        // While the task is SCHEDULED, so that these wakes do not queue it again.
-        let called = match header.state.has_new_request() {
-            true => header.wake_hidden_for_due(),
-            false => None,
-        };
+        if header.state.has_new_request() {
+            // While the task is SCHEDULED, so that these wakes do not queue it again.
+            header.wake_hidden_for_due();
+        }
         let outcome = header.state.run();
         if outcome.orphan {
             report_orphan(header);
@@ -86,16 +85,15 @@ impl Runnable {
         }
         let record = Record::new(Some(pointer));
         let mut pass = None;
-        if outcome.cancel
-            && let Some(request) = header.take_due()
-        {
-            if outcome.first {
+        if outcome.cancel {
+            match header.take_due() {
                 // Not a line of it has run, and none will.
-                return cancelled(pointer, shared, Some(request));
+                Some(request) if outcome.first => {
+                    return cancelled(pointer, shared, Some(request));
+                }
+                Some(request) => pass = Some(Pass::begin(header, &record, request)),
+                None => header.strike_undelivered(),
             }
-            pass = Some(Pass::begin(header, &record, request));
-        } else if let Some(request) = called {
-            header.strike(request);
         }
         let ready = {
             let _entered = context::enter(&record);
@@ -109,10 +107,7 @@ impl Runnable {
             ends();
             return complete(pointer, shared, End::Finished, false);
         }
-        if record.lists_any() {
-            header.remember_protected(&record);
-        }
-        if record.may_have_raised()
+        if record.is_eventful()
             && let Some(request) = header.raised(&record)
         {
             return cancelled(pointer, shared, Some(request));

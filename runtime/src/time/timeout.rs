@@ -64,25 +64,35 @@ pin_project! {
         memory: Memory,
         holds: Holds,
         // Once the time is up.
-        request: Option<RequestId>,
+        request: OwnRequest,
         progress: Progress,
-    }
-
-    impl<F> PinnedDrop for Timeout<F> {
-        fn drop(this: Pin<&mut Self>) {
-            if let Some(request) = *this.project().request {
-                context::with_record_around(|record| {
-                    if let Some(record) = record {
-                        record.strike(request);
-                    }
-                });
-            }
-        }
     }
 }
 
 /// A service puts one around nearly everything that it waits for, and they nest: of this, a sleep is nearly half.
 const _: () = assert!(size_of::<Timeout<std::future::Ready<()>>>() <= 88);
+
+/// The request of a timeout whose time is up, until the timeout is gone.
+#[derive(Debug, Default)]
+struct OwnRequest(Option<RequestId>);
+
+impl Drop for OwnRequest {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(request) = self.0 {
+            strike(request);
+        }
+    }
+}
+
+#[cold]
+fn strike(request: RequestId) {
+    context::with_record_around(|record| {
+        if let Some(record) = record {
+            record.strike(request);
+        }
+    });
+}
 
 /// How far the delivery of the own request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,14 +111,14 @@ impl<F: Future> Timeout<F> {
             sleep,
             memory: Memory::default(),
             holds: Holds::default(),
-            request: None,
+            request: OwnRequest::default(),
             progress: Progress::Due,
         }
     }
 
     /// The own request, once the time was up.
     pub(crate) fn request(&self) -> Option<RequestId> {
-        self.request
+        self.request.0
     }
 }
 
@@ -130,7 +140,7 @@ impl<F: Future> Timeout<F> {
     ) -> Poll<Result<F::Output, TimeoutError>> {
         let this = self.as_mut().project();
         let fresh = this.memory.open();
-        if this.request.is_some() || this.sleep.has_fired(fresh, cx) {
+        if this.request.0.is_some() || this.sleep.has_fired(fresh, cx) {
             return self.poll_fired(record, cx, fresh);
         }
         let Some(future) = this.future.as_pin_mut() else { finished() };
@@ -138,7 +148,7 @@ impl<F: Future> Timeout<F> {
         let marks = record.marks();
         let polled = future.poll(cx);
         drop(closed);
-        if record.lists_since(marks) {
+        if record.is_eventful_since(marks) {
             record.remember(marks, this.holds);
         }
         if polled.is_pending() && fresh {
@@ -157,7 +167,7 @@ impl<F: Future> Timeout<F> {
     ) -> Poll<Result<F::Output, TimeoutError>> {
         let mut this = self.project();
         let Some(future) = this.future.as_mut().as_pin_mut() else { finished() };
-        let request = *this.request.get_or_insert_with(RequestId::new);
+        let request = *this.request.0.get_or_insert_with(RequestId::new);
         let marks = record.marks();
         let below = if *this.progress == Progress::Delivered {
             let _counted = FiredPoll::count(record, request);

@@ -108,8 +108,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "9: a task that was never polled is polled to be cancelled",
         file: RUN,
-        find: "            if outcome.first {",
-        replace: "            if false && outcome.first {",
+        find: "Some(request) if outcome.first => {",
+        replace: "Some(request) if outcome.first && false => {",
         test: "rules::r9_before_the_first_poll_not_a_line_runs",
     },
     Bug {
@@ -259,15 +259,15 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         what: "18: a request that is taken back in its pass is delivered",
         file: RECORD,
-        find: "if left == Some(0) && self.fate.get() == Fate::Open {",
-        replace: "if false {",
+        find: "self.settle_own(Fate::Void);",
+        replace: "",
         test: "rules::r18_a_request_that_was_taken_back_in_its_pass_was_delivered",
     },
     Bug {
         what: "18: a request that was answered is taken back all the same",
         file: RECORD,
-        find: "if left == Some(0) && self.fate.get() == Fate::Open {",
-        replace: "if left == Some(0) {",
+        find: "self.settle_own(Fate::Answered);",
+        replace: "",
         test: "rules::r18_a_request_that_was_answered_is_not_withdrawn",
     },
     Bug {
