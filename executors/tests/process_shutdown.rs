@@ -154,3 +154,60 @@ fn a_pool_whose_workers_are_still_to_come_is_killed_too() {
         assert_eq!(pool.shutdown(true, false).cancelled, 3);
     }
 }
+
+/// Says when it is asked to end, and does so.
+fn heed(path: String) {
+    let token = loopool_executors::CancelToken::current().unwrap();
+    std::fs::write(format!("{path}-begun"), "").unwrap();
+    token.wait(None);
+    std::fs::write(path, "asked").unwrap();
+}
+
+#[test]
+fn workers_that_are_terminated_are_asked_first() {
+    let pool = ProcessPoolExecutor::builder().workers(2).cancel_grace(HANG).build().unwrap();
+    let paths = ["terminated-1", "terminated-2"].map(path);
+    let running = paths.clone().map(|path| pool.submit(call(heed, path)).unwrap());
+    let begun = |path: &String| std::fs::exists(format!("{path}-begun")).unwrap();
+    until("the start", || paths.iter().all(begun));
+    let workers = pool.worker_pids();
+    let waiting: Vec<_> = (0..5).map(|n| pool.submit(call(park, n)).unwrap()).collect();
+    pool.terminate_workers();
+    for job in running {
+        assert!(outcome(job).unwrap_err().is_cancelled());
+    }
+    for job in waiting {
+        assert!(outcome(job).unwrap_err().is_cancelled());
+    }
+    assert!(pool.submit(call(park, 1)).unwrap_err().is_shut_down());
+    pool.terminate_workers();
+    let stats = pool.shutdown(true, false);
+    assert_eq!((stats.cancelled, stats.workers), (7, 0));
+    assert!(!workers.iter().any(|pid| is_alive(*pid)));
+    for path in paths {
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "asked");
+        std::fs::remove_file(format!("{path}-begun")).unwrap();
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+/// One that does not heed is killed, by force, while it is asked.
+#[test]
+fn who_is_terminated_and_stays_can_be_killed() {
+    let pool = ProcessPoolExecutor::builder().workers(1).cancel_grace(HANG).build().unwrap();
+    let begun = path("stubborn");
+    let stays = |path: String| {
+        std::fs::write(path, "").unwrap();
+        park(0)
+    };
+    let stubborn = pool.submit(call(stays, begun.clone())).unwrap();
+    until("the start", || std::fs::exists(&begun).unwrap());
+    std::fs::remove_file(begun).unwrap();
+    let [worker] = pool.worker_pids()[..] else { panic!("one worker") };
+    pool.terminate_workers();
+    assert!(outcome(stubborn).unwrap_err().is_cancelled());
+    assert!(is_alive(worker));
+    pool.kill_workers();
+    pool.shutdown(true, false);
+    assert!(!is_alive(worker));
+}

@@ -234,7 +234,7 @@ impl Manager {
         self.let_pass(orders.urgent);
         self.stranded.extend(orders.jobs);
         // First, because that gives jobs back and makes room.
-        self.end_what_is_to_end(&orders.cancels, orders.kill_all, orders.cancels_parked, now);
+        self.end_what_is_to_end(&orders.cancels, orders.force, orders.cancels_parked, now);
         while let Some(job) = self.stranded.pop_front() {
             let Some(job) = self.admit(job, now) else { continue };
             if let Some(job) = self.dispatch(job, now) {

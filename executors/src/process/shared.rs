@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
+use super::force::Force;
 use super::manager::Manager;
 use super::policy::Metrics;
 use super::remote_job::RemoteJob;
@@ -72,7 +73,7 @@ struct State {
     /// Running jobs that somebody wants to end.
     cancels: Vec<u64>,
     /// All of them.
-    kill_all: bool,
+    force: Option<Force>,
     /// As in [`Orders`].
     cancels_parked: bool,
     broken: Option<String>,
@@ -105,7 +106,7 @@ pub(super) struct Orders {
     pub(super) urgent: Vec<RemoteJob>,
     pub(super) cancels: Vec<u64>,
     /// To cancel all that run or are about to.
-    pub(super) kill_all: bool,
+    pub(super) force: Option<Force>,
     /// Jobs that were taken and that no worker has are to be cancelled.
     pub(super) cancels_parked: bool,
     /// How many jobs wait that are not among `jobs`.
@@ -122,7 +123,7 @@ impl Shared {
             taken: Vec::new(),
             prune_at: PRUNE_AT_LEAST,
             cancels: Vec::new(),
-            kill_all: false,
+            force: None,
             cancels_parked: false,
             broken: None,
             shut_down: false,
@@ -225,13 +226,13 @@ impl Shared {
     }
 
     /// Shuts down, and cancels all that runs.
-    pub(super) fn kill_workers(&self) {
+    pub(super) fn end_workers(&self, force: Force) {
         if self.is_left_behind() {
             return;
         }
         self.shut_down(true);
         let mut state = self.lock();
-        state.kill_all = true;
+        state.force = state.force.max(Some(force));
         self.wake(state);
     }
 
@@ -321,7 +322,7 @@ impl Shared {
             jobs,
             urgent,
             cancels: std::mem::take(&mut state.cancels),
-            kill_all: std::mem::take(&mut state.kill_all),
+            force: state.force.take(),
             cancels_parked: std::mem::take(&mut state.cancels_parked),
             waiting: state.queue.waiting(),
             shut_down: state.shut_down,

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::error::JobError;
 use crate::options::Priority;
+use crate::process::force::Force;
 use crate::process::manager::Manager;
 use crate::process::policy::terms::Verdict;
 use crate::process::remote_job::{RemoteJob, Reply};
@@ -114,15 +115,15 @@ impl Manager {
     pub(in crate::process) fn end_what_is_to_end(
         &mut self,
         cancels: &[u64],
-        all: bool,
+        all: Option<Force>,
         all_parked: bool,
         now: Instant,
     ) {
         for id in cancels {
             self.cancel(*id, now);
         }
-        if all {
-            self.kill_all(now);
+        if let Some(force) = all {
+            self.end_all(force, now);
         }
         if all_parked {
             self.parked.is_cancelled = true;
@@ -139,7 +140,7 @@ impl Manager {
             let why = self.shared.why_broken();
             self.fail_stranded(&why);
         }
-        self.parked.left_room |= !cancels.is_empty() || all || all_parked;
+        self.parked.left_room |= !cancels.is_empty() || all.is_some() || all_parked;
     }
 
     /// Ends all that are parked.
