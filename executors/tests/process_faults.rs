@@ -515,20 +515,14 @@ fn trace(pid: u32) -> bool {
     }
 }
 
-fn endless(_: u32) -> u32 {
-    loop {
-        std::thread::park();
-    }
-}
-
 /// Its parent can't reap it before the debugger lets go.
 #[test]
 #[allow(clippy::print_stdout, reason = "what is skipped is named")]
 fn a_dead_worker_that_a_debugger_had_stopped_the_pool() {
     let pool = ProcessPoolExecutor::new(1).unwrap();
-    let job = pool.submit(call(endless, 1)).unwrap();
-    until("the job", || pool.stats().running == 1);
-    let [worker] = pool.worker_pids()[..] else { panic!("one worker") };
+    let file = path("traced");
+    let job = pool.submit(call(hold, file.clone())).unwrap();
+    let worker = held(&file) as u32;
     let mut tracer = Process::new(trace, worker).daemon(true).start().unwrap();
     let status = format!("/proc/{worker}/status");
     let is = |what: &str, not: &str| {
@@ -551,6 +545,7 @@ fn a_dead_worker_that_a_debugger_had_stopped_the_pool() {
     let _: Result<bool, _> = tracer.join(None);
     until("it is reaped", || !std::fs::exists(format!("/proc/{worker}")).unwrap());
     pool.shutdown(true, false);
+    std::fs::remove_file(file).unwrap();
 }
 
 /// As above, and it stays that way.
@@ -558,9 +553,9 @@ fn a_dead_worker_that_a_debugger_had_stopped_the_pool() {
 #[allow(clippy::print_stdout, reason = "what is skipped is named")]
 fn a_dead_worker_that_a_debugger_has_does_not_keep_the_pool_from_ending() {
     let pool = ProcessPoolExecutor::new(1).unwrap();
-    let job = pool.submit(call(endless, 1)).unwrap();
-    until("the job", || pool.stats().running == 1);
-    let [worker] = pool.worker_pids()[..] else { panic!("one worker") };
+    let file = path("traced-at-the-end");
+    let job = pool.submit(call(hold, file.clone())).unwrap();
+    let worker = held(&file) as u32;
     let tracer = Process::new(trace, worker).daemon(true).start().unwrap();
     let status = format!("/proc/{worker}/status");
     let traced = || std::fs::read_to_string(&status).unwrap().contains("TracerPid:\t0\n");
@@ -576,4 +571,5 @@ fn a_dead_worker_that_a_debugger_has_does_not_keep_the_pool_from_ending() {
     pool.shutdown(true, true);
     assert!(std::fs::read_to_string(&status).unwrap().contains("State:\tZ"));
     tracer.kill().unwrap();
+    std::fs::remove_file(file).unwrap();
 }
