@@ -114,8 +114,14 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<O
         message.msg_iovlen = 1;
         message.msg_control = (&raw mut control).cast();
         message.msg_controllen = size_of::<Control>() as _;
-        let len =
-            retry(|| libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC))?;
+        let mut receive =
+            || retry(|| libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC));
+        let len = match receive() {
+            // The other side has gone without having read everything. That is told once, and first; what it has said
+            // before is still there.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => receive()?,
+            received => received?,
+        };
         let mut header = libc::CMSG_FIRSTHDR(&message);
         while !header.is_null() {
             if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
@@ -180,6 +186,18 @@ mod tests {
         let (a, b) = pair().unwrap();
         send(a.as_fd(), &7u8, [&[0; 100], &[]], &[]).unwrap();
         assert!(!receive(b.as_fd(), &mut [0; 16]).unwrap().unwrap().whole);
+    }
+
+    #[test]
+    fn what_was_said_by_who_has_not_listened_was_lost() {
+        let (a, b) = pair().unwrap();
+        send(b.as_fd(), &1u8, [&[], &[]], &[]).unwrap();
+        send(a.as_fd(), &7u8, [&[], &[]], &[]).unwrap();
+        drop(a);
+        let mut buffer = [0; 16];
+        let said = receive(b.as_fd(), &mut buffer).unwrap().unwrap();
+        assert_eq!(buffer[..said.len], [7]);
+        assert!(receive(b.as_fd(), &mut buffer).unwrap().is_none());
     }
 
     #[test]
