@@ -132,11 +132,14 @@ fn without_the_constructor_nothing_is_spawned() {
     std::fs::remove_file(copy).unwrap();
 }
 
+/// No start takes so long.
+const LIMIT: Duration = Duration::from_secs(60);
+
 fn executable(path: impl AsRef<Path>) -> Result<ProcessPoolExecutor, ProcessPoolError> {
     ProcessPoolExecutor::builder()
         .workers(1)
         .worker_executable(path.as_ref())
-        .handshake_timeout(Duration::from_secs(2))
+        .handshake_timeout(LIMIT)
         .build()
 }
 
@@ -156,7 +159,7 @@ fn what_is_no_worker_is_refused() {
         other => panic!("{other:?}"),
     }
     assert!(matches!(executable("/nowhere"), Err(ProcessPoolError::Spawn(_))));
-    assert!(started.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < LIMIT, "not because of that");
     assert_eq!(children(), 0);
 }
 

@@ -34,8 +34,9 @@ use crate::job::deadline_after;
 use crate::not_started::{NotStarted, StartError};
 use crate::promise::Outcome;
 
-/// How long the new process may take for its first answer; it takes about a millisecond.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a new process may take for its first answer; it takes about a millisecond. A machine that reads programs back
+/// from a disk that is busy, too, may need seconds.
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// The most frames that are read of a process that has ended. It sends three at most.
 const FRAMES: usize = 16;
@@ -132,7 +133,7 @@ where
         self.argument
     }
 
-    /// Starts it, and waits for its first answer (about a millisecond; at most 5 seconds).
+    /// Starts it, and waits for its first answer (about a millisecond; at most 30 seconds).
     ///
     /// # Errors
     /// Hands the process back when this process is a daemonic one ([`is_nested`](NotStarted::is_nested)),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::child_process::HANDSHAKE;
 use super::confinement::Confinement;
 use super::fork_server::Recipe;
 use super::image::{self, Offset};
@@ -275,7 +276,7 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// How long the fork server, from which the workers come, may take for an answer. Default: 5
+    /// How long the fork server, from which the workers come, may take for an answer. Default: 30
     /// seconds; it takes about one millisecond.
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
         self.handshake_timeout = limit;
@@ -419,7 +420,7 @@ impl ProcessPoolExecutor {
             nice: 10,
             initializer: None,
             state: None,
-            handshake_timeout: Duration::from_secs(5),
+            handshake_timeout: HANDSHAKE,
             worker_executable: None,
             explicit_entry: false,
             start_method: StartMethod::default(),
