@@ -12,7 +12,12 @@ use loopool_executors::{
     CpuExecutor, Executor, Job, JobError, ProcessPoolExecutor, Promise, RejectReason,
     ThreadPoolExecutor, call,
 };
-use notebook::{listen, warnings};
+use notebook::{lines, listen};
+use tracing::Level;
+
+fn warnings() -> Vec<String> {
+    lines().into_iter().map(|(_, line)| line).collect()
+}
 
 /// What was written down with these words in it.
 fn told(words: &str) -> Vec<String> {
@@ -27,7 +32,7 @@ struct Callbacks {
 
 impl Callbacks {
     fn of<T>(job: &Job<T>, name: &'static str) -> Self {
-        listen();
+        listen(Level::WARN);
         let called = Arc::<Mutex<Vec<_>>>::default();
         for number in 0..4 {
             let called = called.clone();
@@ -109,7 +114,7 @@ fn a_panic_of_a_callback_is_written_down_and_costs_no_thread_of_a_pool() {
 
 #[test]
 fn why_an_initializer_of_threads_failed_is_written_down_before_a_job_hears_of_it() {
-    listen();
+    listen(Level::WARN);
     type Fails = fn() -> Result<(), String>;
     let fails: [(Fails, &str); 2] = [
         (|| Err("no model called squid".to_owned()), "failed: no model called squid"),
@@ -144,7 +149,7 @@ fn why_an_initializer_of_threads_failed_is_written_down_before_a_job_hears_of_it
 
 #[test]
 fn why_a_later_thread_failed_is_written_down_and_jobs_that_run_go_on() {
-    listen();
+    listen(Level::WARN);
     let reason = "one of them is enough";
     let threads = Mutex::new(0);
     let pool = ThreadPoolExecutor::builder()

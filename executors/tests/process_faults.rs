@@ -9,8 +9,11 @@ use loopool_executors::{
 #[allow(dead_code, unreachable_pub, reason = "other attacks use the rest")]
 #[path = "hostile_worker/board.rs"]
 mod board;
+#[path = "common/tracer.rs"]
+mod tracer;
 
 use board::Board;
+use tracer::trace;
 
 /// No test comes near this unless something hangs.
 const HANG: Duration = Duration::from_secs(120);
@@ -501,18 +504,6 @@ fn output_without_end_hurts_nobody() {
         assert_eq!(outcome(pool.submit(call(add_one, n)).unwrap()).unwrap(), n + 1);
     }
     assert_eq!(outcome(loud).unwrap(), 7);
-}
-
-/// Attaches to a process as a debugger does, and stays. Whether it may.
-fn trace(pid: u32) -> bool {
-    let no: *mut libc::c_void = std::ptr::null_mut();
-    // SAFETY: plain system calls, the first without memory of ours.
-    if unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid as libc::pid_t, no, no) } != 0 {
-        return false;
-    }
-    loop {
-        std::thread::park();
-    }
 }
 
 /// Its parent can't reap it before the debugger lets go.

@@ -7,11 +7,16 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use loopool_executors::{Executor, Job, ProcessPoolExecutor, call};
-use notebook::{listen, warnings};
+use notebook::{lines, listen};
+use tracing::Level;
+
+fn warnings() -> Vec<String> {
+    lines().into_iter().map(|(_, line)| line).collect()
+}
 
 #[test]
 fn events_of_jobs_are_events_of_the_program() {
-    listen();
+    listen(Level::WARN);
     let speak = |n: u32| {
         tracing::info!("nobody listens to this");
         let _ = std::io::stderr().write_all(b"no line ends here");
@@ -37,7 +42,7 @@ fn events_of_jobs_are_events_of_the_program() {
 
 #[test]
 fn the_warning_of_a_crash_quoted_eight_kibibytes() {
-    listen();
+    listen(Level::WARN);
     let pool = ProcessPoolExecutor::new(1).unwrap();
     let abort = |n: u32| -> u32 {
         let mut stderr = std::io::stderr();
@@ -63,7 +68,7 @@ fn the_warning_of_a_crash_quoted_eight_kibibytes() {
 
 #[test]
 fn why_an_initializer_failed_is_written_down() {
-    listen();
+    listen(Level::WARN);
     let fails: fn() -> Result<(), String> = || Err("no model called lobster".to_owned());
     let pool = ProcessPoolExecutor::builder().workers(1).initializer(fails).build().unwrap();
     let mut job = pool.submit(call(|n: u32| n, 1)).unwrap();

@@ -1,46 +1,15 @@
 //! What jobs write, as the program hears of it. In a program of its own, which listens to more than the others.
 
-use std::fmt::{Debug, Write as _};
-use std::sync::Mutex;
+#[path = "common/notebook.rs"]
+mod notebook;
+
 use std::time::{Duration, Instant};
 
 use loopool_executors::{Executor, ProcessPoolExecutor, call};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use notebook::{lines, listen};
+use tracing::Level;
 
 const HANG: Duration = Duration::from_secs(120);
-
-static LINES: Mutex<Vec<(Level, String)>> = Mutex::new(Vec::new());
-
-/// Writes everything down.
-struct Notebook;
-
-impl Subscriber for Notebook {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::INFO
-    }
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        LINES.lock().unwrap().push((*event.metadata().level(), line.0));
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let _ = write!(self.0, "{field}={value:?} ");
-    }
-}
 
 fn speak(_: ()) -> u32 {
     use std::io::Write;
@@ -52,18 +21,16 @@ fn speak(_: ()) -> u32 {
 
 #[test]
 fn each_line_that_a_job_writes_is_an_event() {
-    tracing::subscriber::set_global_default(Notebook).unwrap();
+    listen(Level::INFO);
     let pool = ProcessPoolExecutor::new(1).unwrap();
     let pid = pool.submit(call(speak, ())).unwrap().result(HANG).unwrap();
     let said = ["to the standard output", "to the standard error"];
-    let has = |part: &str| {
-        let lines = LINES.lock().unwrap();
-        let found = lines.iter().filter(|(_, line)| line.contains(part)).cloned();
-        found.collect::<Vec<_>>()
+    let has = |part: &str| -> Vec<(Level, String)> {
+        lines().into_iter().filter(|(_, line)| line.contains(part)).collect()
     };
     let since = Instant::now();
     while said.iter().any(|part| has(part).is_empty()) {
-        assert!(since.elapsed() < HANG, "{:?}", LINES.lock().unwrap());
+        assert!(since.elapsed() < HANG, "{:?}", lines());
         std::thread::yield_now();
     }
     pool.shutdown(true, false);

@@ -1,10 +1,14 @@
 //! Processes of their own. How they and the program's end go together is in `exit_rules`.
 
+#[path = "common/tracer.rs"]
+mod tracer;
+
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use loopool_executors::{Blob, CrashCause, NotStarted, Process, ProcessHandle, StartError};
 use serde::{Deserialize, Serialize};
+use tracer::trace;
 
 const HANG: Option<Duration> = Some(Duration::from_secs(120));
 
@@ -216,18 +220,6 @@ fn no_zombie_is_left_behind_for_long() {
     while exists(pid) {
         assert!(started.elapsed() < HANG.unwrap());
         Process::new(|n: u32| n, 1).start().unwrap().join(HANG).unwrap();
-    }
-}
-
-/// Attaches to a process as a debugger does, and stays. Whether it may.
-fn trace(pid: u32) -> bool {
-    let no: *mut libc::c_void = std::ptr::null_mut();
-    // SAFETY: plain system calls, the first without memory of ours.
-    if unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid as libc::pid_t, no, no) } != 0 {
-        return false;
-    }
-    loop {
-        std::thread::park();
     }
 }
 

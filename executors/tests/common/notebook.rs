@@ -1,4 +1,4 @@
-//! A subscriber of `tracing` that writes down warnings and errors.
+//! A subscriber of `tracing` that writes down warnings and errors, or more.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Mutex, Once};
@@ -7,29 +7,29 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static LINES: Mutex<Vec<(Level, String)>> = Mutex::new(Vec::new());
 
-/// From now on, whoever else has called this.
-pub(crate) fn listen() {
+/// From now on, up to this level, whoever else has called this in the same program.
+pub(crate) fn listen(most: Level) {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| tracing::subscriber::set_global_default(Notebook).unwrap());
+    ONCE.call_once(|| tracing::subscriber::set_global_default(Notebook(most)).unwrap());
 }
 
 /// All that was written down, by any test; a line for each event, with its fields.
-pub(crate) fn warnings() -> Vec<String> {
-    WARNINGS.lock().unwrap().clone()
+pub(crate) fn lines() -> Vec<(Level, String)> {
+    LINES.lock().unwrap().clone()
 }
 
-struct Notebook;
+struct Notebook(Level);
 
 impl Subscriber for Notebook {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
+        *metadata.level() <= self.0
     }
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(String::new());
         event.record(&mut line);
-        WARNINGS.lock().unwrap().push(line.0);
+        LINES.lock().unwrap().push((*event.metadata().level(), line.0));
     }
     fn new_span(&self, _: &Attributes<'_>) -> Id {
         Id::from_u64(1)
