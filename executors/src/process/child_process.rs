@@ -337,11 +337,8 @@ impl<R: DeserializeOwned> ProcessHandle<R> {
                     panic = Some((message, location));
                 }
                 Ok((FromWorker::Done { done, has_new_file, .. }, tail)) if received.whole => {
-                    let files = if received.lost_some {
-                        Err("this program has no descriptors left for it".to_owned())
-                    } else {
-                        Files::of(has_new_file, received.fds)
-                    };
+                    let fds = received.foreign_fds();
+                    let files = fds.and_then(|fds| Files::of(has_new_file, fds));
                     return reply(done.verdict, tail, files).outcome();
                 }
                 _ => return Err(JobError::codec("result", "the process sent nonsense")),

@@ -6,15 +6,13 @@ use std::time::Instant;
 
 use super::death;
 use super::manager::Manager;
+use super::orphans::WAITED_FOR;
 use super::policy::WorkerPhase;
 use super::report::CrashReport;
 use super::staffing::pause;
 use super::tail::last_line;
 use super::worker_handle::{Phase, WorkerHandle};
 use crate::error::JobError;
-
-/// After so many questions, which takes about a second, the pool's end does not wait for who traces a dead worker.
-const WAITED_FOR: u32 = 8;
 
 /// A worker that has ended and that somebody traces.
 pub(super) struct Traced {
@@ -98,7 +96,7 @@ impl Manager {
         let Some(process) = worker.process.take() else { return };
         let pid = process.pid as u32;
         let _ = worker.read_output(pid, LAST_OUTPUT);
-        worker.output.end(pid);
+        worker.output.tell(pid);
         self.orphans.take_over(process.pid, Instant::now());
         // Refused when it was watched.
         let _ = self.epoll.delete(&process.pidfd);

@@ -249,10 +249,9 @@ impl Manager {
                 worker.last_words = Some((panic, location));
             }
             FromWorker::Done { number, done, has_new_file } if worker.was_ready => {
-                let files = if received.lost_some {
-                    Err("this program has no descriptors left for it".to_owned())
-                } else {
-                    Ok(Files::of(has_new_file, received.fds)?)
+                let files = match received.foreign_fds() {
+                    Ok(fds) => Ok(Files::of(has_new_file, fds)?),
+                    Err(why) => Err(why),
                 };
                 let tail = tail.to_vec();
                 worker.keep_answer(AnswerBySocket { number, done, tail, files })?;

@@ -13,8 +13,8 @@ use super::death;
 use super::staffing::pause;
 
 /// After so many questions, which takes about a second, nobody waits for those that have not ended: they are no longer
-/// what they were when they were started, and can't be killed.
-const WAITED_FOR: u32 = 8;
+/// what they were when they were started, and can't be killed; nor for a dead worker that somebody traces.
+pub(super) const WAITED_FOR: u32 = 8;
 
 #[derive(Default)]
 pub(super) struct Orphans(Vec<Group>);

@@ -48,7 +48,7 @@ impl OutputPipe {
         while left > 0 {
             match nix::unistd::read(&self.fd, &mut buffer) {
                 Ok(0) => {
-                    self.end(pid);
+                    self.tell(pid);
                     return Output::Closed;
                 }
                 Ok(len) => {
@@ -87,13 +87,8 @@ impl OutputPipe {
         }
     }
 
-    /// Nobody writes any more: the last line need not have an end.
-    pub(super) fn end(&mut self, pid: u32) {
-        self.tell(pid);
-    }
-
-    /// Passes on what was written of a line.
-    fn tell(&mut self, pid: u32) {
+    /// Passes on what was written of a line, which need not have an end.
+    pub(super) fn tell(&mut self, pid: u32) {
         if !self.line.is_empty() {
             events::tell(pid, &String::from_utf8_lossy(&self.line));
             self.line.clear();

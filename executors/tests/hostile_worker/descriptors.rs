@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::frames::{answer_in_file, nobodys, varint};
 use super::{Attack, Target, attack};
@@ -168,16 +169,7 @@ fn lingering(target: &mut Target<'_>) {
         here.set_nonblocking(true).unwrap();
         while here.write(&[0; 65536]).is_ok() {}
         let years = libc::linger { l_onoff: 1, l_linger: 1 << 24 };
-        // SAFETY: the option is a structure of the size given, which is only read.
-        unsafe {
-            libc::setsockopt(
-                here.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                (&raw const years).cast(),
-                size_of_val(&years) as libc::socklen_t,
-            );
-        }
+        setsockopt(&here, sockopt::Linger, &years).unwrap();
         let message = answer_in_file(nobodys(target.random), 0, 1);
         target.socket.send(&message, &[here.as_raw_fd()]);
     }

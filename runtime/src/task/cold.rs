@@ -300,7 +300,7 @@ impl Header {
         }
     }
 
-    /// The request was taken back before it was delivered.
+    /// A request that hidden waiters may have been called for was taken back, or its timeout is gone.
     #[cold]
     pub(super) fn strike(&self, request: RequestId) {
         if let Some(list) = self.existing_wake_list() {
@@ -390,9 +390,7 @@ pub(crate) fn note_answer(task: NonNull<Header>, request: RequestId) {
 /// As [`requests`]: the request of a timeout that is gone.
 pub(crate) fn strike(task: NonNull<Header>, request: RequestId) {
     // SAFETY: as above.
-    if let Some(list) = unsafe { task.as_ref() }.existing_wake_list() {
-        list.strike(request);
-    }
+    unsafe { task.as_ref() }.strike(request);
 }
 
 /// As [`requests`]: whether it was woken since its poll began.

@@ -21,7 +21,7 @@ use crate::process::transport::wire::WorkerSettings;
 
 /// What follows the name, and then the numbers.
 const AGAIN: &str = "again ";
-const FDS: usize = 6;
+pub(super) const FDS: usize = 6;
 
 /// The numbers in a first argument, without the name.
 pub(super) fn fds_of(argument: &[u8]) -> Option<[RawFd; FDS]> {

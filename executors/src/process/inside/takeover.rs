@@ -70,7 +70,7 @@ enum Start<'a> {
     /// A fork server, whose greeting has this in it.
     Server { nonce: &'a str },
     /// A worker of one, with these descriptors.
-    Again([RawFd; 6]),
+    Again([RawFd; again::FDS]),
 }
 
 fn start_of(argument: &[u8]) -> Option<Start<'_>> {
@@ -100,7 +100,7 @@ pub(crate) fn take_over(argument: &[u8]) {
     }
 }
 
-fn become_worker(fds: [RawFd; 6]) {
+fn become_worker(fds: [RawFd; again::FDS]) {
     let Some(inherited) = again::inherited(fds) else { return };
     ROLE.store(Role::Daemonic as u8, Relaxed);
     match inherited {

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 
 use super::socket::{self, FRAME_LIMIT};
 use crate::starting;
@@ -65,18 +65,7 @@ impl Drop for Foreign {
 
 /// Whether it is a socket, which does not linger from now on.
 fn does_not_linger(fd: BorrowedFd<'_>) -> bool {
-    let not = libc::linger { l_onoff: 0, l_linger: 0 };
-    // SAFETY: the option is a structure of the size given, which is only read.
-    let set = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const not).cast(),
-            size_of_val(&not) as libc::socklen_t,
-        )
-    };
-    set == 0
+    setsockopt(&fd, sockopt::Linger, &libc::linger { l_onoff: 0, l_linger: 0 }).is_ok()
 }
 
 /// The program's end of the socket of a worker, in non-blocking mode.
@@ -126,17 +115,7 @@ mod tests {
         here.set_nonblocking(true).unwrap();
         while here.write(&[0; 65536]).is_ok() {}
         let years = libc::linger { l_onoff: 1, l_linger: 1 << 24 };
-        // SAFETY: as in `does_not_linger`.
-        let set = unsafe {
-            libc::setsockopt(
-                here.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                (&raw const years).cast(),
-                size_of_val(&years) as libc::socklen_t,
-            )
-        };
-        assert_eq!(set, 0);
+        setsockopt(&here, sockopt::Linger, &years).unwrap();
         (here.into(), there)
     }
 

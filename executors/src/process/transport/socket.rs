@@ -94,6 +94,14 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    /// The descriptors. The error says why they could not be taken.
+    pub(crate) fn foreign_fds(self) -> Result<Vec<Foreign>, String> {
+        if self.lost_some {
+            return Err("this program has no descriptors left for it".to_owned());
+        }
+        Ok(self.fds)
+    }
+
     /// The descriptors, if they come from a process that runs no jobs.
     pub(crate) fn trusted_fds(&mut self) -> Vec<OwnedFd> {
         self.fds.drain(..).filter_map(Foreign::trusted).collect()
